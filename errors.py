@@ -1,0 +1,117 @@
+"""Everything that can go wrong, in one tree.
+
+    HarelineError
+    ├── SettingsError              a knob is unknown or its value is wrong
+    ├── LedgerError
+    │   ├── LedgerUnavailable      the database cannot be reached; nothing was recorded
+    │   └── SchemaMismatch         the database's revision is not the one this code knows
+    ├── BrokerError
+    │   ├── BrokerUnavailable      RabbitMQ cannot be reached
+    │   └── TopologyError          a queue exists with other arguments, or may not be declared
+    ├── Refusal                    (also a dramatiq MiddlewareError) send() refused the message
+    │   └── PayloadTooLarge
+    ├── JobNotFound
+    ├── IllegalTransition          the job is in a state from which this cannot be done
+    └── WrongMiddleware            a stock middleware that would lose jobs here
+
+    Raised by actors, to say how this attempt ends:
+    Retry (dramatiq's own)         again later; spends an attempt
+    Discard                        a dead letter now, no more attempts
+    Snooze                         again later; spends no attempt
+
+Every message says what, which one, and what to do.
+"""
+
+from datetime import timedelta
+
+from dramatiq.errors import Retry
+from dramatiq.middleware import MiddlewareError
+
+__all__ = [
+    "BrokerError",
+    "BrokerUnavailable",
+    "Discard",
+    "HarelineError",
+    "IllegalTransition",
+    "JobNotFound",
+    "LedgerError",
+    "LedgerUnavailable",
+    "PayloadTooLarge",
+    "Refusal",
+    "Retry",
+    "SchemaMismatch",
+    "SettingsError",
+    "Snooze",
+    "TopologyError",
+    "WrongMiddleware",
+]
+
+
+class HarelineError(Exception):
+    """The root of everything this project raises."""
+
+
+class SettingsError(HarelineError):
+    """Raised when a setting is unknown or has a value that cannot be used."""
+
+
+class LedgerError(HarelineError):
+    """Raised when the ledger could not do what was asked."""
+
+
+class LedgerUnavailable(LedgerError):
+    """Raised when the database cannot be reached, or broke off; whatever was asked may be asked again."""
+
+
+class SchemaMismatch(LedgerError):
+    """Raised when the database is at a revision this code does not know."""
+
+
+class BrokerError(HarelineError):
+    """Raised when RabbitMQ could not do what was asked."""
+
+
+class BrokerUnavailable(BrokerError):
+    """Raised when RabbitMQ cannot be reached."""
+
+
+class TopologyError(BrokerError):
+    """Raised when a queue cannot be declared as the topology says."""
+
+
+class Refusal(HarelineError, MiddlewareError):
+    """Raised by ``send()`` when a policy refuses the message; nothing was recorded."""
+
+
+class PayloadTooLarge(Refusal):
+    """Raised by ``send()`` when the encoded message is over the limit; pass a reference instead."""
+
+
+class JobNotFound(HarelineError):
+    """Raised when no job has the given id."""
+
+
+class IllegalTransition(HarelineError):
+    """Raised when a job is in a state from which the asked change cannot be made."""
+
+
+class WrongMiddleware(HarelineError):
+    """Raised when a stock middleware that would lose jobs here is added to the broker."""
+
+
+class Discard(HarelineError):
+    """Raised by an actor: this job can never succeed; keep it as a dead letter, without retries."""
+
+
+class Snooze(HarelineError):
+    """Raised by an actor: not now; run again after ``delay`` without spending an attempt.
+
+    Parameters:
+      delay: milliseconds (as everywhere in Dramatiq), or a ``timedelta``.
+    """
+
+    def __init__(self, delay: int | timedelta, message: str = "") -> None:
+        super().__init__(message or f"snoozed for {delay}")
+        self.delay_ms = int(delay.total_seconds() * 1000) if isinstance(delay, timedelta) else int(delay)
+        if self.delay_ms < 0:
+            raise ValueError(f"Snooze needs a delay of at least 0 ms, got {delay!r}")

@@ -1,0 +1,170 @@
+"""The ledger's contract: what PostgreSQL and SQLite both promise.
+
+A :class:`Ledger` opens sessions and lives as long as the process.  A :class:`Session` is one database
+connection: whoever opened it uses it from one thread at a time.  Every method is one transaction,
+committed when it returns.  When the database cannot be reached, or breaks off, a method raises
+``LedgerUnavailable``; the session reconnects at the next call, and every method may be called again
+with the same arguments: what had been committed is found, not done twice.
+
+Lock order, everywhere: queue, limiter keys, jobs by id, parents.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from ledger.records import (
+    Beat,
+    Buried,
+    Claim,
+    Due,
+    Enqueued,
+    Finish,
+    Finished,
+    Keep,
+    NewJob,
+    Rescue,
+    Ticket,
+)
+
+
+class Session(Protocol):
+    """One connection to the ledger.  Not thread-safe; fork-safe (a child gets a connection of its own)."""
+
+    # -- producers
+    def enqueue(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        """Record jobs, all or none, in one transaction.  Idempotent by id and by tick."""
+        ...
+
+    def bury(self, letters: Sequence[Buried]) -> None:
+        """Record messages that can never run as failed jobs.  Idempotent by id."""
+        ...
+
+    def mark(self, sent: Sequence[tuple[str, int]]) -> None:
+        """These (id, ticket) pairs are confirmed by RabbitMQ: the relay need not send them.
+
+        A mark for an earlier ticket than the row's matches nothing.
+        """
+        ...
+
+    # -- workers
+    def claim(self, worker: int, tickets: Sequence[Ticket], *, suspects: int = 1) -> list[Claim]:
+        """Take the jobs behind these messages, or say why not; answers in the order given.
+
+        Takes only ``waiting`` rows with exactly this ticket whose queue is not paused.  At most
+        ``suspects`` jobs with a crash behind them are taken; the others are parked for a second.
+        A ticket this very worker already owns (its last answer was lost) is answered RUN again.
+        A job of a paused queue is parked: it stays ``waiting`` and gets a new ticket on resume.
+        """
+        ...
+
+    def take(self, worker: int, wants: Mapping[str, int], *, suspects: int = 1) -> list[Claim]:
+        """The embedded road: claim up to ``wants[queue]`` ready jobs of each queue.
+
+        By priority, then by due time.  Answers are all RUN and carry body, queue and message id.
+        """
+        ...
+
+    def finish(self, worker: int, finishes: Sequence[Finish]) -> list[Finished]:
+        """Record how attempts ended, with everything that follows; answers in the order given.
+
+        Accepted only for the row's current epoch.  A cancel asked for meanwhile is folded in: a
+        retry, snooze, park or interruption of such a job ends as ``cancelled``.  Idempotent by (id, epoch).
+        """
+        ...
+
+    def release(self, worker: int, held: Sequence[tuple[str, int]]) -> None:
+        """Give back claimed jobs, as (id, epoch), that never started: waiting, with a new ticket, no attempt spent."""
+        ...
+
+    def progress(self, rows: Sequence[tuple[str, float, float | None, str]]) -> None:
+        """Record (id, done, total, note) of running jobs; the last one of an id wins."""
+        ...
+
+    # -- the life of a worker
+    def join(self, *, host: str, pid: int, queues: Sequence[str], threads: int, version: str) -> int:
+        """Register a worker process; returns its id, which is never used again."""
+        ...
+
+    def beat(self, worker: int, held: Sequence[tuple[str, int]], *, lease_s: float) -> Beat:
+        """Say that ``worker`` lives and which (id, epoch) it holds.
+
+        Rows it owns but does not hold, claimed longer than a lease ago, are released.
+        """
+        ...
+
+    def announce(self, worker: int) -> None:
+        """Say that ``worker`` is shutting down: what it leaves behind is not a crash."""
+        ...
+
+    def leave(self, worker: int) -> None:
+        """Say that ``worker`` has stopped; anything it still owns is released at once."""
+        ...
+
+    # -- duties
+    def promote(self, limit: int, *, resend_after_s: float) -> list[Due]:
+        """Take what is due: delayed jobs become waiting.
+
+        Embedded: their tickets become ready.  RabbitMQ: also tickets left unsent; each is stamped
+        not to be taken again for ``resend_after_s`` and returned with its body, to be published
+        after this returns.  Tickets of paused queues are left alone; tickets whose job is not
+        waiting or delayed any more are dropped.
+        """
+        ...
+
+    def next_due_s(self) -> float | None:
+        """Seconds until :meth:`promote` has something to do (0 if now), or None when nothing is ahead."""
+        ...
+
+    def rescue(self, lease_s: float) -> Rescue:
+        """Fence workers silent for longer than ``lease_s`` and give back what they owned.
+
+        An announced shutdown is no crash.  Otherwise, when a suspect was running, only the suspect is
+        charged; when none was, all of the worker's jobs become suspects, none is charged.  The third
+        charge quarantines: failed, reason ``poison``.
+        """
+        ...
+
+    def resend(self, *, queue: str | None = None, older_than_s: float = 0.0) -> int:
+        """Give a new ticket to waiting jobs that have none left unsent (their message is presumed lost)."""
+        ...
+
+    def retain(self, keep: Mapping[str, Keep], default: Keep, *, history_s: float, limit: int = 1000) -> int:
+        """Move finished jobs over their limits from the hot table to history, and prune history.
+
+        Spares unread results and live groups.  ``history_s`` 0: nothing is kept in history.
+        Returns how many rows were moved or pruned; call again while it returns ``limit`` or more.
+        """
+        ...
+
+    def lease(self, name: str, holder: str, ttl_s: float) -> int | None:
+        """Take or keep the lease ``name``; the term (it goes up with each new holder), or None when another holds it."""
+        ...
+
+    def unlease(self, name: str, holder: str) -> None:
+        """Give the lease back, if still held."""
+        ...
+
+    def create_group(self, group: str, parties: int, ttl_ms: int) -> bool:
+        """Set up the barrier of a Dramatiq group; false when it exists."""
+        ...
+
+    def clock_skew_s(self) -> float:
+        """This machine's clock minus the database's, in seconds."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection.  Idempotent."""
+        ...
+
+
+class Ledger(Protocol):
+    """Where sessions come from.  Creating one does no I/O."""
+
+    @property
+    def url(self) -> str:
+        """The database's address, with the password masked."""
+        ...
+
+    def session(self, name: str) -> Session:
+        """A session that connects at its first use; ``name`` shows in ``pg_stat_activity``."""
+        ...

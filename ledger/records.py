@@ -1,0 +1,170 @@
+"""What goes into the ledger and what comes back: plain data, the same for every database.
+
+Ids are text (a UUIDv7 in its usual form).  Delays are whole milliseconds, as in Dramatiq, and are
+always added to the database's clock, never to this machine's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from ledger.states import Event, Outcome, Reason, State
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be recorded.
+
+    ``id`` decides identity: recording the same id again changes nothing and says so.  ``tick`` is
+    (schedule key, fire time); a tick already recorded is a duplicate whatever its id.
+    ``served`` says a message for it is already in a worker's hands (an adopted foreign message),
+    so no ticket is left for the relay.
+    """
+
+    id: str
+    message_id: str
+    queue: str
+    actor: str
+    priority: int  #: 1 (critical) to 5 (background)
+    body: bytes  #: the Dramatiq message, encoded, as sent
+    delay_ms: int = 0
+    run_at: datetime | None = None  #: an absolute time; wins over ``delay_ms``
+    tick: tuple[str, datetime] | None = None
+    producer: str = ""  #: host:pid of the sender
+    served: bool = False
+    event: Event = Event.ENQUEUED
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The answer to one :class:`NewJob`, in the order they were given."""
+
+    id: str
+    state: State  #: WAITING or DELAYED; of a duplicate, the state it was recorded with is not told: WAITING
+    duplicate: bool = False
+    ticket: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """A message that can never run, kept as a dead letter."""
+
+    id: str
+    message_id: str
+    queue: str
+    actor: str
+    body: bytes
+    reason: Reason
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a message says of its job."""
+
+    id: str
+    ticket: int
+    queue: str
+
+
+class Verdict(StrEnum):
+    RUN = "run"
+    DROP = "drop"  #: ack it: done, cancelled, stale ticket, or its owner lives
+    PARK = "park"  #: ack it: the row went back to the ledger (paused, suspect)
+    GONE = "gone"  #: the row is not there; bury the message, never run it
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to one ticket, or one job taken on the embedded road."""
+
+    id: str
+    verdict: Verdict
+    why: str = ""  #: for DROP and PARK: "completed", "cancelled", "active", "stale", "paused", "suspect" …
+    epoch: int = 0
+    attempts: int = 0  #: attempts spent before this one
+    crashes: int = 0
+    suspect: bool = False  #: a crash is behind it; it runs as the only suspect of its process
+    created_at: datetime | None = None
+    ticket: int = 0
+    queue: str = ""
+    message_id: str = ""
+    body: bytes = b""  #: filled by ``take`` only; on RabbitMQ the message carries it
+
+
+@dataclass(slots=True)
+class Finish:
+    """How an attempt ended, and everything that is to commit with it."""
+
+    id: str
+    epoch: int
+    outcome: Outcome
+    reason: Reason | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    traceback: str | None = None
+    delay_ms: int = 0  #: for RETRYING, SNOOZED, PARKED
+    result: bytes | None = None  #: JSON
+    result_ttl_ms: int = 0
+    follow_ups: list[NewJob] = field(default_factory=list)
+    group: str | None = None  #: the barrier this job counts down when it completes
+    group_jobs: list[NewJob] = field(default_factory=list)  #: recorded when the barrier falls
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer to one :class:`Finish`.
+
+    ``accepted`` is true also when the same finish had been committed before and only its answer was
+    lost.  Not accepted: the worker was fenced; the job belongs to another epoch now.
+    """
+
+    id: str
+    accepted: bool
+    state: State | None = None  #: the state it has now, when accepted
+    send: Sequence[NewJob] = ()  #: newly recorded jobs that are due now, for the publisher
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A job whose ticket is to be sent (RabbitMQ), or whose queue's bell is to be rung (embedded)."""
+
+    id: str
+    ticket: int
+    queue: str
+    priority: int
+    actor: str = ""
+    message_id: str = ""
+    body: bytes = b""
+    late_s: float = 0.0  #: how long after its due time it was taken
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a worker learns when its heart beats."""
+
+    alive: bool  #: false: it was fenced; its claims are no longer its own
+    cancel: frozenset[str] = frozenset()  #: jobs it holds that were asked to stop
+    paused: frozenset[str] = frozenset()
+    released: int = 0  #: rows it owned but did not hold, given back
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """What the rescuer did."""
+
+    workers: Sequence[int] = ()
+    returned: int = 0
+    quarantined: Sequence[str] = ()
+    cancelled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How long a queue's finished jobs stay in the hot table: whichever limit is reached first."""
+
+    completed: int = 100
+    completed_s: float = 3600.0
+    failed: int = 500
+    failed_s: float = 86400.0

@@ -1,0 +1,300 @@
+"""The ledger's tables, for SQLAlchemy Core and Alembic.
+
+The ``jobs`` row is the truth.  Three narrow tables say which rows need whom, so that the columns of
+``jobs`` that change at every claim stand in no index (such updates stay HOT in PostgreSQL):
+
+    tickets   jobs that still need a message: unsent, delayed, or ready on the embedded road
+    claims    jobs in a worker's hands
+    payloads  the message as sent; immutable
+
+Finished jobs leave ``jobs`` for ``history`` by retention.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    false,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from ledger.states import State
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment: ``timestamptz`` in PostgreSQL, whole microseconds since 1970 in SQLite; aware UTC in Python."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(TIMESTAMP(timezone=True) if dialect.name == "postgresql" else BigInteger())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        return value if value is None or dialect.name == "postgresql" else to_micros(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return value if value is None or dialect.name == "postgresql" else from_micros(value)
+
+
+class JobId(TypeDecorator[str]):
+    """``uuid`` in PostgreSQL, text in SQLite; text in Python."""
+
+    impl = String(36)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(UUID(as_uuid=False) if dialect.name == "postgresql" else String(36))
+
+
+class now(FunctionElement[datetime]):
+    """The database's clock, now; not the start of the transaction."""
+
+    type = Instant()
+    inherit_cache = True
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: now, compiler: Any, **kw: Any) -> str:
+    return "clock_timestamp()"
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: now, compiler: Any, **kw: Any) -> str:
+    # unixepoch('subsec') needs SQLite 3.42; Debian 12 has 3.40.
+    return "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
+
+
+def to_micros(moment: datetime) -> int:
+    """Whole microseconds since 1970, exactly (a float of seconds would round)."""
+    delta = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def from_micros(micros: int) -> datetime:
+    seconds, rest = divmod(micros, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s",
+        "ck": "%(table_name)s_%(constraint_name)s",
+        "pk": "%(table_name)s_pkey",
+    }
+)
+
+_STATES = ", ".join(f"'{state}'" for state in State)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", JobId, primary_key=True),
+    Column("queue", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("state", Text, CheckConstraint(f"state IN ({_STATES})", name="state"), nullable=False),
+    Column("ticket", Integer, nullable=False, server_default=text("1")),
+    Column("epoch", Integer, nullable=False, server_default=text("0")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),  # spent
+    Column("crashes", Integer, nullable=False, server_default=text("0")),  # more than 0: a suspect
+    Column("charges", Integer, nullable=False, server_default=text("0")),  # 3: quarantined
+    Column("cancel_requested", Boolean, nullable=False, server_default=false()),
+    Column("reason", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("run_at", Instant, nullable=False),  # when it is, or was last, due
+    Column("finished_at", Instant),
+    postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
+)
+Index("jobs_queue", jobs.c.queue, jobs.c.id)
+Index(
+    "jobs_finished",
+    jobs.c.queue,
+    jobs.c.state,
+    jobs.c.finished_at,
+    postgresql_where=jobs.c.finished_at.isnot(None),
+    sqlite_where=jobs.c.finished_at.isnot(None),
+)
+
+payloads = Table(
+    "payloads",
+    metadata,
+    Column("job_id", JobId, primary_key=True),
+    Column("message_id", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("producer", Text, nullable=False, server_default=text("''")),
+)
+Index("payloads_message_id", payloads.c.message_id)
+
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("job_id", JobId, primary_key=True),
+    Column("queue", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("ticket", Integer, nullable=False),
+    Column("ready", Boolean, nullable=False),  # for the embedded road's taking
+    Column("due_at", Instant, nullable=False),  # when the relay may act on it
+    postgresql_with={"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
+)
+Index(
+    "tickets_ready",
+    tickets.c.queue,
+    tickets.c.priority,
+    tickets.c.due_at,
+    postgresql_where=text("ready"),
+    sqlite_where=text("ready"),
+)
+Index("tickets_due", tickets.c.due_at, postgresql_where=text("NOT ready"), sqlite_where=text("NOT ready"))
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("worker_id", Integer, primary_key=True),
+    Column("job_id", JobId, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("ticket", Integer, nullable=False),
+    Column("suspect", Boolean, nullable=False),
+    Column("claimed_at", Instant, nullable=False),
+    postgresql_with={"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
+)
+Index("claims_job", claims.c.job_id)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", JobId, primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("number", Integer),  # which attempt it was; null when it cost none
+    Column("outcome", Text, nullable=False),
+    Column("worker_id", Integer, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant, nullable=False),
+    Column("run_at", Instant),  # when the next one is due
+    Column("error_type", Text),
+    Column("error_message", Text),
+    Column("traceback", Text),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("job_id", JobId),
+    Column("at", Instant, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("actor", Text, nullable=False, server_default=text("''")),  # who did it: a worker, an operator, a duty
+    Column("detail", Text, nullable=False, server_default=text("''")),  # JSON, or empty
+)
+Index("journal_job", journal.c.job_id)
+
+results = Table(
+    "results",
+    metadata,
+    Column("job_id", JobId, primary_key=True),
+    Column("body", LargeBinary, nullable=False),  # JSON
+    Column("expires_at", Instant, nullable=False),
+    Column("read_at", Instant),
+)
+
+progress = Table(
+    "progress",
+    metadata,
+    Column("job_id", JobId, primary_key=True),
+    Column("done", Double, nullable=False),
+    Column("total", Double),
+    Column("note", Text, nullable=False, server_default=text("''")),
+    Column("at", Instant, nullable=False),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("remaining", Integer, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+
+ticks = Table(
+    "ticks",
+    metadata,
+    Column("schedule", Text, primary_key=True),
+    Column("fire_at", Instant, primary_key=True),
+    Column("job_id", JobId, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("state", Text, CheckConstraint("state IN ('running', 'stopping', 'stopped', 'dead')", name="state"), nullable=False),
+    Column("queues", Text, nullable=False),  # JSON list
+    Column("threads", Integer, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("heartbeat_at", Instant, nullable=False),
+    Column("stopped_at", Instant),
+    sqlite_autoincrement=True,  # an id is never used again: it fences
+)
+Index("workers_heartbeat", workers.c.state, workers.c.heartbeat_at)
+
+queues = Table(
+    "queues",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("paused", Boolean, nullable=False, server_default=false()),
+    Column("paused_at", Instant),
+    Column("paused_by", Text),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("term", Integer, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+
+history = Table(
+    "history",
+    metadata,
+    Column("id", JobId, primary_key=True),
+    Column("message_id", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("state", Text, CheckConstraint("state IN ('completed', 'failed', 'cancelled')", name="state"), nullable=False),
+    Column("reason", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("run_at", Instant, nullable=False),
+    Column("finished_at", Instant, nullable=False),
+    Column("producer", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("archived_at", Instant, nullable=False),
+)
+Index("history_finished", history.c.finished_at)
+Index("history_message_id", history.c.message_id)
+Index("history_queue", history.c.queue, history.c.state, history.c.finished_at)
