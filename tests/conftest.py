@@ -1,0 +1,92 @@
+"""Fixtures: real servers for the session, a fresh database or vhost for every test."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+from ledger.tables import metadata
+from tests.servers import Postgres, RabbitMQ
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test's folder is its marker: unit, integration or acceptance."""
+    tests = Path(__file__).parent
+    for item in items:
+        item.add_marker(item.path.relative_to(tests).parts[0])
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The session's PostgreSQL.  A test may stop, restart or kill it: the next test's fixtures start it again."""
+    server = Postgres()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """The session's RabbitMQ.  A test may stop, kill or wipe it: the next test's fixtures start it again."""
+    server = RabbitMQ()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(postgres: Postgres) -> str:
+    url = postgres.create_database()
+    _migrate(url)
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ledger") / "template.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres, _postgres_template: str) -> Iterator[str]:
+    """A fresh, migrated PostgreSQL database."""
+    postgres.start()
+    url = postgres.create_database(template=_postgres_template)
+    yield url
+    postgres.start()
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, _sqlite_template: Path) -> str:
+    """A fresh, migrated SQLite file."""
+    shutil.copy(_sqlite_template, tmp_path / "hareline.db")
+    return f"sqlite:///{tmp_path / 'hareline.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The test runs twice: on SQLite and on PostgreSQL."""
+    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    url = request.getfixturevalue(name)
+    assert isinstance(url, str)
+    return url
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq: RabbitMQ) -> Iterator[str]:
+    """A fresh vhost, as the AMQP URL of a user with full rights."""
+    rabbitmq.start()
+    url = rabbitmq.new_vhost()
+    yield url
+    rabbitmq.start()
+    rabbitmq.delete_vhost(url)
+
+
+def _migrate(url: str) -> None:
+    engine = create_engine(url)
+    metadata.create_all(engine)
+    engine.dispose()
