@@ -1,0 +1,120 @@
+"""The way of claimed jobs of one queue into this process: as many as it has slots for."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.logging import get_logger
+
+from middleware.attempt import JobMessage
+
+
+class Intake(Consumer):
+    """What Dramatiq consumes; it never fails, hides reconnects, and acknowledges nothing by itself.
+
+    A slot is taken before a job is claimed and given back when its actor has ended, so no more
+    than ``slots`` jobs of the queue run in this process.  What arrives while all are taken is held back.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        slots: int,
+        timeout_s: float,
+        *,
+        on_room: Callable[["Intake", Any], None],
+        release: Callable[[str, int], None],
+    ) -> None:
+        self.queue = queue
+        self.slots = slots
+        self.timeout_s = timeout_s
+        self.closing = False
+        self.logger = get_logger(__name__, type(self))
+        self._on_room = on_room
+        self._release = release
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._held: deque[Any] = deque()
+        self._ready: SimpleQueue[JobMessage] = SimpleQueue()
+
+    # -- for the road
+    def reserve(self, arrival: Any = None) -> bool:
+        """Take a slot, or hold the arrival back until there is one."""
+        with self._lock:
+            if self._busy < self.slots and not self.closing:
+                self._busy += 1
+                return True
+            if arrival is not None:
+                self._held.append(arrival)
+            return False
+
+    @property
+    def room(self) -> int:
+        """How many slots are free."""
+        return 0 if self.closing else self.slots - self._busy
+
+    def vacate(self) -> None:
+        """Give a slot back, or pass it on to what was held back."""
+        with self._lock:
+            arrival = self._held.popleft() if self._held and not self.closing else None
+            if arrival is None:
+                self._busy -= 1
+        self._on_room(self, arrival)
+
+    def admit(self, message: JobMessage) -> None:
+        """A claimed job, for the next free worker thread."""
+        self._ready.put(message)
+
+    def drain(self) -> list[Any]:
+        """What was held back, for the road to return.  Nothing is admitted from now on when closing."""
+        with self._lock:
+            held = list(self._held)
+            self._held.clear()
+        return held
+
+    def stop(self) -> list[Any]:
+        """Admit nothing more; claimed jobs that never started go back to the ledger.  Returns what was held back."""
+        self.closing = True
+        while True:
+            try:
+                self._give_back(self._ready.get_nowait())
+            except Empty:
+                return self.drain()
+
+    # -- for Dramatiq
+    def __next__(self) -> JobMessage | None:
+        try:
+            message = self._ready.get(timeout=self.timeout_s)
+        except Empty:
+            return None
+        if self.closing:
+            self._give_back(message)
+            return None
+        return message
+
+    def ack(self, message: MessageProxy) -> None:
+        """The actor has ended.  The message is acknowledged later, when the ledger has committed how."""
+        if isinstance(message, JobMessage) and not message.submitted:
+            self.logger.critical(
+                "How job %s ended was not recorded; it is not acknowledged and will be returned by the rescuer.", message.claim.id
+            )
+        self.vacate()
+
+    nack = ack
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        """Claimed jobs that never started: back to the ledger."""
+        for message in messages:
+            self._give_back(message)
+
+    def close(self) -> None:
+        for message in self.stop():
+            self.logger.debug("Left to the road: %r.", message)
+
+    def _give_back(self, message: MessageProxy) -> None:
+        if isinstance(message, JobMessage):
+            self._release(message.claim.id, message.claim.epoch)
+            message.settle(message, None)

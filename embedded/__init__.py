@@ -1,0 +1,1 @@
+"""The road without a server: jobs are taken from the ledger itself."""

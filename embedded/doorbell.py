@@ -1,0 +1,90 @@
+"""Wakes the other processes of this machine that share a ledger: one datagram, about a millisecond.
+
+A bell carries no news; whoever hears it looks into the ledger.  So a lost ring costs a poll's delay,
+never a job.
+"""
+
+import hashlib
+import os
+import select
+import socket
+import tempfile
+from pathlib import Path
+
+
+class Doorbell:
+    """Rings and hears the bells of one ledger.
+
+    Parameters:
+      ledger: the database's address; processes with the same one hear each other.
+
+    Listening is for one thread; :meth:`ring` and :meth:`nudge` for any.
+    """
+
+    def __init__(self, ledger: str) -> None:
+        digest = hashlib.sha256(ledger.encode()).hexdigest()[:16]
+        # A short path: a socket's may have 107 bytes.
+        self.folder = Path(tempfile.gettempdir()) / f"hareline-{os.getuid()}" / digest
+        self._own: Path | None = None
+        self._ear: socket.socket | None = None
+        self._mouth: socket.socket | None = None
+        self._pid = 0
+
+    def listen(self) -> None:
+        """Hang up a bell of this process's own.  Raises OSError when the temporary folder is not writable."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._own = self.folder / f"{os.getpid()}-{id(self):x}"
+        self._own.unlink(missing_ok=True)
+        self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._ear.setblocking(False)
+        self._ear.bind(str(self._own))
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for a ring, at most ``timeout_s``; all rings so far are taken as one."""
+        assert self._ear is not None, "listen() first"
+        heard, _, _ = select.select([self._ear], [], [], max(0.0, timeout_s))
+        if not heard:
+            return False
+        try:
+            while True:
+                self._ear.recv(16)
+        except BlockingIOError:
+            return True
+
+    def ring(self) -> None:
+        """Ring every bell of this ledger, this process's own too."""
+        try:
+            bells = list(os.scandir(self.folder))
+        except FileNotFoundError:
+            return  # nobody listens
+        for bell in bells:
+            self._send(bell.path)
+
+    def nudge(self) -> None:
+        """Ring only this process's own bell."""
+        if self._own is not None:
+            self._send(str(self._own))
+
+    def close(self) -> None:
+        """Take the bell down.  Idempotent."""
+        if self._own is not None:
+            self._own.unlink(missing_ok=True)
+            self._own = None
+        for end in (self._ear, self._mouth):
+            if end is not None:
+                end.close()
+        self._ear = self._mouth = None
+
+    def _send(self, path: str) -> None:
+        if self._mouth is None or self._pid != os.getpid():
+            self._mouth = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._mouth.setblocking(False)
+            self._pid = os.getpid()
+        try:
+            self._mouth.sendto(b"!", path)
+        except BlockingIOError:
+            pass  # its ear is full of rings it has not heard yet: one more would tell it nothing
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)  # its process died without taking it down
+        except FileNotFoundError:
+            pass  # taken down since we looked

@@ -1,0 +1,236 @@
+"""Group commit: one session, and everything that queued up meanwhile goes into one transaction.
+
+Two shapes of the same idea.  A :class:`Lane` is a thread: callers hand it work and are called back.
+A :class:`Pen` has no thread: the first caller writes for all who wait, so a lone ``send()`` pays for
+no hand-over.  Neither drops anything: a full lane makes its callers wait, and while the database is
+away a lane keeps trying.
+"""
+
+import logging
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from errors import LedgerUnavailable
+from ledger.ledger import Session
+from ledger.records import Enqueued, NewJob
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+#: Rows in one transaction; larger ones only make others wait longer.
+BATCH = 500
+
+
+class Lane(threading.Thread, Generic[T]):
+    """A thread that owns one session and writes whatever has queued up.
+
+    Parameters:
+      write: called with the session and a batch, on this thread.  ``LedgerUnavailable`` makes the lane
+        wait and call it again with the same batch; any other exception makes it try the rows one
+        half at a time, down to the single row that is bad, which goes to ``spoiled``.
+      spoiled: called with a row that cannot be written, and the exception.
+      limit: how many rows may wait before :meth:`put` blocks.
+      linger_s: how long to let rows gather before writing; 0 writes at once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_session: Callable[[str], Session],
+        write: Callable[[Session, list[T]], None],
+        *,
+        spoiled: Callable[[Session, T, Exception], None],
+        limit: int = 10_000,
+        linger_s: float = 0.0,
+    ) -> None:
+        super().__init__(name=f"hareline-{name}", daemon=True)
+        self._open_session = open_session
+        self._write = write
+        self._spoiled = spoiled
+        self._limit = limit
+        self._linger_s = linger_s
+        self._rows: deque[T] = deque()
+        self._wake = threading.Condition()
+        self._writing = False
+        self._stopping = False
+        self._waited = threading.Event()
+
+    def put(self, row: T, *, block: bool = True) -> None:
+        """Hand over one row.  Blocks while the lane is full, unless told not to.  Any thread."""
+        with self._wake:
+            while block and len(self._rows) >= self._limit and self.is_alive() and not self._stopping:
+                self._wake.wait(1.0)
+            self._rows.append(row)
+            if len(self._rows) == 1 or not block:
+                self._wake.notify_all()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything handed over so far is committed and answered; false when time ran out."""
+        deadline = time.monotonic() + timeout_s
+        with self._wake:
+            while self._rows or self._writing:
+                self._waited.set()
+                left = deadline - time.monotonic()
+                if left <= 0 or not self.is_alive():
+                    return False
+                self._wake.notify_all()
+                self._wake.wait(min(left, 0.05))
+        return True
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """Write what is left, then end; false when time ran out first (the rows are then not written)."""
+        done = self.flush(timeout_s) if self.is_alive() else not self._rows
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+        self._waited.set()
+        if self.is_alive():
+            self.join(timeout=1.0)
+        return done
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def run(self) -> None:
+        session = self._open_session(self.name)
+        try:
+            while (batch := self._take()) is not None:
+                self._attempt(session, batch)
+                with self._wake:
+                    self._writing = False
+                    self._wake.notify_all()
+        finally:
+            session.close()
+
+    def _take(self) -> list[T] | None:
+        with self._wake:
+            while not self._rows and not self._stopping:
+                self._wake.wait()
+            if not self._rows:
+                return None
+            self._writing = True
+        if self._linger_s and not self._stopping:
+            self._waited.wait(self._linger_s)
+            self._waited.clear()
+        rows = self._rows
+        return [rows.popleft() for _ in range(min(len(rows), BATCH))]
+
+    def _attempt(self, session: Session, batch: list[T]) -> None:
+        pause_s = 0.05
+        while True:
+            try:
+                self._write(session, batch)
+                return
+            except LedgerUnavailable as error:
+                if self._stopping:
+                    logger.error("%s: the ledger is away at shutdown; %d rows are left to the rescuer: %s", self.name, len(batch), error)
+                    return
+                logger.warning("%s: the ledger is away, %d rows wait: %s", self.name, len(batch) + len(self._rows), error)
+                time.sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(pause_s * 2, 2.0)
+            except Exception as error:
+                if len(batch) == 1:
+                    logger.exception("%s: one row cannot be written", self.name)
+                    self._give_up(session, batch[0], error)
+                    return
+                middle = len(batch) // 2
+                self._attempt(session, batch[:middle])
+                self._attempt(session, batch[middle:])
+                return
+
+    def _give_up(self, session: Session, row: T, error: Exception) -> None:
+        try:
+            self._spoiled(session, row, error)
+        except Exception:
+            logger.critical("%s: a spoiled row could not be dealt with: %r", self.name, row, exc_info=True)
+
+
+class _Slip:
+    """What one caller of :class:`Pen` waits for."""
+
+    __slots__ = ("answers", "done", "error", "jobs")
+
+    def __init__(self, jobs: Sequence[NewJob]) -> None:
+        self.jobs = jobs
+        self.done = False
+        self.answers: list[Enqueued] = []
+        self.error: Exception | None = None
+
+
+class Pen:
+    """Records new jobs for any number of threads over one session.
+
+    Whoever gets the pen first writes for everyone who queued up while it waited: one commit.
+    Fork-safe: a child starts with a pen of its own.
+    """
+
+    def __init__(self, open_session: Callable[[str], Session]) -> None:
+        self._open_session = open_session
+        self._renew()
+        os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._waiting: deque[_Slip] = deque()
+        self._pen = threading.Lock()
+        self._session = self._open_session("hareline-producer")
+
+    def enqueue(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        """Record jobs, all or none; they are committed when this returns.
+
+        Raises:
+          LedgerUnavailable: the database is away; nothing may be assumed recorded (sending the same
+            jobs again is safe).
+        """
+        slip = _Slip(jobs)
+        self._waiting.append(slip)
+        with self._pen:
+            if not slip.done:
+                self._write()
+        if slip.error is not None:
+            raise slip.error
+        return slip.answers
+
+    def _write(self) -> None:
+        slips: list[_Slip] = []
+        size = 0
+        while self._waiting and (not slips or size + len(self._waiting[0].jobs) <= BATCH):
+            slips.append(self._waiting.popleft())
+            size += len(slips[-1].jobs)
+        try:
+            answers = self._commit([job for slip in slips for job in slip.jobs])
+        except Exception as error:
+            for slip in slips:
+                self._alone(slip, error if len(slips) == 1 or isinstance(error, LedgerUnavailable) else None)
+            return
+        start = 0
+        for slip in slips:
+            slip.answers = answers[start : start + len(slip.jobs)]
+            start += len(slip.jobs)
+            slip.done = True
+
+    def _alone(self, slip: _Slip, error: Exception | None) -> None:
+        """One bad job must not fail the sends that happened to share its transaction."""
+        if error is None:
+            try:
+                slip.answers = self._commit(slip.jobs)
+            except Exception as own:
+                error = own
+        slip.error = error
+        slip.done = True
+
+    def _commit(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        try:
+            return self._session.enqueue(jobs)
+        except LedgerUnavailable:
+            # An idle connection the database closed meanwhile: once more, on a new one.  Same ids: no double.
+            return self._session.enqueue(jobs)
+
+    def close(self) -> None:
+        with self._pen:
+            self._session.close()

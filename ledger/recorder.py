@@ -1,0 +1,217 @@
+"""What a worker process writes: claims, finishes, marks and progress, each by group commit.
+
+Claims and finishes have a lane (a thread and a connection) each, so that a claim never waits behind
+a large finish; marks linger a little, since a job finished meanwhile needs none.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ledger.lane import Lane, Pen
+from ledger.ledger import Ledger, Session
+from ledger.records import Buried, Claim, Enqueued, Finish, Finished, NewJob, Ticket, Verdict
+from ledger.states import Outcome, Reason
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MARK_LINGER_S = 0.2
+
+
+@dataclass(slots=True)
+class _ClaimWanted:
+    ticket: Ticket
+    answer: Callable[[Claim], None]
+
+
+@dataclass(slots=True)
+class _FinishWanted:
+    finish: Finish
+    answer: Callable[[Finished], None]
+
+
+@dataclass(slots=True)
+class _Release:
+    job: str
+    epoch: int
+
+
+@dataclass(slots=True)
+class _Progress:
+    job: str
+    done: float
+    total: float | None
+    note: str
+
+
+class Recorder:
+    """The writing side of one process.  Threads start at first use; thread-safe.
+
+    A producer uses :meth:`enqueue` and :meth:`mark` only.  A worker sets :attr:`worker` (its id in the
+    ledger) before it claims.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._pen = Pen(ledger.session)
+        self._lock = threading.Lock()
+        self._lanes: dict[str, Lane[Any]] = {}
+        self.worker = 0
+        #: job id -> epoch: what this process has claimed and not yet finished.
+        self.held: dict[str, int] = {}
+        self._suspect: str | None = None
+
+    # -- producers
+    def enqueue(self, jobs: list[NewJob]) -> list[Enqueued]:
+        """Record jobs, all or none, committed on return.  Raises ``LedgerUnavailable``."""
+        return self._pen.enqueue(jobs)
+
+    def mark(self, sent: list[tuple[str, int]]) -> None:
+        """RabbitMQ confirmed these (job, ticket) pairs.  Never blocks."""
+        lane = self._lane("marks", _write_marks, limit=100_000, linger_s=MARK_LINGER_S)
+        for pair in sent:
+            lane.put(pair, block=False)
+
+    # -- workers
+    def claim(self, ticket: Ticket, answer: Callable[[Claim], None]) -> None:
+        """Claim one job; ``answer`` is called on the lane's thread.  Never blocks."""
+        self._lane("claims", self._write_claims).put(_ClaimWanted(ticket, answer), block=False)
+
+    def took(self, claim: Claim) -> None:
+        """A job was claimed on the embedded road."""
+        self.held[claim.id] = claim.epoch
+        if claim.suspect:
+            self._suspect = claim.id
+
+    @property
+    def suspects(self) -> int:
+        """How many more suspects this process may run at once: one, or none while it runs one."""
+        return 0 if self._suspect is not None else 1
+
+    def finish(self, finish: Finish, answer: Callable[[Finished], None]) -> None:
+        """Record how an attempt ended; ``answer`` is called on the lane's thread once it is committed.
+
+        Blocks while the lane is full: a slow ledger slows its workers, it loses nothing.
+        """
+        self._lane("finishes", self._write_finishes).put(_FinishWanted(finish, answer))
+
+    def release(self, job: str, epoch: int) -> None:
+        """Give back a claimed job that never started."""
+        self._lane("finishes", self._write_finishes).put(_Release(job, epoch), block=False)
+
+    def progress(self, job: str, done: float, total: float | None, note: str) -> None:
+        """Record a running job's progress; blocks while the lane is full."""
+        self._lane("finishes", self._write_finishes).put(_Progress(job, done, total, note))
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Wait until everything handed over is committed and answered."""
+        return all(lane.flush(timeout_s) for lane in list(self._lanes.values()))
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """Write what is left and end the threads; false when not everything could be written."""
+        with self._lock:
+            lanes, self._lanes = list(self._lanes.values()), {}
+        done = all([lane.stop(timeout_s) for lane in lanes])
+        self._pen.close()
+        return done
+
+    def forked(self) -> None:
+        """Called in a child: the parent's threads and what they hold are not ours."""
+        self._lock = threading.Lock()
+        self._lanes = {}
+        self.worker = 0
+        self.held = {}
+        self._suspect = None
+
+    def _lane(self, name: str, write: Callable[[Session, list[Any]], None], *, limit: int = 10_000, linger_s: float = 0.0) -> Lane[Any]:
+        lane = self._lanes.get(name)
+        if lane is None:
+            with self._lock:
+                lane = self._lanes.get(name)
+                if lane is None:
+                    lane = self._lanes[name] = Lane(
+                        name, self._ledger.session, write, spoiled=self._spoiled, limit=limit, linger_s=linger_s
+                    )
+                    lane.start()
+        return lane
+
+    def _write_claims(self, session: Session, wanted: list[_ClaimWanted]) -> None:
+        claims = session.claim(self.worker, [w.ticket for w in wanted], suspects=self.suspects)
+        held = self.held
+        for want, claim in zip(wanted, claims, strict=True):
+            if claim.verdict is Verdict.RUN:
+                if held.get(claim.id) == claim.epoch:
+                    # Its message came twice over one connection loss; the first is still running here.
+                    claim = Claim(claim.id, Verdict.DROP, "active")
+                else:
+                    self.took(claim)
+            _tell(want.answer, claim)
+
+    def _write_finishes(self, session: Session, rows: list[Any]) -> None:
+        wanted = [row for row in rows if type(row) is _FinishWanted]
+        if wanted:
+            answers = session.finish(self.worker, [w.finish for w in wanted])
+            for want, answer in zip(wanted, answers, strict=True):
+                self._let_go(want.finish.id, want.finish.epoch)
+                _tell(want.answer, answer)
+        if len(wanted) == len(rows):
+            return
+        released = [(row.job, row.epoch) for row in rows if type(row) is _Release]
+        if released:
+            session.release(self.worker, released)
+            for job, epoch in released:
+                self._let_go(job, epoch)
+        progress = [(row.job, row.done, row.total, row.note) for row in rows if type(row) is _Progress]
+        if progress:
+            session.progress(progress)
+
+    def _let_go(self, job: str, epoch: int) -> None:
+        if self.held.get(job) == epoch:
+            del self.held[job]
+            if self._suspect == job:
+                self._suspect = None
+
+    def _spoiled(self, session: Session, row: object, error: Exception) -> None:
+        """A row the database refuses: the job is kept as a dead letter that says so, without the row's own text."""
+        match row:
+            case _FinishWanted(finish, answer):
+                plain = Finish(
+                    finish.id,
+                    finish.epoch,
+                    Outcome.FAILED,
+                    reason=Reason.REFUSED,
+                    error_type="LedgerError",
+                    error_message=f"the ledger refused how this attempt ended ({finish.outcome}): {type(error).__name__}"[:500],
+                )
+                [answered] = session.finish(self.worker, [plain])
+                self._let_go(finish.id, finish.epoch)
+                _tell(answer, answered)
+            case _ClaimWanted(ticket, answer):
+                _tell(answer, Claim(ticket.id, Verdict.DROP, "refused"))
+            case _:
+                logger.error("dropped %r: %s", row, error)
+
+
+def _tell(answer: Callable[[T], None], value: T) -> None:
+    """What is committed is committed: a failing callback must not make the lane write it again."""
+    try:
+        answer(value)
+    except Exception:
+        logger.critical("the answer %r could not be delivered", value, exc_info=True)
+
+
+def _write_marks(session: Session, sent: list[tuple[str, int]]) -> None:
+    session.mark(sent)
+
+
+def bury(ledger: Ledger, letter: Buried) -> None:
+    """Keep one message that can never run.  Raises ``LedgerUnavailable``; idempotent."""
+    session = ledger.session("hareline-bury")
+    try:
+        session.bury([letter])
+    finally:
+        session.close()

@@ -1,0 +1,59 @@
+"""One try at a job, as the middleware of its message share it."""
+
+import threading
+from collections.abc import Callable
+
+from dramatiq.broker import MessageProxy
+from dramatiq.message import Message
+
+from ledger.records import Claim, Finish, Finished, NewJob
+from ledger.states import Outcome, Reason
+
+#: Longest text of an error kept with an attempt; tracebacks of recursive code have no natural end.
+MAX_ERROR = 2_000
+MAX_TRACEBACK = 20_000
+
+
+class JobMessage(MessageProxy):
+    """A claimed message on its way through the middleware.
+
+    Middleware that knows how this attempt ends calls :meth:`end` once; whoever comes first decides.
+    Audit records it, after every other hook.  ``settle`` is called when that is committed.
+    """
+
+    def __init__(self, message: Message, claim: Claim, *, settle: Callable[["JobMessage", Finished | None], None]) -> None:
+        super().__init__(message)
+        # Plain attributes: MessageProxy's __getattr__ costs a failed lookup at each of the dozen reads per job.
+        self.queue_name = message.queue_name
+        self.actor_name = message.actor_name
+        self.args = message.args
+        self.kwargs = message.kwargs
+        self.options = message.options
+        self.message_id = message.message_id
+        self.message_timestamp = message.message_timestamp
+        self.claim = claim
+        self.settle = settle
+        self.ending: Finish | None = None
+        self.submitted = False
+        self.result: bytes | None = None
+        self.result_ttl_ms = 0
+        self.follow_ups: list[NewJob] = []
+        self.group: str | None = None
+        self.group_jobs: list[NewJob] = []
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What the actor, or a middleware before it, raised."""
+        return self._exception
+
+    def end(self, outcome: Outcome, *, reason: Reason | None = None, delay_ms: int = 0) -> None:
+        """Decide how this attempt ends; a second decision is ignored."""
+        if self.ending is None:
+            self.ending = Finish(self.claim.id, self.claim.epoch, outcome, reason=reason, delay_ms=max(0, delay_ms))
+            self.failed = outcome is Outcome.FAILED
+
+
+class Capture(threading.local):
+    """While a message's after-hooks run, what they enqueue is held back to commit with its finish."""
+
+    into: list[NewJob] | None = None

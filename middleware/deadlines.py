@@ -1,0 +1,149 @@
+"""Interrupts actors that run too long, and those that must stop for a shutdown."""
+
+import ctypes
+import functools
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dramatiq import Actor, Broker, Middleware, Worker
+from dramatiq.broker import MessageProxy
+from dramatiq.logging import get_logger
+from dramatiq.middleware import Interrupt, Shutdown, SkipMessage, TimeLimitExceeded
+
+from ledger.states import Outcome, Reason
+from middleware.attempt import JobMessage
+
+
+class _Body:
+    """The stretch of one thread during which, and only during which, an interrupt may land in it."""
+
+    __slots__ = ("_lock", "_open", "deadline", "kind", "notify_shutdown", "thread")
+
+    def __init__(self, limit_s: float, notify_shutdown: bool) -> None:
+        self.thread = threading.get_ident()
+        self.deadline = time.monotonic() + limit_s
+        self.kind: type[Interrupt] = TimeLimitExceeded
+        self.notify_shutdown = notify_shutdown
+        self._lock = threading.Lock()
+        self._open = True
+
+    def interrupt(self) -> bool:
+        with self._lock:
+            if self._open:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), ctypes.py_object(self.kind))
+            return self._open
+
+    def close(self) -> None:
+        with self._lock:
+            self._open = False
+            # One may have been set and not delivered yet: after this line it never will be.
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), None)
+
+
+class Deadlines(Middleware):
+    """The last middleware, closest to the actor's body.
+
+    An interrupt that lands in an after-hook kills its worker thread (Dramatiq's own TimeLimit can do
+    that), so the body of every actor is bracketed: interrupts are delivered inside it or not at all.
+
+    Actor and message options:
+      time_limit: milliseconds an attempt may run, then ``TimeLimitExceeded`` is raised in it (retried
+        as any error); ``float("inf")`` for no limit.  Default: the setting ``time_limit_ms``.
+      max_age: milliseconds after which a job that has not started is a dead letter, reason ``expired``.
+      notify_shutdown: raise ``Shutdown`` in it as soon as the worker is told to stop, instead of after
+        the grace; an attempt ended by it is not spent.
+
+    CPython only; like every asynchronous exception, an interrupt waits for the next Python bytecode.
+    Fails open: an interrupt that cannot be raised is logged, and the attempt runs on.
+    """
+
+    def __init__(self, *, time_limit_ms: float, max_age_ms: float | None, grace_s: float) -> None:
+        self.time_limit_ms = time_limit_ms
+        self.max_age_ms = max_age_ms
+        self.grace_s = grace_s
+        self.logger = get_logger(__name__, type(self))
+        self._current = threading.local()
+        self._lock = threading.Condition()
+        self._bodies: set[_Body] = set()
+        self._next = float("inf")  # when the watcher wakes by itself
+
+    @property
+    def actor_options(self) -> set[str]:
+        return {"time_limit", "max_age", "notify_shutdown"}
+
+    def after_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
+        actor.fn = self._bracket(actor.fn)
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        threading.Thread(target=self._watch, name="hareline-deadlines", daemon=True).start()
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        if not isinstance(message, JobMessage):
+            return
+        options = {**broker.get_actor(message.actor_name).options, **message.options}
+        max_age = options.get("max_age", self.max_age_ms)
+        if max_age is not None and time.time() * 1000 - message.message_timestamp >= max_age and not message.claim.attempts:
+            message.end(Outcome.FAILED, reason=Reason.EXPIRED)
+            raise SkipMessage(f"older than its max_age of {max_age} ms")
+        limit = options.get("time_limit") or self.time_limit_ms
+        self._current.plan = (limit / 1000, bool(options.get("notify_shutdown")))
+
+    def after_process_message(
+        self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        self._current.plan = None
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        self._current.plan = None
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        now = time.monotonic()
+        with self._lock:
+            for body in self._bodies:
+                at = now if body.notify_shutdown else now + self.grace_s
+                if at < body.deadline:
+                    body.deadline, body.kind = at, Shutdown
+            self._lock.notify()
+
+    def _bracket(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(fn)
+        def bracketed(*args: Any, **kwargs: Any) -> Any:
+            plan = getattr(self._current, "plan", None)
+            if plan is None:  # called directly, not as a job
+                return fn(*args, **kwargs)
+            self._current.plan = None
+            body = _Body(*plan)
+            try:
+                with self._lock:
+                    self._bodies.add(body)
+                    if body.deadline < self._next:
+                        self._lock.notify()
+                return fn(*args, **kwargs)
+            finally:
+                self._leave(body)
+
+        return bracketed
+
+    def _leave(self, body: _Body) -> None:
+        # An interrupt may land on any line here until close() returns: do it again until it did.
+        while True:
+            try:
+                body.close()
+                break
+            except Interrupt:
+                continue
+        with self._lock:
+            self._bodies.discard(body)
+
+    def _watch(self) -> None:
+        with self._lock:
+            while True:
+                now = time.monotonic()
+                for body in [body for body in self._bodies if body.deadline <= now]:
+                    body.deadline = float("inf")
+                    if body.interrupt():
+                        self.logger.warning("Raising %s in worker thread %s.", body.kind.__name__, body.thread)
+                self._next = min((body.deadline for body in self._bodies), default=float("inf"))
+                self._lock.wait(None if self._next == float("inf") else max(0.0, self._next - now))

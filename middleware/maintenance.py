@@ -1,0 +1,107 @@
+"""The loops that keep the promises: relay, rescuer, retention, orphan sweep, dead-letter projection."""
+
+import logging
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from errors import HarelineError
+from ledger.ledger import Ledger, Session
+
+logger = logging.getLogger(__name__)
+
+#: Who may run the duties; a holder that dies is replaced within this time.
+LEASE_S = 3.0
+#: How long a pass may sleep when nothing is known to be due: another process may add an earlier row.
+POLL_S = 0.2
+
+
+@dataclass(slots=True)
+class Duty:
+    """Something to be done every ``every_s`` seconds by whoever holds the lease."""
+
+    name: str
+    every_s: float
+    run: Callable[[Session], object]
+    next_at: float = 0.0
+
+
+class Maintenance:
+    """One thread that runs the duties while it holds the lease.
+
+    Every worker process and every scheduler has one; the lease saves the database from doing it all many
+    times, correctness does not depend on it: each duty is safe to run twice at once.
+    """
+
+    def __init__(self, ledger: Ledger, duties: list[Duty]) -> None:
+        self.ledger = ledger
+        self.duties = duties
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread.  Once."""
+        self._thread = threading.Thread(target=self._run, name="hareline-maintenance", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Something may be due now.  Any thread."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread and give the lease back.  Idempotent."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10.0)
+
+    def _run(self) -> None:
+        session = self.ledger.session("hareline-maintenance")
+        renew_at = 0.0
+        leading = False
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                now = time.monotonic()
+                if now >= renew_at:
+                    leading = session.lease("maintenance", self.holder, LEASE_S) is not None
+                    renew_at = now + LEASE_S / 3
+                if leading:
+                    self._pass(session)
+                self._sleep(session if leading else None, renew_at)
+            except HarelineError as error:
+                leading, renew_at = False, 0.0
+                logger.warning("maintenance waits: %s", error)
+                self._wake.wait(1.0)
+            except Exception:
+                leading, renew_at = False, 0.0
+                logger.critical("maintenance failed; it goes on in a second", exc_info=True)
+                self._wake.wait(1.0)
+        try:
+            session.unlease("maintenance", self.holder)
+        except HarelineError as error:
+            logger.warning("the maintenance lease could not be given back, it will run out: %s", error)
+        session.close()
+
+    def _pass(self, session: Session) -> None:
+        for duty in self.duties:
+            now = time.monotonic()
+            if now >= duty.next_at and not self._stopping:
+                duty.next_at = now + duty.every_s
+                try:
+                    duty.run(session)
+                except HarelineError as error:
+                    logger.warning("%s waits: %s", duty.name, error)
+
+    def _sleep(self, session: Session | None, renew_at: float) -> None:
+        sleep_s = max(0.0, renew_at - time.monotonic())
+        if session is not None:
+            due_s = session.next_due_s()
+            sleep_s = min(sleep_s, POLL_S if due_s is None else max(0.005, min(due_s, POLL_S)))
+        self._wake.wait(sleep_s)

@@ -1,0 +1,59 @@
+"""Dramatiq's results, kept in the ledger."""
+
+import time
+from typing import Any
+
+from dramatiq.message import Message
+from dramatiq.results import ResultBackend, ResultMissing, ResultTimeout
+from dramatiq.results.errors import ResultFailure
+
+from ledger.queries import Queries
+from middleware.attempt import JobMessage
+
+DEFAULT_TIMEOUT_MS = 10_000
+
+
+class LedgerResults(ResultBackend):
+    """The backend of Dramatiq's own ``Results`` middleware (which must keep its exact type).
+
+    A result commits with the finish of the attempt that produced it, so a result that can be read
+    belongs to a job recorded as completed, and a duplicate that was dropped overwrites nothing.
+    """
+
+    def __init__(self, queries: Queries) -> None:
+        super().__init__()
+        self.queries = queries
+
+    def store_result(self, message: Any, result: Any, ttl: int) -> None:
+        """Keep a result with the message, for the finish.  ``ttl`` in milliseconds."""
+        if isinstance(message, JobMessage):
+            message.result, message.result_ttl_ms = self.encoder.encode(result), ttl
+
+    def store_exception(self, message: Any, exception: BaseException, ttl: int) -> None:
+        """Nothing to do: the attempt records the exception."""
+
+    def get_result(self, message: Message[Any], *, block: bool = False, timeout: int | None = None) -> Any:
+        """The result of a message's job.
+
+        Raises:
+          ResultMissing: not blocking, and the job is not finished, or kept no result.
+          ResultTimeout: blocking, and it was not there within ``timeout`` milliseconds (10 s by default).
+          ResultFailure: the job failed; carries the type and text of its last exception.
+        """
+        deadline = time.monotonic() + (DEFAULT_TIMEOUT_MS if timeout is None else timeout) / 1000
+        pause = 0.005
+        while True:
+            view = self.queries.result(message.message_id)
+            if view is not None and view.state == "failed":
+                kind, text = view.error_type or "unknown", view.error_message or view.reason or ""
+                short = kind.rpartition(".")[2]
+                raise ResultFailure(f"actor raised {short}: {text}", short, text)
+            if view is not None and view.body is not None:
+                return self.unwrap_result(self.encoder.decode(view.body))
+            if not block:
+                raise ResultMissing(message)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise ResultTimeout(message)
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, 0.25)
