@@ -1,0 +1,20 @@
+"""What can be done: every queue's actors, on one broker.
+
+    dramatiq actors                      # a worker
+    from actors.usage import …           # a producer
+
+Importing reads the settings and connects to nothing.
+"""
+
+import dramatiq
+
+from actors.queues import CATALOGUE
+from broker import build
+from settings import load
+
+dramatiq.set_broker(build(load(), queues=CATALOGUE))
+
+# The actors bind to the broker as their modules are imported, so these come after it.
+from actors import usage  # noqa: E402
+
+__all__ = ["usage"]

@@ -1,0 +1,1 @@
+"""``hareline demo``: real usage events, real workers, a real HTTP server; and what happened."""
