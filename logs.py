@@ -1,0 +1,54 @@
+"""Logging for every process of the project: text for people, JSON for machines, on stderr.
+
+Log with ``structlog.get_logger(__name__)``: an event's name and fields.  What libraries write through the standard
+library's logging comes out in the same format.
+"""
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+from settings import Settings
+
+# They tell at INFO and below what the ledger tells better, and pika a paragraph for every connection.
+_CHATTY = ("dramatiq", "pika", "apscheduler", "httpx", "alembic")
+
+
+def configure(settings: Settings) -> None:
+    """Set up logging for this process.  Call it once, first thing in ``main``; again after a fork is harmless."""
+    as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper("%H:%M:%S" if as_text else "iso", utc=not as_text),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    render: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=32)]
+        if as_text
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render]
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.root.handlers[:] = [handler]
+    logging.root.setLevel(settings.log_level)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.root.level))
+    logging.captureWarnings(True)

@@ -1,0 +1,296 @@
+"""Every knob, read once, in one frozen object.
+
+    settings = load()
+
+Each setting is looked up in the environment, then in ``.env``, then in ``hareline.toml`` (both in the
+working directory), then taken from the defaults below.  Its environment variable is ``HARELINE_`` and its
+name in capitals, but for the names in :data:`VARIABLES`; in ``hareline.toml`` it is its name.  An empty
+variable counts as unset.  One queue's settings are ``HARELINE_QUEUES__USAGE_TRACKING__CONCURRENCY`` or
+``[queues.usage-tracking]``.
+
+A name nobody knows and a value nobody can use are refused, never ignored.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from errors import SettingsError
+
+__all__ = ["VARIABLES", "Explained", "QueueSettings", "Settings", "load", "mask"]
+
+PREFIX: Final = "HARELINE_"
+_QUEUES: Final = f"{PREFIX}QUEUES__"
+# Read elsewhere, before there are settings: by failpoints.py and by the tests.
+_NOT_SETTINGS: Final = re.compile(rf"{PREFIX}(FAILPOINTS|TEST_\w+)")
+
+
+def mask(text: str) -> str:
+    """The same text with the passwords of the URLs in it replaced by ``***``."""
+    text = re.sub(r"(?<=://)([^:/@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"(?<=password=)[^&\s]+", "***", text)
+
+
+def _database_url(url: str) -> str:
+    if re.fullmatch(r"sqlite:///[^?]+", url) and not url.endswith(":memory:"):
+        return url
+    if url.startswith(("postgresql://", "postgres://")):
+        return "postgresql://" + url.partition("://")[2]
+    raise ValueError("sqlite:///PATH (a file: several processes share it) or postgresql://USER:PASSWORD@HOST/DATABASE")
+
+
+def _broker_url(url: str) -> str:
+    if url.startswith(("amqp://", "amqps://")):
+        return url
+    raise ValueError("amqp://USER:PASSWORD@HOST/VHOST or amqps://…; no other broker is supported. Unset, the ledger carries the jobs itself")
+
+
+def _worker_count(value: object) -> object:
+    if value == "cpus" or (str(value).isdecimal() and int(str(value)) >= 1):
+        return value
+    raise ValueError("cpus, or a number of processes of at least 1")
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+class QueueSettings(BaseModel):
+    """What may be set for one queue; None leaves it as the catalogue of queues has it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    concurrency: PositiveInt | None = Field(None, description="jobs of this queue at once in one process")
+
+
+class Settings(BaseModel):
+    """The effective settings.  Frozen; its ``repr`` shows no secrets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
+        "sqlite:///.hareline/hareline.db", description="where the ledger is: a SQLite file or PostgreSQL"
+    )
+    broker_url: Annotated[str, AfterValidator(_broker_url)] | None = Field(
+        None, description="RabbitMQ; unset, the ledger carries the jobs itself"
+    )
+
+    worker_count: Annotated[Literal["cpus"] | int, BeforeValidator(_worker_count)] = Field(
+        "cpus", description="worker processes: a number, or cpus for one per core"
+    )
+    queue_concurrency: PositiveInt = Field(5, description="jobs at once in one process, for queues the catalogue does not name")
+    queues: Mapping[str, QueueSettings] = Field(default_factory=dict, description="settings of single queues, by queue name")
+    job_attempts: PositiveInt = Field(3, description="times a job is tried before it is a dead letter")
+    min_backoff_ms: PositiveInt = Field(1_000, description="delay before the second attempt")
+    max_backoff_ms: PositiveInt = Field(604_800_000, description="longest delay between two attempts")
+    time_limit_ms: PositiveInt = Field(600_000, description="how long one attempt may take")
+    max_age_ms: PositiveInt | None = Field(None, description="a job waiting longer than this is not run any more; unset, never")
+    max_payload_bytes: PositiveInt = Field(102_400, description="largest encoded message send() accepts")
+
+    stalled_interval_ms: int = Field(30_000, ge=1_000, description="a worker silent for this long has lost its jobs")
+    shutdown_grace_s: PositiveFloat = Field(25, description="how long running jobs may go on after a worker is told to stop")
+    unknown_actor_grace_s: NonNegativeInt = Field(300, description="how long a job of an unknown actor waits for a deploy that knows it")
+
+    queue_type: Literal["auto", "classic", "quorum"] = Field(
+        "auto", description="RabbitMQ queue type; auto is quorum from RabbitMQ 4.3 on, classic before"
+    )
+    confirm_timeout_s: PositiveFloat = Field(10, description="how long RabbitMQ may take to confirm a message")
+    publish_after_s: PositiveFloat = Field(5, description="age at which the relay sends what its producer did not")
+    resend_after_s: PositiveFloat = Field(30, description="how long the relay waits for a confirm before it sends again")
+
+    keep_completed: NonNegativeInt = Field(100, description="newest completed jobs kept at hand, per queue")
+    keep_completed_s: NonNegativeInt = Field(3_600, description="age at which completed jobs move to the history")
+    keep_failed: NonNegativeInt = Field(500, description="newest failed jobs kept at hand, per queue")
+    keep_failed_s: NonNegativeInt = Field(86_400, description="age at which failed jobs move to the history")
+    audit_log_retention_days: NonNegativeInt = Field(30, description="days the history is kept; 0 keeps none")
+    sqlite_synchronous: Literal["FULL", "NORMAL"] = Field(
+        "FULL", description="NORMAL is faster, and may lose the last jobs at a power failure"
+    )
+
+    log_format: Literal["auto", "text", "json"] = Field("auto", description="auto is text on a terminal and json elsewhere")
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
+        "INFO", description="least severe level that is logged"
+    )
+
+    posthog_url: str | None = Field(None, pattern=r"^https?://", description="PostHog's address; unset, nothing is sent to it")
+    posthog_key: SecretStr | None = Field(None, description="PostHog's project API key")
+    http_timeout_s: PositiveFloat = Field(10, description="timeout of outgoing HTTP requests")
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _backoffs_in_order(self) -> Self:
+        if self.min_backoff_ms > self.max_backoff_ms:
+            raise ValueError(f"min_backoff_ms ({self.min_backoff_ms}) is above max_backoff_ms ({self.max_backoff_ms})")
+        return self
+
+    @property
+    def processes(self) -> int:
+        """How many worker processes that is on this machine."""
+        if self.worker_count != "cpus":
+            return self.worker_count
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @property
+    def lease_s(self) -> float:
+        """How long a worker may be silent before its jobs are given to others."""
+        return self.stalled_interval_ms / 1000
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each setting that is not a default came from: environment, .env or hareline.toml."""
+        return dict(self._origins)
+
+    def explain(self) -> "list[Explained]":
+        """Every setting as ``hareline config`` shows it."""
+        return [
+            Explained(name, VARIABLES[name], _shown(getattr(self, name)), self._origins.get(name, "default"), field.description or "")
+            for name, field in type(self).model_fields.items()
+        ]
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            yield name, mask(value) if isinstance(value, str) else value
+
+
+class Explained(NamedTuple):
+    """One setting, fit to be shown: no secret is in it."""
+
+    name: str
+    variable: str
+    value: str
+    origin: str
+    description: str
+
+
+VARIABLES: Final[Mapping[str, str]] = {name: PREFIX + name.upper() for name in Settings.model_fields} | {
+    "database_url": "DATABASE_URL",
+    "broker_url": "BROKER_URL",
+    "worker_count": "WORKER_COUNT",
+    "queue_concurrency": "WORKER_QUEUE_CONCURRENCY",
+    "job_attempts": "WORKER_QUEUE_JOB_ATTEMPTS",
+    "stalled_interval_ms": "WORKER_QUEUE_STALLED_INTERVAL",
+    "audit_log_retention_days": "AUDIT_LOG_RETENTION_DAYS",
+    "posthog_url": "POSTHOG_URL",
+    "posthog_key": "POSTHOG_API_KEY",
+    "queues": f"{_QUEUES}<QUEUE>__CONCURRENCY",
+}
+"""The environment variable of each setting."""
+
+
+class _Source(NamedTuple):
+    origin: str
+    values: Mapping[str, Any]
+    queues: Mapping[str, Mapping[str, Any]]
+
+
+def load(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
+    """Read the settings; ``SettingsError`` names every one that is unknown or cannot be used.
+
+    Parameters:
+      environ: instead of the process's environment.
+      cwd: where ``.env`` and ``hareline.toml`` are looked for, instead of the working directory.
+    """
+    directory = cwd or Path()
+    sources = [  # the last one wins
+        _from_toml(directory / "hareline.toml"),
+        _from_variables(".env", dotenv_values(directory / ".env", interpolate=False)),
+        _from_variables("environment", os.environ if environ is None else environ),
+    ]
+    values: dict[str, Any] = {}
+    queues: dict[str, dict[str, Any]] = {}
+    origins: dict[str, str] = {}
+    for source in sources:
+        values |= source.values
+        for queue, knobs in source.queues.items():
+            queues[queue] = queues.get(queue, {}) | knobs
+        origins |= dict.fromkeys([*source.values, *(["queues"] if source.queues else [])], source.origin)
+    try:
+        settings = Settings(**values, queues=queues)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_worded(error, origins))) from None
+    settings._origins.update(origins)
+    return settings
+
+
+def _from_variables(origin: str, variables: Mapping[str, str | None]) -> _Source:
+    names = {variable: name for name, variable in VARIABLES.items()}
+    values: dict[str, Any] = {}
+    queues: dict[str, dict[str, Any]] = {}
+    for variable, value in variables.items():
+        if not value:
+            continue
+        if variable in names:
+            values[names[variable]] = value
+        elif variable.startswith(_QUEUES) and (parts := variable.removeprefix(_QUEUES).lower().split("__"))[1:]:
+            # A variable's name has no dashes, a queue's no underscores.
+            queues.setdefault("__".join(parts[:-1]).replace("_", "-"), {})[parts[-1]] = value
+        elif variable.startswith(PREFIX) and not _NOT_SETTINGS.fullmatch(variable):
+            raise SettingsError(_unknown(variable, origin, names))
+    return _Source(origin, values, queues)
+
+
+def _from_toml(path: Path) -> _Source:
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return _Source(path.name, {}, {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    for key in values:
+        if key not in VARIABLES:
+            raise SettingsError(_unknown(key, path.name, VARIABLES))
+    queues = values.pop("queues", {})
+    if not isinstance(queues, dict) or not all(isinstance(knobs, dict) for knobs in queues.values()):
+        raise SettingsError(f"queues in {path.name} must be tables; write [queues.NAME] and below it concurrency = 3")
+    return _Source(path.name, values, queues)
+
+
+def _unknown(name: str, origin: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
+    return f"{name} ({origin}) is not a setting; the nearest one is {nearest[0]}. Correct or remove it; `hareline config` lists all"
+
+
+def _worded(error: ValidationError, origins: Mapping[str, str]) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        if not problem["loc"]:
+            yield problem["msg"].removeprefix("Value error, ")
+            continue
+        name, *rest = (str(part) for part in problem["loc"])
+        origin = origins.get(name, "code")
+        variable = name if origin == "hareline.toml" else VARIABLES[name]
+        if name == "queues":
+            variable = ".".join([name, *rest[:2]])
+            if problem["type"] == "extra_forbidden":
+                yield _unknown(variable, origin, [".".join([name, rest[0], knob]) for knob in QueueSettings.model_fields])
+                continue
+        expected = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "")
+        value = "***" if name == "posthog_key" else mask(str(problem["input"]))
+        yield f"{variable}={value} ({origin}): expected {expected}. Correct it, or remove it for the default"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{queue}: {knobs}" for queue, knobs in value.items())
+    return "" if value is None else mask(str(value))
