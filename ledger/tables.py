@@ -125,13 +125,21 @@ jobs = Table(
     postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
 )
 Index("jobs_queue", jobs.c.queue, jobs.c.id)
+# Finished jobs, for retention and the list of dead letters.  Neither index may mention ``state``: a column in an
+# index's key or predicate switches HOT off for every update of it.  A job has a reason exactly when it is a dead letter.
 Index(
-    "jobs_finished",
+    "jobs_done",
     jobs.c.queue,
-    jobs.c.state,
     jobs.c.finished_at,
-    postgresql_where=jobs.c.finished_at.isnot(None),
-    sqlite_where=jobs.c.finished_at.isnot(None),
+    postgresql_where=text("finished_at IS NOT NULL AND reason IS NULL"),
+    sqlite_where=text("finished_at IS NOT NULL AND reason IS NULL"),
+)
+Index(
+    "jobs_dead",
+    jobs.c.queue,
+    jobs.c.finished_at,
+    postgresql_where=text("finished_at IS NOT NULL AND reason IS NOT NULL"),
+    sqlite_where=text("finished_at IS NOT NULL AND reason IS NOT NULL"),
 )
 
 payloads = Table(
@@ -214,6 +222,7 @@ results = Table(
     Column("expires_at", Instant, nullable=False),
     Column("read_at", Instant),
 )
+Index("results_expires", results.c.expires_at)
 
 progress = Table(
     "progress",
