@@ -1,0 +1,100 @@
+"""Schema revisions: bring a database up to what this code knows, and refuse to work on any other.
+
+The application keeps its own tables with the same class, in another folder and under another table.
+"""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+from errors import LedgerUnavailable, SchemaMismatch
+
+_HERE = Path(__file__).parent / "migrations"
+_SQLITE_WAIT_S = 60.0  # a second process waits this long for the first one's upgrade
+
+
+class Migrations:
+    """The revisions in ``location``, applied to the database at ``url`` and noted in ``table``.
+
+    ``url`` is ``postgresql://…`` or ``sqlite:///…``.  Creating one does no I/O; every method opens a
+    connection of its own and raises ``LedgerUnavailable`` when it cannot.
+    """
+
+    def __init__(self, url: str, *, location: Path = _HERE, table: str = "hareline_revision") -> None:
+        parsed = make_url(url)
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        self._url = parsed
+        self._table = table
+        self._config = Config()
+        # Config is an ini file: a percent sign would start an interpolation.
+        self._config.set_main_option("script_location", str(location).replace("%", "%%"))
+        self._config.attributes["table"] = table
+
+    def upgrade(self) -> None:
+        """Apply what is missing, all or nothing.  Any number of processes may call it at once; one does the work."""
+        with self._connect(exclusive=True) as connection:
+            self._config.attributes["connection"] = connection
+            try:
+                command.upgrade(self._config, "head")
+            finally:
+                del self._config.attributes["connection"]
+
+    def current(self) -> str | None:
+        """The database's revision; None when it was never migrated."""
+        with self._connect(exclusive=False) as connection:
+            return MigrationContext.configure(connection, opts={"version_table": self._table}).get_current_revision()
+
+    def head(self) -> str:
+        """The revision this code knows."""
+        head = ScriptDirectory.from_config(self._config).get_current_head()
+        if head is None:
+            raise SchemaMismatch(f"there are no revisions in {self._config.get_main_option('script_location')}")
+        return head
+
+    def check(self) -> None:
+        """Raise ``SchemaMismatch`` unless the database is exactly at :meth:`head`."""
+        current, head = self.current(), self.head()
+        if current != head:
+            place = self._url.render_as_string(hide_password=True)
+            raise SchemaMismatch(
+                f"{place} is at schema revision {current or 'none'} ({self._table}), this code needs {head};"
+                " run `hareline migrate` (or, if the database is the newer one, upgrade this program)"
+            )
+
+    @contextmanager
+    def _connect(self, *, exclusive: bool) -> Iterator[Connection]:
+        sqlite = self._url.get_backend_name() == "sqlite"
+        if sqlite:
+            engine = create_engine(self._url, poolclass=NullPool, connect_args={"timeout": _SQLITE_WAIT_S})
+
+            @event.listens_for(engine, "connect")
+            def _no_implicit_begin(connection: object, _: object) -> None:
+                connection.isolation_level = None  # type: ignore[attr-defined]
+
+            @event.listens_for(engine, "begin")
+            def _begin(connection: Connection) -> None:
+                # Exclusion before the first read: two upgrades that both read "empty" would both create.
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if exclusive else "BEGIN")
+
+        else:
+            engine = create_engine(self._url, poolclass=NullPool)
+        try:
+            with engine.begin() as connection:
+                if exclusive and not sqlite:
+                    key = zlib.crc32(f"hareline.migrate.{self._table}".encode())
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+                yield connection
+        except OperationalError as error:
+            raise LedgerUnavailable(f"{self._url.render_as_string(hide_password=True)}: {error.orig}") from error
+        finally:
+            engine.dispose()
