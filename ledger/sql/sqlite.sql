@@ -1,0 +1,299 @@
+-- The SQLite ledger.  Times are whole microseconds since 1970.  Every statement runs inside one
+-- BEGIN IMMEDIATE transaction (the few that only read: alone), so nothing here locks a row.
+
+-- enqueue ------------------------------------------------------------------------------------
+
+-- name: known
+SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?1))
+UNION ALL
+SELECT id FROM history WHERE id IN (SELECT value FROM json_each(?1));
+
+-- name: insert_tick
+INSERT INTO ticks (schedule, fire_at, job_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: insert_job
+INSERT INTO jobs (id, queue, actor, priority, state, created_at, run_at) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_payload
+INSERT INTO payloads (job_id, message_id, body, producer) VALUES (?, ?, ?, ?);
+
+-- name: insert_ticket
+INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: replace_ticket
+INSERT OR REPLACE INTO tickets (job_id, queue, priority, ticket, ready, due_at) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: insert_journal
+INSERT INTO journal (job_id, at, event, actor, detail) VALUES (?, ?, ?, ?, ?);
+
+-- name: insert_dead
+INSERT INTO jobs (id, queue, actor, priority, state, reason, created_at, run_at, finished_at)
+VALUES (?, ?, ?, 3, 'failed', ?, ?, ?, ?);
+
+-- name: mark
+DELETE FROM tickets WHERE job_id = ? AND ticket = ?;
+
+-- claim and take -----------------------------------------------------------------------------
+
+-- name: paused
+SELECT name FROM queues WHERE paused;
+
+-- name: worker_alive
+SELECT 1 FROM workers WHERE id = ? AND state IN ('running', 'stopping');
+
+-- name: claim_look
+SELECT j.id, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.created_at, j.queue, j.priority, c.worker_id, c.suspect
+FROM json_each(?) AS wanted
+CROSS JOIN jobs AS j ON j.id = wanted.value
+LEFT JOIN claims AS c ON c.job_id = j.id;
+
+-- name: past_state
+SELECT state FROM history WHERE id = ?;
+
+-- name: any_ready_in
+SELECT 1 FROM json_each(?) AS wanted
+WHERE EXISTS (SELECT 1 FROM tickets WHERE ready AND queue = wanted.value)
+LIMIT 1;
+
+-- name: take_look
+SELECT t.job_id, t.ticket, j.epoch, j.attempts, j.crashes, j.created_at, p.message_id, p.body
+FROM tickets AS t
+CROSS JOIN jobs AS j ON j.id = t.job_id
+CROSS JOIN payloads AS p ON p.job_id = t.job_id
+WHERE t.ready AND t.queue = ? AND j.state = 'waiting'
+ORDER BY t.priority, t.due_at;
+
+-- name: activate
+UPDATE jobs SET state = 'active', epoch = epoch + 1 WHERE id = ?;
+
+-- name: insert_claim
+INSERT INTO claims (worker_id, job_id, epoch, ticket, suspect, claimed_at) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: drop_ticket
+DELETE FROM tickets WHERE job_id = ?;
+
+-- name: park_waiting
+UPDATE jobs SET ticket = ticket + 1 WHERE id = ?;
+
+-- name: park_delayed
+UPDATE jobs SET state = 'delayed', ticket = ticket + 1, run_at = ? WHERE id = ?;
+
+-- finish -------------------------------------------------------------------------------------
+
+-- name: finish_look
+SELECT j.id, j.epoch, j.queue, j.priority, j.ticket, j.attempts, j.cancel_requested, c.claimed_at
+FROM json_each(?2) AS wanted
+CROSS JOIN claims AS c ON c.worker_id = ?1 AND c.job_id = wanted.value
+CROSS JOIN jobs AS j ON j.id = c.job_id AND j.epoch = c.epoch AND j.state = 'active';
+
+-- name: ended_before
+SELECT coalesce(j.state, h.state)
+FROM attempts AS a
+LEFT JOIN jobs AS j ON j.id = a.job_id
+LEFT JOIN history AS h ON h.id = a.job_id
+WHERE a.job_id = ? AND a.epoch = ? AND a.outcome <> 'crashed' AND coalesce(j.state, h.state) IS NOT NULL;
+
+-- name: end
+UPDATE jobs SET state = ?, ticket = ?, attempts = ?, reason = ?, run_at = coalesce(?, run_at), finished_at = ?
+WHERE id = ?;
+
+-- name: insert_attempt
+INSERT INTO attempts
+(job_id, epoch, number, outcome, worker_id, started_at, finished_at, run_at, error_type, error_message, traceback)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: drop_claim
+DELETE FROM claims WHERE worker_id = ? AND job_id = ?;
+
+-- name: replace_result
+INSERT OR REPLACE INTO results (job_id, body, expires_at) VALUES (?, ?, ?);
+
+-- name: count_down
+UPDATE groups SET remaining = remaining - 1 WHERE id = ? RETURNING remaining;
+
+-- name: drop_group
+DELETE FROM groups WHERE id = ?;
+
+-- name: create_group
+-- An expired barrier of the same name counts as gone.
+INSERT INTO groups (id, remaining, expires_at) VALUES (?1, ?2, ?3)
+ON CONFLICT (id) DO UPDATE SET remaining = excluded.remaining, expires_at = excluded.expires_at WHERE expires_at <= ?4
+RETURNING 1;
+
+-- name: progress
+INSERT OR REPLACE INTO progress (job_id, done, total, note, at) VALUES (?, ?, ?, ?, ?);
+
+-- workers ------------------------------------------------------------------------------------
+
+-- name: join
+INSERT INTO workers (host, pid, state, queues, threads, version, started_at, heartbeat_at)
+VALUES (?, ?, 'running', ?, ?, ?, ?, ?)
+RETURNING id;
+
+-- name: beat
+UPDATE workers SET heartbeat_at = ? WHERE id = ? AND state IN ('running', 'stopping');
+
+-- name: announce
+UPDATE workers SET state = 'stopping' WHERE id = ? AND state = 'running';
+
+-- name: leave
+UPDATE workers SET state = 'stopped', stopped_at = ? WHERE id = ? AND state IN ('running', 'stopping');
+
+-- name: owned_by
+SELECT c.job_id, c.epoch, j.queue, j.priority, j.ticket, j.crashes, j.charges, j.cancel_requested,
+c.suspect, c.claimed_at, c.worker_id
+FROM claims AS c
+CROSS JOIN jobs AS j ON j.id = c.job_id
+WHERE c.worker_id = ?
+ORDER BY c.job_id;
+
+-- name: silent
+SELECT id, state FROM workers WHERE state IN ('running', 'stopping') AND heartbeat_at < ? ORDER BY id;
+
+-- name: fence
+UPDATE workers SET state = 'dead', stopped_at = ? WHERE id = ?;
+
+-- name: ownerless
+-- Cannot happen while every claim asks whether its worker is alive; costs one look at a small table.
+SELECT DISTINCT c.worker_id FROM claims AS c LEFT JOIN workers AS w ON w.id = c.worker_id
+WHERE w.id IS NULL OR w.state NOT IN ('running', 'stopping');
+
+-- name: again
+UPDATE jobs SET state = 'waiting', ticket = ?, epoch = ?, crashes = ?, charges = ?, run_at = ? WHERE id = ?;
+
+-- name: end_cancelled
+UPDATE jobs SET state = 'cancelled', epoch = ?, crashes = ?, charges = ?, finished_at = ? WHERE id = ?;
+
+-- name: quarantine
+UPDATE jobs SET state = 'failed', reason = ?, crashes = ?, charges = ?, epoch = epoch + 1, finished_at = ? WHERE id = ?;
+
+-- relay --------------------------------------------------------------------------------------
+
+-- name: unready
+UPDATE tickets SET ready = 0 WHERE ready;
+
+-- name: any_ready
+SELECT 1 FROM tickets WHERE ready LIMIT 1;
+
+-- name: due_unsent
+SELECT t.job_id, t.ticket, t.queue, t.priority, t.due_at, j.state, j.actor, p.message_id, p.body
+FROM tickets AS t
+LEFT JOIN jobs AS j ON j.id = t.job_id
+LEFT JOIN payloads AS p ON p.job_id = t.job_id
+WHERE NOT t.ready AND t.due_at <= ? AND t.queue NOT IN (SELECT name FROM queues WHERE paused)
+ORDER BY t.due_at
+LIMIT ?;
+
+-- name: due_ready
+SELECT t.job_id, t.ticket, t.queue, t.priority, t.due_at, j.state, j.actor, '', x''
+FROM tickets AS t
+LEFT JOIN jobs AS j ON j.id = t.job_id
+WHERE NOT t.ready AND t.due_at <= ? AND t.queue NOT IN (SELECT name FROM queues WHERE paused)
+ORDER BY t.due_at
+LIMIT ?;
+
+-- name: wake
+UPDATE jobs SET state = 'waiting' WHERE id = ?;
+
+-- name: ready
+UPDATE tickets SET ready = 1 WHERE job_id = ?;
+
+-- name: stamp
+UPDATE tickets SET due_at = ? WHERE job_id = ?;
+
+-- name: next_due
+SELECT due_at FROM tickets
+WHERE NOT ready AND due_at < 9223372036854775807 AND queue NOT IN (SELECT name FROM queues WHERE paused)
+ORDER BY due_at
+LIMIT 1;
+
+-- name: lost
+SELECT id, queue, priority, ticket FROM jobs
+WHERE state = 'waiting' AND run_at <= ?1 AND NOT EXISTS (SELECT 1 FROM tickets WHERE job_id = jobs.id)
+ORDER BY id;
+
+-- name: lost_of_queue
+SELECT id, queue, priority, ticket FROM jobs
+WHERE queue = ?2 AND state = 'waiting' AND run_at <= ?1 AND NOT EXISTS (SELECT 1 FROM tickets WHERE job_id = jobs.id)
+ORDER BY id;
+
+-- name: new_ticket
+UPDATE jobs SET ticket = ticket + 1 WHERE id = ?;
+
+-- leases -------------------------------------------------------------------------------------
+
+-- name: lease
+INSERT INTO leases (name, holder, term, expires_at) VALUES (?1, ?2, 1, ?3)
+ON CONFLICT (name) DO UPDATE
+SET term = term + (holder <> excluded.holder), holder = excluded.holder, expires_at = excluded.expires_at
+WHERE holder = excluded.holder OR expires_at <= ?4
+RETURNING term;
+
+-- name: unlease
+UPDATE leases SET expires_at = ? WHERE name = ? AND holder = ?;
+
+-- retention ----------------------------------------------------------------------------------
+
+-- name: finished_queues
+WITH RECURSIVE names (queue) AS (
+SELECT min(queue) FROM jobs WHERE finished_at IS NOT NULL
+UNION ALL
+SELECT (SELECT min(queue) FROM jobs WHERE finished_at IS NOT NULL AND queue > names.queue) FROM names
+WHERE names.queue IS NOT NULL
+)
+SELECT queue FROM names WHERE queue IS NOT NULL;
+
+-- name: over_limits
+-- Older than ?3, or not among the newest ?4; an unread result holds its job back until it expires.
+SELECT id FROM (
+SELECT id FROM jobs WHERE queue = ?1 AND state = ?2 AND finished_at IS NOT NULL AND finished_at < ?3
+UNION
+SELECT id FROM (
+SELECT id FROM jobs WHERE queue = ?1 AND state = ?2 AND finished_at IS NOT NULL
+ORDER BY finished_at DESC LIMIT -1 OFFSET ?4
+)
+) AS over
+WHERE NOT EXISTS (SELECT 1 FROM results WHERE job_id = over.id AND read_at IS NULL AND expires_at > ?5)
+LIMIT ?6;
+
+-- name: archive
+INSERT OR REPLACE INTO history
+(id, message_id, queue, actor, priority, state, reason, attempts, crashes,
+created_at, run_at, finished_at, producer, body, archived_at)
+SELECT j.id, p.message_id, j.queue, j.actor, j.priority, j.state, j.reason, j.attempts, j.crashes,
+j.created_at, j.run_at, j.finished_at, p.producer, p.body, ?1
+FROM jobs AS j CROSS JOIN payloads AS p ON p.job_id = j.id
+WHERE j.id = ?2;
+
+-- name: drop_job
+DELETE FROM jobs WHERE id = ?;
+
+-- name: drop_payload
+DELETE FROM payloads WHERE job_id = ?;
+
+-- name: drop_progress
+DELETE FROM progress WHERE job_id = ?;
+
+-- name: drop_result
+DELETE FROM results WHERE job_id = ?;
+
+-- name: drop_attempts
+DELETE FROM attempts WHERE job_id = ?;
+
+-- name: drop_journal
+DELETE FROM journal WHERE job_id = ?;
+
+-- name: drop_history
+DELETE FROM history WHERE id = ?;
+
+-- name: old_history
+SELECT id FROM history WHERE finished_at < ? ORDER BY finished_at LIMIT ?;
+
+-- name: expire_results
+DELETE FROM results WHERE job_id IN (SELECT job_id FROM results WHERE expires_at <= ? LIMIT ?);
+
+-- name: expire_groups
+DELETE FROM groups WHERE expires_at <= ?;
+
+-- name: expire_ticks
+DELETE FROM ticks WHERE fire_at < ?;

@@ -1,0 +1,57 @@
+"""How jobs get into the ledger."""
+
+import json
+from collections.abc import Sequence
+
+from ledger.records import Buried, Enqueued, NewJob
+from ledger.sqlite.connection import Transaction
+from ledger.states import Event, State
+from ledger.tables import to_micros
+
+
+def record(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueued]:
+    """Insert the jobs that are not there yet; for ``enqueue`` and for what follows from a finish."""
+    known = {row[0] for row in tx.run("known", json.dumps([job.id for job in jobs]))}
+    answers: list[Enqueued] = []
+    rows, payloads, tickets, journal = [], [], [], []
+    for job in jobs:
+        if job.id in known or not _first_of_tick(tx, job):
+            answers.append(Enqueued(job.id, State.WAITING, duplicate=True))
+            continue
+        known.add(job.id)
+        run_at = to_micros(job.run_at) if job.run_at else tx.now + job.delay_ms * 1000
+        state = State.DELAYED if run_at > tx.now else State.WAITING
+        rows.append((job.id, job.queue, job.actor, job.priority, state.value, tx.now, run_at))
+        payloads.append((job.id, job.message_id, job.body, job.producer))
+        if state is State.DELAYED:
+            tickets.append((job.id, job.queue, job.priority, 1, 0, run_at))
+        elif tx.embedded:
+            tickets.append((job.id, job.queue, job.priority, 1, 1, run_at))
+        elif not job.served:
+            tickets.append((job.id, job.queue, job.priority, 1, 0, tx.now + tx.publish_after))
+        if job.event is not Event.ENQUEUED:
+            journal.append((job.id, tx.now, job.event.value, job.producer, ""))
+        answers.append(Enqueued(job.id, state))
+    tx.many("insert_job", rows)
+    tx.many("insert_payload", payloads)
+    tx.many("insert_ticket", tickets)
+    tx.many("insert_journal", journal)
+    return answers
+
+
+def bury(tx: Transaction, letters: Sequence[Buried]) -> None:
+    known = {row[0] for row in tx.run("known", json.dumps([letter.id for letter in letters]))}
+    new = {letter.id: letter for letter in letters if letter.id not in known}.values()
+    tx.many("insert_dead", [(x.id, x.queue, x.actor, x.reason.value, tx.now, tx.now, tx.now) for x in new])
+    tx.many("insert_payload", [(x.id, x.message_id, x.body, "") for x in new])
+    tx.many(
+        "insert_journal",
+        [(x.id, tx.now, Event.BURIED.value, "", json.dumps({"reason": x.reason, "error": x.error})) for x in new],
+    )
+
+
+def _first_of_tick(tx: Transaction, job: NewJob) -> bool:
+    if job.tick is None:
+        return True
+    schedule, fire_at = job.tick
+    return tx.run("insert_tick", schedule, to_micros(fire_at), job.id).rowcount == 1

@@ -1,0 +1,84 @@
+"""How attempts end, and what commits with their end."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ledger.records import Finish, Finished, NewJob
+from ledger.sqlite.connection import Transaction
+from ledger.sqlite.enqueue import record
+from ledger.states import Outcome, State
+
+#: where each outcome leads, and whether it spends an attempt
+_END: dict[Outcome, tuple[State, bool]] = {
+    Outcome.COMPLETED: (State.COMPLETED, True),
+    Outcome.SKIPPED: (State.COMPLETED, True),
+    Outcome.FAILED: (State.FAILED, True),
+    Outcome.CANCELLED: (State.CANCELLED, False),
+    Outcome.RETRYING: (State.DELAYED, True),
+    Outcome.SNOOZED: (State.DELAYED, False),
+    Outcome.PARKED: (State.DELAYED, False),
+    Outcome.INTERRUPTED: (State.WAITING, False),
+}
+
+
+def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Finished]:
+    rows = {row[0]: row for row in tx.run("finish_look", worker, json.dumps([f.id for f in finishes]))}
+    done: dict[tuple[str, int], Finished] = {}
+    jobs, attempts, claims, tickets, results = [], [], [], [], []
+    for f in finishes:
+        row = rows.get(f.id)
+        if (f.id, f.epoch) in done:
+            continue
+        if row is None or row[1] != f.epoch:
+            done[f.id, f.epoch] = _committed_before(tx, f)
+            continue
+        _, _, queue, priority, ticket, spent, cancel_requested, claimed_at = row
+        outcome = f.outcome
+        state, spends = _END[outcome]
+        if cancel_requested and state in (State.DELAYED, State.WAITING):
+            outcome = Outcome.CANCELLED
+            state, spends = _END[outcome]
+        spent += spends
+        run_at = finished_at = None
+        if state is State.DELAYED or state is State.WAITING:
+            ticket += 1
+            run_at = tx.now + (f.delay_ms * 1000 if state is State.DELAYED else 0)
+            tickets.append((f.id, queue, priority, ticket, tx.embedded and state is State.WAITING, run_at))
+        else:
+            finished_at = tx.now
+        reason = f.reason.value if f.reason and state is State.FAILED else None
+        jobs.append((state.value, ticket, spent, reason, run_at, finished_at, f.id))
+        attempts.append(
+            (f.id, f.epoch, spent if spends else None, outcome.value, worker, claimed_at, tx.now, run_at,
+             f.error_type, f.error_message, f.traceback)
+        )  # fmt: skip
+        claims.append((worker, f.id))
+        if f.result is not None:
+            results.append((f.id, f.result, tx.now + f.result_ttl_ms * 1000))
+        done[f.id, f.epoch] = Finished(f.id, True, state, _follow(tx, f, state))
+    tx.many("end", jobs)
+    tx.many("insert_attempt", attempts)
+    tx.many("drop_claim", claims)
+    tx.many("replace_ticket", tickets)
+    tx.many("replace_result", results)
+    return [done[f.id, f.epoch] for f in finishes]
+
+
+def _committed_before(tx: Transaction, f: Finish) -> Finished:
+    """The attempt is there when this finish had been committed and only its answer was lost."""
+    row = tx.run("ended_before", f.id, f.epoch).fetchone()
+    return Finished(f.id, True, State(row[0])) if row else Finished(f.id, False)
+
+
+def _follow(tx: Transaction, f: Finish, state: State) -> Sequence[NewJob]:
+    new: list[NewJob] = list(f.follow_ups)
+    if f.group is not None and state is State.COMPLETED:
+        left: tuple[Any, ...] | None = tx.run("count_down", f.group).fetchone()
+        if left is not None and left[0] == 0:
+            tx.run("drop_group", f.group)
+            new += f.group_jobs
+    if not new:
+        return ()
+    answers = record(tx, new)
+    return [job for job, x in zip(new, answers, strict=True) if not x.duplicate and x.state is State.WAITING]

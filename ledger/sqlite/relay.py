@@ -1,0 +1,44 @@
+"""Tickets whose time has come."""
+
+from ledger.records import Due
+from ledger.sqlite.connection import Transaction
+from ledger.states import Event, State
+
+
+def promote(tx: Transaction, limit: int, resend_after_s: float) -> list[Due]:
+    if not tx.embedded:
+        tx.run("unready")  # left by a time on the embedded road: RabbitMQ has no message for them
+    rows = tx.run("due_ready" if tx.embedded else "due_unsent", tx.now, limit).fetchall()
+    live = [row for row in rows if row[5] in (State.WAITING, State.DELAYED)]
+    if len(live) < len(rows):
+        tx.many("drop_ticket", [(row[0],) for row in rows if row not in live])
+    delayed = [row[0] for row in live if row[5] == State.DELAYED]
+    tx.many("wake", [(id,) for id in delayed])
+    tx.many("insert_journal", [(id, tx.now, Event.PROMOTED.value, "", "") for id in delayed])
+    if tx.embedded:
+        tx.many("ready", [(row[0],) for row in live])
+    else:
+        again = tx.now + int(resend_after_s * 1_000_000)
+        tx.many("stamp", [(again, row[0]) for row in live])
+    return [
+        Due(id, ticket, queue, priority, actor, message_id, body, (tx.now - due_at) / 1e6)
+        for id, ticket, queue, priority, due_at, _, actor, message_id, body in live
+    ]
+
+
+def next_due_s(tx: Transaction) -> float | None:
+    row = tx.run("next_due").fetchone()
+    if not tx.embedded and tx.run("any_ready").fetchone():
+        return 0.0
+    return max(0.0, (row[0] - tx.now) / 1e6) if row else None
+
+
+def resend(tx: Transaction, queue: str | None, older_than_s: float) -> int:
+    before = tx.now - int(older_than_s * 1_000_000)
+    lost = tx.run("lost_of_queue", before, queue) if queue is not None else tx.run("lost", before)
+    rows = lost.fetchall()
+    tx.many("new_ticket", [(id,) for id, *_ in rows])
+    tickets = [(id, name, priority, ticket + 1, tx.embedded, tx.now) for id, name, priority, ticket in rows]
+    tx.many("replace_ticket", tickets)
+    tx.many("insert_journal", [(id, tx.now, Event.RESENT.value, "", "") for id, *_ in rows])
+    return len(rows)
