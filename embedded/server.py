@@ -41,6 +41,12 @@ class Server(threading.Thread):
         self.wants = wants
         self.deliver = deliver
         self._stopping = False
+        self._idle = False
+
+    def room(self) -> None:
+        """A slot became free.  Any thread; costs nothing while the server is at work anyway."""
+        if self._idle:
+            self.bell.nudge()
 
     def stop(self) -> None:
         """Take nothing more; returns when the last take has been delivered."""
@@ -52,7 +58,8 @@ class Server(threading.Thread):
     def run(self) -> None:
         session = self.ledger.session("hareline-server")
         while not self._stopping:
-            wants = {queue: room for queue, room in self.wants().items() if room > 0}
+            offered = self.wants()
+            wants = {queue: room for queue, room in offered.items() if room > 0}
             try:
                 taken = session.take(self.recorder.worker, wants, suspects=self.recorder.suspects) if wants else []
             except LedgerError as error:
@@ -63,5 +70,8 @@ class Server(threading.Thread):
                 self.recorder.took(claim)
                 self.deliver(claim)
             if not taken:
-                self.bell.wait(POLL_S)
+                self._idle = True
+                if self.wants() == offered:
+                    self.bell.wait(POLL_S)
+                self._idle = False
         session.close()

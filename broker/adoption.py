@@ -1,0 +1,140 @@
+"""Messages that Hareline did not send: made into jobs, or kept as dead letters."""
+
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dramatiq.errors import DecodeError
+from dramatiq.message import Message
+
+from ledger.lane import Lane
+from ledger.ledger import Ledger, Session
+from ledger.records import Buried, Enqueued, NewJob
+from ledger.states import Event, Reason, State
+
+logger = logging.getLogger(__name__)
+
+#: Namespace of the ids given to foreign messages: the same message adopted twice is the same job.
+NAMESPACE = uuid.UUID("3f6f1d5e-6d0a-5b0e-9a41-6f1c1f2b9d01")
+
+
+@dataclass(slots=True)
+class Foreign:
+    """A message without a ticket, or one whose job is gone.
+
+    ``adopted`` is called with the job when it may be claimed; ``settled`` when the message is done with
+    (kept as a dead letter, or recorded as a later job).
+    """
+
+    queue: str
+    message_id: str
+    body: bytes
+    priority: int
+    adopted: Callable[[NewJob], None]
+    settled: Callable[[Buried | None], None]
+    buried: Buried | None = None
+
+
+class Adoption:
+    """Turns foreign messages into jobs, a batch at a time, on a thread of its own.  Starts at first use."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lane: Lane[Foreign] | None = None
+
+    def put(self, foreign: Foreign) -> None:
+        """Adopt or bury one message.  Never blocks."""
+        if self._lane is None:
+            self._lane = Lane("adoption", self._ledger.session, self._write, spoiled=self._spoiled)
+            self._lane.start()
+        self._lane.put(foreign, block=False)
+
+    def stop(self) -> None:
+        if self._lane is not None:
+            self._lane.stop()
+
+    def _write(self, session: Session, batch: list[Foreign]) -> None:
+        jobs: list[tuple[Foreign, NewJob]] = []
+        for foreign in batch:
+            if foreign.buried is None:
+                try:
+                    jobs.append((foreign, adopt(foreign.queue, foreign.message_id, foreign.body, foreign.priority)))
+                except DecodeError as error:
+                    foreign.buried = malformed(foreign, error)
+        answers = session.enqueue([job for _, job in jobs]) if jobs else []
+        letters = [foreign.buried for foreign in batch if foreign.buried is not None]
+        if letters:
+            session.bury(letters)
+        for foreign in batch:
+            if foreign.buried is not None:
+                logger.error("a message on %s was kept as a dead letter: %s", foreign.queue, foreign.buried.error)
+                foreign.settled(foreign.buried)
+        for (foreign, job), answer in zip(jobs, answers, strict=True):
+            self._answer(foreign, job, answer)
+
+    def _answer(self, foreign: Foreign, job: NewJob, answer: Enqueued) -> None:
+        if answer.state is State.DELAYED:
+            foreign.settled(None)
+        else:
+            foreign.adopted(job)
+
+    def _spoiled(self, session: Session, foreign: Foreign, error: Exception) -> None:
+        foreign.buried = malformed(foreign, error)
+        session.bury([foreign.buried])
+        foreign.settled(foreign.buried)
+
+
+def adopt(queue: str, message_id: str, body: bytes, priority: int) -> NewJob:
+    """A foreign Dramatiq message as a job of the queue it came by.
+
+    ``queue_name`` becomes that queue, ``eta`` (milliseconds since 1970) the time it is due, a bad ``eta``
+    now, as in Dramatiq.  Raises ``DecodeError`` when the bytes are not a Dramatiq message.
+    """
+    message = _checked(body)
+    eta = message.options.pop("eta", None)
+    due = isinstance(eta, (int, float)) and not isinstance(eta, bool) and eta > time.time() * 1000
+    normal = message.copy(queue_name=queue)
+    return NewJob(
+        id=str(uuid.uuid5(NAMESPACE, f"{queue}:{message.message_id or message_id}")),
+        message_id=message.message_id,
+        queue=queue,
+        actor=message.actor_name,
+        priority=priority,
+        body=normal.encode(),
+        run_at=datetime.fromtimestamp(min(eta / 1000, 253402300799), UTC) if due else None,
+        producer="foreign",
+        served=not due,
+        event=Event.ADOPTED,
+    )
+
+
+def malformed(foreign: Foreign, error: Exception) -> Buried:
+    """The dead letter of bytes that are no message; the same bytes on the same queue are the same letter."""
+    digest = hashlib.sha256(foreign.body).hexdigest()
+    return Buried(
+        id=str(uuid.uuid5(NAMESPACE, f"{foreign.queue}:{digest}")),
+        message_id=foreign.message_id or digest[:32],
+        queue=foreign.queue,
+        actor="",
+        body=foreign.body,
+        reason=Reason.MALFORMED,
+        error=f"not a Dramatiq message: {error.__cause__ or error}"[:1000],
+    )
+
+
+def _checked(body: bytes) -> Message[Any]:
+    message = Message.decode(body)
+    well = (
+        isinstance(message.actor_name, str)
+        and isinstance(message.message_id, str)
+        and isinstance(message.kwargs, Mapping)
+        and isinstance(message.options, dict)
+    )
+    if not well:
+        raise DecodeError("fields of the wrong type", body, TypeError("actor_name, message_id, kwargs or options has the wrong type"))
+    return message

@@ -1,0 +1,281 @@
+"""Dramatiq's broker, with a ledger under it."""
+
+import atexit
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import dramatiq
+from dramatiq.errors import QueueJoinTimeout, QueueNotFound
+from dramatiq.message import Message
+from dramatiq.middleware import AgeLimit, Middleware, MiddlewareError, ShutdownNotifications, TimeLimit
+from dramatiq.middleware import Retries as StockRetries
+from uuid_utils import uuid7
+
+from broker.intake import Intake
+from broker.road import Road
+from errors import PayloadTooLarge, Refusal, WrongMiddleware
+from failpoints import hit
+from ledger.queries import Queries
+from ledger.recorder import Recorder
+from ledger.records import Enqueued, NewJob
+from ledger.states import LIVE, State
+from middleware.attempt import Capture, JobMessage
+
+#: Stock middleware that would lose jobs here, and what does its work instead.
+REPLACED: dict[type[Middleware], str] = {
+    StockRetries: "middleware.retries.Retries, with the same options",
+    AgeLimit: "middleware.deadlines.Deadlines (option max_age)",
+    TimeLimit: "middleware.deadlines.Deadlines (option time_limit)",
+    ShutdownNotifications: "middleware.deadlines.Deadlines (option notify_shutdown)",
+}
+
+NORMAL = 3
+
+
+class Broker(dramatiq.Broker):
+    """Records every message as a job before anything else happens to it, then lets a road carry it.
+
+    Safe to use from any thread, from asyncio code (``send()`` takes about a millisecond), and in forked
+    children.  Creating one does no I/O.
+    """
+
+    def __init__(
+        self, recorder: Recorder, queries: Queries, *, max_payload_bytes: int, concurrency: Callable[[str], int]
+    ) -> None:
+        self._hooks: dict[str, list[Callable[..., None]]] = {}
+        super().__init__(middleware=[])
+        self.recorder = recorder
+        self.queries = queries
+        self.max_payload_bytes = max_payload_bytes
+        self.concurrency = concurrency
+        self.road: Road  # set by build(): the road needs the broker's actors, the broker its road
+        self._capture = Capture()
+        self._exit_hook = threading.Event()
+        self._producer = ""
+        self._forked()
+        os.register_at_fork(after_in_child=self._forked)
+
+    # -- middleware
+    def add_middleware(
+        self,
+        middleware: Middleware,
+        *,
+        before: type[Middleware] | None = None,
+        after: type[Middleware] | None = None,
+    ) -> None:
+        if instead := REPLACED.get(type(middleware)):
+            raise WrongMiddleware(
+                f"Dramatiq's {type(middleware).__name__} would lose jobs here; leave it out: its work is done by {instead}."
+            )
+        super().add_middleware(middleware, before=before, after=after)
+        self._hooks = {}
+
+    def _hook(self, name: str) -> list[Callable[..., None]]:
+        """The hooks that do something, in list order.  Most do not, and there are fourteen calls for every job."""
+        hooks = self._hooks.get(name)
+        if hooks is None:
+            nothing = getattr(Middleware, name)
+            hooks = [
+                getattr(middleware, name)
+                for middleware in self.middleware
+                if getattr(type(middleware), name, nothing) is not nothing or name in vars(middleware)
+            ]
+            self._hooks[name] = hooks
+        return hooks
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        for hook in self._hook("before_" + signal):
+            try:
+                hook(self, *args, **kwargs)
+            except MiddlewareError:
+                raise
+            except Exception:
+                if signal == "worker_boot":
+                    raise  # a worker without its place in the ledger must not start
+                self.logger.critical("Unexpected failure in %s.", hook, exc_info=True)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        hooks = self._hook("after_" + signal)
+        if not hooks:
+            return
+        message = args[0] if args and isinstance(args[0], JobMessage) else None
+        if message is not None:
+            self._capture.into = message.follow_ups
+        try:
+            for hook in reversed(hooks):
+                try:
+                    hook(self, *args, **kwargs)
+                except Exception as error:
+                    self.logger.critical("Unexpected failure in %s.", hook, exc_info=True)
+                    if message is not None:
+                        message.troubles.append(f"{type(hook.__self__).__name__}: {error}")  # type: ignore[attr-defined]
+        finally:
+            if message is not None:
+                self._capture.into = None
+
+    # -- sending
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        """Record a message as a job and let it travel.  It is committed when this returns.
+
+        Called by an after-hook of a job being finished, it only adds to what commits with that finish.
+
+        Parameters:
+          delay: milliseconds, counted from the database's clock.
+
+        Raises:
+          Refusal: a policy refuses the message; nothing was recorded.
+          LedgerUnavailable: the database is away; nothing was recorded.
+        """
+        self.emit_before("enqueue", message, delay)
+        job = self.new_job(message, delay=delay)
+        into = self._capture.into
+        if into is not None:
+            into.append(job)
+        else:
+            self._record([job])
+        self.emit_after("enqueue", message, delay)
+        return message
+
+    def enqueue_many(self, messages: Iterable[Message[Any]], *, delay: int | None = None) -> list[Message[Any]]:
+        """Record many messages in one transaction, all or none, and let them travel.
+
+        Raises the same as :meth:`enqueue`.
+        """
+        messages = list(messages)
+        for message in messages:
+            self.emit_before("enqueue", message, delay)
+        jobs = [self.new_job(message, delay=delay) for message in messages]
+        if self._capture.into is not None:
+            self._capture.into.extend(jobs)
+        elif jobs:
+            self._record(jobs)
+        for message in messages:
+            self.emit_after("enqueue", message, delay)
+        return messages
+
+    def enqueue_tick(self, message: Message[Any], tick: tuple[str, Any]) -> bool:
+        """Record a message for a schedule's (key, fire time); false when that tick was recorded before."""
+        self.emit_before("enqueue", message, None)
+        [answer] = self._record([self.new_job(message, tick=tick)])
+        self.emit_after("enqueue", message, None)
+        return not answer.duplicate
+
+    def new_job(
+        self, message: Message[Any], *, delay: int | None = None, tick: tuple[str, Any] | None = None
+    ) -> NewJob:
+        """The job a message will be.  Raises ``Refusal`` when it cannot be one."""
+        if delay is not None and (isinstance(delay, bool) or not isinstance(delay, (int, float)) or delay < 0):
+            raise Refusal(f"{message.actor_name}: a delay is a number of milliseconds of at least 0, got {delay!r}.")
+        try:
+            body = message.encode()
+        except (TypeError, ValueError) as error:
+            raise Refusal(
+                f"{message.actor_name}: the arguments cannot be written as JSON ({error}); pass plain values or references."
+            ) from error
+        if len(body) > self.max_payload_bytes:
+            raise PayloadTooLarge(
+                f"{message.actor_name}: the message is {len(body):,} bytes, the limit is {self.max_payload_bytes:,}; "
+                "store the data and pass a reference to it (HARELINE_MAX_PAYLOAD_BYTES raises the limit)."
+            )
+        return NewJob(
+            id=str(uuid7()),
+            message_id=message.message_id,
+            queue=message.queue_name,
+            actor=message.actor_name,
+            priority=self._priority(message),
+            body=body,
+            delay_ms=int(delay or 0),
+            tick=tick,
+            producer=self._producer,
+        )
+
+    def _priority(self, message: Message[Any]) -> int:
+        """1 to 5, of the message or its actor; Dramatiq's own default of 0 means nothing was said."""
+        priority = message.options.get("priority")
+        if priority is None:
+            actor = self.actors.get(message.actor_name)
+            priority = actor.priority if actor is not None else 0
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise Refusal(f"{message.actor_name}: priority is 1 (critical) to 5 (background), got {priority!r}.")
+        return min(5, max(1, priority)) if priority else NORMAL
+
+    def _record(self, jobs: list[NewJob]) -> list[Enqueued]:
+        if not self._exit_hook.is_set():
+            self._exit_hook.set()
+            atexit.register(self._flush_at_exit, os.getpid())
+        answers = self.recorder.enqueue(jobs)
+        hit("send.recorded")
+        due = [
+            job
+            for job, answer in zip(jobs, answers, strict=True)
+            if answer.state is State.WAITING and not answer.duplicate
+        ]
+        if due:
+            self.road.send(due)
+        return answers
+
+    # -- consuming
+    def declare_queue(self, queue_name: str) -> None:
+        """Declare a queue to this process; RabbitMQ's own queue is made when first used.  Idempotent."""
+        if queue_name in self.queues:
+            return
+        if queue_name.endswith((".XQ", ".DQ")) or not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9._-]{0,200}", queue_name):
+            raise ValueError(
+                f"Queue name {queue_name!r}: letters, digits, dot, dash and underscore, starting with a letter; not ending in .XQ or .DQ."
+            )
+        self.emit_before("declare_queue", queue_name)
+        self.queues[queue_name] = None
+        self.emit_after("declare_queue", queue_name)
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> Intake:
+        """Bring in jobs of a queue.  ``prefetch`` is ignored: the queue's concurrency decides."""
+        if queue_name not in self.queues:
+            raise QueueNotFound(queue_name)
+        return self.road.consume(queue_name, timeout / 1000)
+
+    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
+        """Wait until no job of a queue is delayed, waiting or active.  For tests.  ``timeout`` in milliseconds."""
+        deadline = time.monotonic() + timeout / 1000 if timeout is not None else None
+        while any(self.queries.counts().get(queue_name, {}).get(state, 0) for state in LIVE):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise QueueJoinTimeout(queue_name)
+            time.sleep(0.02)
+
+    def flush(self, queue_name: str) -> None:
+        """Drop all jobs of a queue that have not started: they are cancelled, and stay in the history."""
+        self.cancel_waiting(queue_name)
+
+    def flush_all(self) -> None:
+        for queue_name in self.get_declared_queues():
+            self.flush(queue_name)
+
+    #: Set by build(): cancelling is an operator's verb, in control/.
+    cancel_waiting: Callable[[str], object]
+
+    def close(self) -> None:
+        """Flush and close everything.  Idempotent."""
+        self.road.close()
+        self.recorder.stop()
+
+    def _forked(self) -> None:
+        self._producer = f"{socket.gethostname()}:{os.getpid()}"
+        self._exit_hook.clear()
+
+    def _flush_at_exit(self, pid: int) -> None:
+        if pid == os.getpid():
+            self.road.flush(5.0)
+            self.recorder.flush(5.0)
+
+
+def concurrency_of(queues: Mapping[str, int], overrides: Mapping[str, int], default: int) -> Callable[[str], int]:
+    """How many jobs of a queue may run at once in one process."""
+
+    def concurrency(queue: str) -> int:
+        return overrides.get(queue) or queues.get(queue) or default
+
+    return concurrency

@@ -1,0 +1,114 @@
+"""Between a road and Dramatiq: what happens to a job once it is claimed, and once it has ended."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dramatiq.errors import DecodeError
+from dramatiq.message import Message
+
+from broker.intake import Intake
+from ledger.recorder import Recorder
+from ledger.records import Claim, Finish, Finished, NewJob
+from ledger.states import Outcome, Reason, State
+from middleware.attempt import MAX_ERROR, JobMessage
+
+logger = logging.getLogger(__name__)
+
+#: During a rolling deploy a message may reach a process that does not know its actor yet; another may.
+UNKNOWN_ACTOR_RETRY_MS = 5_000
+
+Send = Callable[[list[NewJob]], None]
+Letter = Callable[[Claim, Message[Any] | None, bytes, Finish], None]
+
+
+class Desk:
+    """Admits claimed jobs to their intake, and tells the rest of the system how they ended.
+
+    Parameters:
+      actors: the broker's actors, by name.
+      send: publishes the jobs that a finish has recorded.
+      bury: told of each job that became a dead letter.
+    """
+
+    def __init__(
+        self, recorder: Recorder, actors: Mapping[str, Any], *, send: Send, bury: Letter, unknown_actor_grace_s: float
+    ) -> None:
+        self.recorder = recorder
+        self.actors = actors
+        self.send = send
+        self.bury = bury
+        self.unknown_actor_grace_s = unknown_actor_grace_s
+
+    def admit(self, claim: Claim, body: bytes, intake: Intake, done: Callable[[], None]) -> None:
+        """Put a claimed job before the workers.  ``done`` is called once, when how it ended is committed."""
+        try:
+            message = Message.decode(body)
+        except DecodeError as error:
+            self._end(claim, None, body, intake, done, Outcome.FAILED, Reason.MALFORMED, "DecodeError", str(error.__cause__ or error))
+            return
+        if message.actor_name not in self.actors:
+            self._unknown_actor(claim, message, body, intake, done)
+            return
+        # The queue it came by, not the one it names: Dramatiq looks its consumer up by this and dies on a stranger.
+        message = message.copy(queue_name=intake.queue, options={"retries": claim.attempts} if claim.attempts else {})
+        message.options.pop("eta", None)  # the ledger has kept it waiting; Dramatiq would park it in memory
+
+        def settled(job: JobMessage, answer: Finished | None) -> None:
+            done()
+            if answer is not None:
+                assert job.ending is not None
+                self._ended(claim, message, body, job.ending, answer)
+
+        intake.admit(JobMessage(message, claim, settle=settled))
+
+    def _unknown_actor(
+        self, claim: Claim, message: Message[Any], body: bytes, intake: Intake, done: Callable[[], None]
+    ) -> None:
+        name = message.actor_name
+        age_s = time.time() - claim.created_at.timestamp() if claim.created_at else 0.0
+        if age_s < self.unknown_actor_grace_s:
+            logger.warning("job %s is for actor %r, which is not declared here; another worker may know it", claim.id, name)
+            outcome, reason = Outcome.PARKED, None
+        else:
+            outcome, reason = Outcome.FAILED, Reason.UNKNOWN_ACTOR
+        text = f"no actor named {name!r} is declared in this worker; declare it, or retry the job once it is deployed"
+        self._end(claim, message, body, intake, done, outcome, reason, "ActorNotFound", text, UNKNOWN_ACTOR_RETRY_MS)
+
+    def _end(
+        self,
+        claim: Claim,
+        message: Message[Any] | None,
+        body: bytes,
+        intake: Intake,
+        done: Callable[[], None],
+        outcome: Outcome,
+        reason: Reason | None,
+        error_type: str,
+        error: str,
+        delay_ms: int = 0,
+    ) -> None:
+        finish = Finish(claim.id, claim.epoch, outcome, reason, error_type, error[:MAX_ERROR], delay_ms=delay_ms)
+
+        def answered(answer: Finished) -> None:
+            done()
+            self._ended(claim, message, body, finish, answer)
+
+        self.recorder.finish(finish, answered)
+        intake.vacate()
+
+    def _ended(
+        self, claim: Claim, message: Message[Any] | None, body: bytes, finish: Finish, answer: Finished
+    ) -> None:
+        if not answer.accepted:
+            logger.error(
+                "job %s ended (%s) after this worker's lease on it was lost; it was given to another and ran twice",
+                claim.id,
+                finish.outcome,
+            )
+            return
+        if answer.send:
+            self.send(list(answer.send))
+        if answer.state is State.FAILED:
+            self.bury(claim, message, body, finish)

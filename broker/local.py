@@ -1,0 +1,81 @@
+"""The embedded road: the ledger itself serves the queues of this machine."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from broker.desk import Desk
+from broker.intake import Intake
+from embedded.doorbell import Doorbell
+from embedded.server import Server
+from ledger.ledger import Ledger
+from ledger.recorder import Recorder
+from ledger.records import Claim, Due, NewJob
+
+
+class LocalRoad:
+    """Sending is ringing a bell; a job is brought in by stamping its row."""
+
+    def __init__(self, ledger: Ledger, recorder: Recorder, desk: Callable[[], Desk], slots: Callable[[str], int]) -> None:
+        self.ledger = ledger
+        self.recorder = recorder
+        self.desk = desk
+        self.slots = slots
+        self.bell = Doorbell(ledger.url)
+        self.intakes: dict[str, Intake] = {}
+        self._lock = threading.Lock()
+        self._server: Server | None = None
+
+    def send(self, jobs: Sequence[NewJob | Due]) -> None:
+        self.bell.ring()
+
+    def ready(self) -> bool:
+        return True
+
+    def start(self) -> None:
+        self.bell.listen()
+        self._server = Server(self.ledger, self.recorder, self.bell, wants=self._wants, deliver=self._deliver)
+        self._server.start()
+
+    def consume(self, queue: str, timeout_s: float) -> Intake:
+        intake = Intake(queue, self.slots(queue), timeout_s, on_room=self._on_room, release=self.recorder.release)
+        with self._lock:
+            self.intakes = {**self.intakes, queue: intake}
+        self.bell.nudge()
+        return intake
+
+    def stop(self) -> None:
+        for intake in self.intakes.values():
+            intake.closing = True
+        if self._server is not None:
+            self._server.stop()
+        for intake in self.intakes.values():
+            intake.stop()
+
+    def pause(self, queues: frozenset[str]) -> None:
+        """Nothing to do: taking skips paused queues."""
+
+    def flush(self, timeout_s: float) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.stop()
+        self.bell.close()
+
+    def _wants(self) -> dict[str, int]:
+        return {queue: intake.room for queue, intake in self.intakes.items()}
+
+    def _deliver(self, claim: Claim) -> None:
+        intake = self.intakes[claim.queue]
+        if intake.reserve():
+            self.desk().admit(claim, claim.body, intake, done=_nothing)
+        else:  # it was closed while the job was being taken
+            self.recorder.release(claim.id, claim.epoch)
+
+    def _on_room(self, intake: Intake, arrival: Any) -> None:
+        if self._server is not None:
+            self._server.room()
+
+
+def _nothing() -> None:
+    """No message to acknowledge: the claim was the delivery."""

@@ -1,0 +1,44 @@
+"""What the broker asks of a road: to send, and to bring jobs in."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from broker.intake import Intake
+from ledger.records import Due, NewJob
+
+
+class Road(Protocol):
+    """How jobs travel from the ledger to the workers.  Thread-safe; starts nothing before it is used."""
+
+    def send(self, jobs: Sequence[NewJob | Due]) -> None:
+        """These jobs are committed and due: bring them to a worker.  Never blocks for long, never fails:
+        what cannot be sent now is sent by the relay later."""
+        ...
+
+    def ready(self) -> bool:
+        """Whether the relay should send now."""
+        ...
+
+    def consume(self, queue: str, timeout_s: float) -> Intake:
+        """Begin to bring in jobs of a queue."""
+        ...
+
+    def start(self) -> None:
+        """A worker is about to consume."""
+        ...
+
+    def stop(self) -> None:
+        """Bring in nothing more; give back what has not started.  Acknowledging goes on."""
+        ...
+
+    def pause(self, queues: frozenset[str]) -> None:
+        """Exactly these queues are paused."""
+        ...
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything sent is confirmed; false when time ran out."""
+        ...
+
+    def close(self) -> None:
+        """Close connections.  Idempotent."""
+        ...
