@@ -1,0 +1,54 @@
+# Everything a developer types.  `make` alone prints this list.
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-servers demo run test check prove bench lock clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/installed ## Make .venv with everything in it (again only when the lock changes)
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which with make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+setup-servers: setup ## Install the servers the tests run (PostgreSQL, RabbitMQ), if they are missing
+	$(BIN)/python -m tests.servers install
+
+demo: setup ## Run the demo: a few thousand usage events, priced and delivered
+	$(BIN)/hareline demo $(ARGS)
+
+run: setup ## Run a worker and the scheduler in this terminal, reloading on change
+	$(BIN)/hareline dev $(ARGS)
+
+test: setup-servers ## Run the tests; one of them: make test ARGS="tests/unit -k settings"
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+prove: setup-servers ## Run the tests ten times in a row, and those of the road on newer RabbitMQs too
+	set -e; for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; $(BIN)/python -m pytest -q -x $(ARGS); done
+	set -e; for version in 4.0 4.3; do echo "RabbitMQ $$version"; \
+		HARELINE_TEST_RABBITMQ=$$version $(BIN)/python -m pytest -q -x tests/integration tests/acceptance $(ARGS); done
+
+bench: setup-servers ## Measure against Dramatiq alone and Celery; writes benchmarks/results.json
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lock: ## Resolve the newest versions pyproject.toml allows into requirements.lock
+	test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv; }
+	.venv-lock/bin/uv pip compile pyproject.toml --all-extras --group lock --universal --python-version 3.11 --upgrade \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet -o requirements.lock
+
+clean: ## Remove what the other targets made
+	rm -rf .venv .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .hareline dist *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
