@@ -52,7 +52,9 @@ def _arm(spec: str) -> Callable[[str], None]:
             while not path.with_suffix(".go").exists():
                 time.sleep(0.01)
         else:
-            raise ValueError(f"HARELINE_FAILPOINTS: unknown action {action!r} for {name!r}; use kill, raise or wait:PATH")
+            raise ValueError(
+                f"HARELINE_FAILPOINTS: unknown action {action!r} for {name!r}; use kill, raise or wait:PATH"
+            )
 
     return hit
 

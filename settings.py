@@ -62,7 +62,9 @@ def _database_url(url: str) -> str:
 def _broker_url(url: str) -> str:
     if url.startswith(("amqp://", "amqps://")):
         return url
-    raise ValueError("amqp://USER:PASSWORD@HOST/VHOST or amqps://…; no other broker is supported. Unset, the ledger carries the jobs itself")
+    raise ValueError(
+        "amqp://USER:PASSWORD@HOST/VHOST or amqps://…; no other broker is supported. Unset, the ledger carries the jobs itself"
+    )
 
 
 def _worker_count(value: object) -> object:
@@ -78,63 +80,81 @@ def _upper(value: object) -> object:
 class QueueSettings(BaseModel):
     """What may be set for one queue; None leaves it as the catalogue of queues has it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    concurrency: PositiveInt | None = Field(None, description="jobs of this queue at once in one process")
+    concurrency: PositiveInt | None = None
+    """Jobs of this queue at once in one process."""
 
 
 class Settings(BaseModel):
     """The effective settings.  Frozen; its ``repr`` shows no secrets."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
-    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
-        "sqlite:///.hareline/hareline.db", description="where the ledger is: a SQLite file or PostgreSQL"
-    )
-    broker_url: Annotated[str, AfterValidator(_broker_url)] | None = Field(
-        None, description="RabbitMQ; unset, the ledger carries the jobs itself"
-    )
+    database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///.hareline/hareline.db"
+    """Where the ledger is: a SQLite file or PostgreSQL."""
+    broker_url: Annotated[str, AfterValidator(_broker_url)] | None = None
+    """RabbitMQ; unset, the ledger carries the jobs itself."""
 
-    worker_count: Annotated[Literal["cpus"] | int, BeforeValidator(_worker_count)] = Field(
-        "cpus", description="worker processes: a number, or cpus for one per core"
-    )
-    queue_concurrency: PositiveInt = Field(5, description="jobs at once in one process, for queues the catalogue does not name")
-    queues: Mapping[str, QueueSettings] = Field(default_factory=dict, description="settings of single queues, by queue name")
-    job_attempts: PositiveInt = Field(3, description="times a job is tried before it is a dead letter")
-    min_backoff_ms: PositiveInt = Field(1_000, description="delay before the second attempt")
-    max_backoff_ms: PositiveInt = Field(604_800_000, description="longest delay between two attempts")
-    time_limit_ms: PositiveInt = Field(600_000, description="how long one attempt may take")
-    max_age_ms: PositiveInt | None = Field(None, description="a job waiting longer than this is not run any more; unset, never")
-    max_payload_bytes: PositiveInt = Field(102_400, description="largest encoded message send() accepts")
+    worker_count: Annotated[Literal["cpus"] | int, BeforeValidator(_worker_count)] = "cpus"
+    """Worker processes: a number, or cpus for one per core."""
+    queue_concurrency: PositiveInt = 5
+    """Jobs at once in one process, for queues the catalogue does not name."""
+    queues: Mapping[str, QueueSettings] = Field(default_factory=dict)
+    """Settings of single queues, by queue name."""
+    job_attempts: PositiveInt = 3
+    """Times a job is tried before it is a dead letter."""
+    min_backoff_ms: PositiveInt = 1_000
+    """Delay before the second attempt."""
+    max_backoff_ms: PositiveInt = 604_800_000
+    """Longest delay between two attempts."""
+    time_limit_ms: PositiveInt = 600_000
+    """How long one attempt may take."""
+    max_age_ms: PositiveInt | None = None
+    """A job waiting longer than this is not run any more; unset, never."""
+    max_payload_bytes: PositiveInt = 102_400
+    """Largest encoded message send() accepts."""
 
-    stalled_interval_ms: int = Field(30_000, ge=1_000, description="a worker silent for this long has lost its jobs")
-    shutdown_grace_s: PositiveFloat = Field(25, description="how long running jobs may go on after a worker is told to stop")
-    unknown_actor_grace_s: NonNegativeInt = Field(300, description="how long a job of an unknown actor waits for a deploy that knows it")
+    stalled_interval_ms: int = Field(default=30_000, ge=1_000)
+    """A worker silent for this long has lost its jobs."""
+    shutdown_grace_s: PositiveFloat = 25
+    """How long running jobs may go on after a worker is told to stop."""
+    unknown_actor_grace_s: NonNegativeInt = 300
+    """How long a job of an unknown actor waits for a deploy that knows it."""
 
-    queue_type: Literal["auto", "classic", "quorum"] = Field(
-        "auto", description="RabbitMQ queue type; auto is quorum from RabbitMQ 4.3 on, classic before"
-    )
-    confirm_timeout_s: PositiveFloat = Field(10, description="how long RabbitMQ may take to confirm a message")
-    publish_after_s: PositiveFloat = Field(5, description="age at which the relay sends what its producer did not")
-    resend_after_s: PositiveFloat = Field(30, description="how long the relay waits for a confirm before it sends again")
+    queue_type: Literal["auto", "classic", "quorum"] = "auto"
+    """RabbitMQ queue type; auto is quorum from RabbitMQ 4.3 on, classic before."""
+    confirm_timeout_s: PositiveFloat = 10
+    """How long RabbitMQ may take to confirm a message."""
+    publish_after_s: PositiveFloat = 5
+    """Age at which the relay sends what its producer did not."""
+    resend_after_s: PositiveFloat = 30
+    """How long the relay waits for a confirm before it sends again."""
 
-    keep_completed: NonNegativeInt = Field(100, description="newest completed jobs kept at hand, per queue")
-    keep_completed_s: NonNegativeInt = Field(3_600, description="age at which completed jobs move to the history")
-    keep_failed: NonNegativeInt = Field(500, description="newest failed jobs kept at hand, per queue")
-    keep_failed_s: NonNegativeInt = Field(86_400, description="age at which failed jobs move to the history")
-    audit_log_retention_days: NonNegativeInt = Field(30, description="days the history is kept; 0 keeps none")
-    sqlite_synchronous: Literal["FULL", "NORMAL"] = Field(
-        "FULL", description="NORMAL is faster, and may lose the last jobs at a power failure"
-    )
+    keep_completed: NonNegativeInt = 100
+    """Newest completed jobs kept at hand, per queue."""
+    keep_completed_s: NonNegativeInt = 3_600
+    """Age at which completed jobs move to the history."""
+    keep_failed: NonNegativeInt = 500
+    """Newest failed jobs kept at hand, per queue."""
+    keep_failed_s: NonNegativeInt = 86_400
+    """Age at which failed jobs move to the history."""
+    audit_log_retention_days: NonNegativeInt = 30
+    """Days the history is kept; 0 keeps none."""
+    sqlite_synchronous: Literal["FULL", "NORMAL"] = "FULL"
+    """NORMAL is faster, and may lose the last jobs at a power failure."""
 
-    log_format: Literal["auto", "text", "json"] = Field("auto", description="auto is text on a terminal and json elsewhere")
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
-        "INFO", description="least severe level that is logged"
-    )
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """Auto is text on a terminal and json elsewhere."""
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
+    """Least severe level that is logged."""
 
-    posthog_url: str | None = Field(None, pattern=r"^https?://", description="PostHog's address; unset, nothing is sent to it")
-    posthog_key: SecretStr | None = Field(None, description="PostHog's project API key")
-    http_timeout_s: PositiveFloat = Field(10, description="timeout of outgoing HTTP requests")
+    posthog_url: str | None = Field(default=None, pattern=r"^https?://")
+    """PostHog's address; unset, nothing is sent to it."""
+    posthog_key: SecretStr | None = None
+    """PostHog's project API key."""
+    http_timeout_s: PositiveFloat = 10
+    """Timeout of outgoing HTTP requests."""
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -164,7 +184,13 @@ class Settings(BaseModel):
     def explain(self) -> "list[Explained]":
         """Every setting as ``hareline config`` shows it."""
         return [
-            Explained(name, VARIABLES[name], _shown(getattr(self, name)), self._origins.get(name, "default"), field.description or "")
+            Explained(
+                name,
+                VARIABLES[name],
+                _shown(getattr(self, name)),
+                self._origins.get(name, "default"),
+                field.description or "",
+            )
             for name, field in type(self).model_fields.items()
         ]
 
@@ -224,10 +250,10 @@ def load(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> S
     for source in sources:
         values |= source.values
         for queue, knobs in source.queues.items():
-            queues[queue] = queues.get(queue, {}) | knobs
+            queues[queue] = {**queues.get(queue, {}), **knobs}
         origins |= dict.fromkeys([*source.values, *(["queues"] if source.queues else [])], source.origin)
     try:
-        settings = Settings(**values, queues=queues)
+        settings = Settings.model_validate({**values, "queues": queues})
     except ValidationError as error:
         raise SettingsError("\n".join(_worded(error, origins))) from None
     settings._origins.update(origins)
@@ -283,7 +309,9 @@ def _worded(error: ValidationError, origins: Mapping[str, str]) -> Iterator[str]
         if name == "queues":
             variable = ".".join([name, *rest[:2]])
             if problem["type"] == "extra_forbidden":
-                yield _unknown(variable, origin, [".".join([name, rest[0], knob]) for knob in QueueSettings.model_fields])
+                yield _unknown(
+                    variable, origin, [".".join([name, rest[0], knob]) for knob in QueueSettings.model_fields]
+                )
                 continue
         expected = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "")
         value = "***" if name == "posthog_key" else mask(str(problem["input"]))

@@ -78,7 +78,9 @@ def test_terminated_connections_are_broken(postgres: Postgres, postgres_url: str
     connection.close()
 
 
-def test_rabbitmq_keeps_durable_messages_over_a_kill_and_loses_them_when_wiped(rabbitmq: RabbitMQ, rabbitmq_url: str) -> None:
+def test_rabbitmq_keeps_durable_messages_over_a_kill_and_loses_them_when_wiped(
+    rabbitmq: RabbitMQ, rabbitmq_url: str
+) -> None:
     def depth(passive: bool = True) -> int:
         with pika.BlockingConnection(pika.URLParameters(rabbitmq_url)) as connection:
             return int(connection.channel().queue_declare("q", passive=passive, durable=True).method.message_count)

@@ -69,7 +69,9 @@ class Postgres:
 
     def terminate_connections(self, url: str) -> int:
         """Break off every connection to the database of this URL; returns how many."""
-        query = sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {} AND pid <> pg_backend_pid()")
+        query = sql.SQL(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {} AND pid <> pg_backend_pid()"
+        )
         return self._execute(query.format(sql.Literal(url.rpartition("/")[2])))
 
     def _execute(self, query: sql.Composed) -> int:
@@ -101,7 +103,9 @@ def binaries() -> Path:
         return found[-1].parent
     if on_path:
         return Path(on_path).resolve().parent
-    raise FileNotFoundError("no PostgreSQL server is installed; run `make setup-servers`, or install PostgreSQL 13 or newer")
+    raise FileNotFoundError(
+        "no PostgreSQL server is installed; run `make setup-servers`, or install PostgreSQL 13 or newer"
+    )
 
 
 def _as_nobody() -> list[str]:

@@ -32,20 +32,27 @@ class Process:
     def running(self) -> bool:
         return self._leash is not None and self._leash.poll() is None
 
-    def start(self, command: Sequence[str], env: Mapping[str, str], ready: Callable[[], bool], timeout_s: float) -> None:
+    def start(
+        self, command: Sequence[str], env: Mapping[str, str], ready: Callable[[], bool], timeout_s: float
+    ) -> None:
         """Run ``command`` and wait until ``ready()``; nothing happens if it runs already."""
         if self.running:
             return
-        leash = [sys.executable, "-I", str(_LEASH), str(os.getpid()), str(self.directory)]
+        leashed = [sys.executable, "-I", str(_LEASH), str(os.getpid()), str(self.directory), *command]
         with self.log.open("ab") as log:
-            # A session of its own: a signal to the whole process group of pytest must not take the leash before the server.
-            self._leash = subprocess.Popen(
-                [*leash, *command], env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            # A session of its own: a signal to pytest's whole process group must not take the leash before the server.
+            self._leash = leash = subprocess.Popen(
+                leashed,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         deadline = time.monotonic() + timeout_s
         while not ready():
-            if not self.running:
-                raise ServerError(f"{command[-1]} ended with {self._leash.returncode} before it was ready:\n{self.tail()}")
+            if leash.poll() is not None:
+                raise ServerError(f"{command[-1]} ended with {leash.returncode} before it was ready:\n{self.tail()}")
             if time.monotonic() > deadline:
                 self.kill()
                 raise ServerError(f"{command[-1]} was not ready after {timeout_s} s:\n{self.tail()}")

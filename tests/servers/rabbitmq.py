@@ -58,7 +58,7 @@ class RabbitMQ:
         self._process.kill()
 
     def wipe(self) -> None:
-        """Lose everything: queues, messages, policies, users.  It comes back with our user and the vhosts given out, empty."""
+        """Lose everything: queues, messages, policies.  It comes back with our user and the vhosts given out, empty."""
         self.kill()
         shutil.rmtree(self._home / "mnesia")
         self.start()
@@ -111,7 +111,9 @@ class RabbitMQ:
         """Run ``rabbitmqctl``; returns what it printed, raises ``CalledProcessError`` if it failed."""
         command = [str(self._bin / "rabbitmqctl"), "-q", *arguments]
         environment = self._environment()
-        return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout
+        return subprocess.run(
+            command, env=environment, check=True, stdout=subprocess.PIPE, text=True, timeout=60
+        ).stdout
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -190,4 +192,6 @@ def binaries() -> Path:
     on_path = shutil.which("rabbitmq-server")
     if on_path:
         return Path(on_path).resolve().parent
-    raise FileNotFoundError("no RabbitMQ server is installed; run `make setup-servers`, or install RabbitMQ 3.10 or newer")
+    raise FileNotFoundError(
+        "no RabbitMQ server is installed; run `make setup-servers`, or install RabbitMQ 3.10 or newer"
+    )
