@@ -14,7 +14,6 @@ from ledger.sqlite.forks import Guard
 from ledger.statements import statements
 
 Road = Literal["embedded", "rabbitmq"]
-Synchronous = Literal["FULL", "NORMAL"]
 
 BUSY_S = 30.0
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "ceph", "fuse.glusterfs", "lustre", "afs"})
@@ -43,7 +42,7 @@ class Transaction:
 class Connection:
     """Used by one thread at a time.  Raises ``LedgerUnavailable``, naming the file, whenever SQLite cannot go on."""
 
-    def __init__(self, path: Path, *, road: Road, publish_after_s: float, synchronous: Synchronous) -> None:
+    def __init__(self, path: Path, *, road: Road, publish_after_s: float, synchronous: str) -> None:
         self._path = path
         self._embedded = road == "embedded"
         self._publish_after = int(publish_after_s * 1_000_000)

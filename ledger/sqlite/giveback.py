@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ledger.records import Beat, Rescue
 from ledger.sqlite.connection import Transaction
-from ledger.states import Event, Outcome, Reason, State
+from ledger.states import Event, Outcome, Reason
 
 CHARGES = 3  #: as many times may a suspect kill its worker before it is quarantined
 

@@ -1,6 +1,7 @@
 """Where sessions come from, on SQLite."""
 
-from ledger.sqlite.connection import Connection, Road, Synchronous, create_parent, path_of, refuse_network_filesystem
+from errors import SettingsError
+from ledger.sqlite.connection import Connection, Road, create_parent, path_of, refuse_network_filesystem
 from ledger.sqlite.forks import Guard
 from ledger.sqlite.session import SqliteSession
 
@@ -22,22 +23,26 @@ class SqliteLedger:
         *,
         road: Road = "embedded",
         publish_after_s: float = 5.0,
-        synchronous: Synchronous = "FULL",
+        synchronous: str = "FULL",
     ) -> None:
+        if synchronous not in ("FULL", "NORMAL"):
+            raise SettingsError(f"synchronous is {synchronous!r}; use FULL (survives a power cut) or NORMAL")
         self.url = url
         self._path = path_of(url)
         self._road: Road = road
         self._publish_after_s = publish_after_s
-        self._synchronous: Synchronous = synchronous
+        self._synchronous = synchronous
         self._prepared = False
         self._preparing = Guard()
 
     def session(self, name: str) -> SqliteSession:
         """A session that opens the file at its first use; ``name`` has no use here."""
-        connection = Connection(
+        return SqliteSession(self._connection(), self._prepare)
+
+    def _connection(self) -> Connection:
+        return Connection(
             self._path, road=self._road, publish_after_s=self._publish_after_s, synchronous=self._synchronous
         )
-        return SqliteSession(connection, self._prepare)
 
     def _prepare(self) -> None:
         """Create and migrate the file, once per process: nobody runs a command before a laptop's first job."""
@@ -49,5 +54,10 @@ class SqliteLedger:
 
                 refuse_network_filesystem(self._path)
                 create_parent(self._path)
+                # A file that cannot be written, or is no database, is found out here, by name.
+                first = self._connection()
+                with first.write():
+                    pass
+                first.close()
                 Migrations(self.url).upgrade()
                 self._prepared = True
