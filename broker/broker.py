@@ -20,9 +20,10 @@ from broker.intake import Intake
 from broker.road import Road
 from errors import PayloadTooLarge, Refusal, WrongMiddleware
 from failpoints import hit
+from ledger.ledger import Ledger
 from ledger.queries import Queries
 from ledger.recorder import Recorder
-from ledger.records import Enqueued, NewJob
+from ledger.records import Enqueued, Keep, NewJob
 from ledger.states import LIVE, State
 from middleware.attempt import Capture, JobMessage
 
@@ -54,6 +55,8 @@ class Broker(dramatiq.Broker):
         self.max_payload_bytes = max_payload_bytes
         self.concurrency = concurrency
         self.road: Road  # set by build(): the road needs the broker's actors, the broker its road
+        self.ledger: Ledger
+        self.keep: Mapping[str, Keep] = {}  #: retention of queues that do not go by the settings
         self._capture = Capture()
         self._exit_hook = threading.Event()
         self._producer = ""
@@ -272,10 +275,10 @@ class Broker(dramatiq.Broker):
             self.recorder.flush(5.0)
 
 
-def concurrency_of(queues: Mapping[str, int], overrides: Mapping[str, int], default: int) -> Callable[[str], int]:
+def concurrency_of(queues: Mapping[str, int], default: int) -> Callable[[str], int]:
     """How many jobs of a queue may run at once in one process."""
 
     def concurrency(queue: str) -> int:
-        return overrides.get(queue) or queues.get(queue) or default
+        return queues.get(queue, default)
 
     return concurrency

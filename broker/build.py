@@ -1,6 +1,7 @@
 """build(settings) -> Broker."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from dramatiq.middleware import AsyncIO, Callbacks, Pipelines
 from dramatiq.results import Results
@@ -14,10 +15,11 @@ from broker.local import LocalRoad
 from broker.road import Road
 from control.jobs import cancel_waiting
 from ledger import open_ledger
+from ledger.ledger import Session
 from ledger.migrate import Migrations
 from ledger.queries import Queries
 from ledger.recorder import Recorder
-from ledger.records import Keep
+from ledger.records import Claim, Finish, Keep
 from middleware.audit import Audit
 from middleware.capacity import Capacity
 from middleware.current import Current
@@ -32,5 +34,160 @@ from middleware.retries import Retries
 from rabbitmq.consumer import Consumers
 from rabbitmq.management import passive_counts, purge
 from rabbitmq.publisher import Publisher
-from rabbitmq.topology import Topology
+from rabbitmq.topology import Queue, choose_type, topology
 from settings import Settings
+
+#: How often, in seconds, the duties run that need not run at every pass.
+RETAIN_S = 10.0
+SWEEP_S = 60.0
+RECONCILE_S = 15.0
+#: A message not claimed this long after it was sent is looked for.
+ORPHAN_S = 120.0
+
+
+class QueueDefaults(Protocol):
+    """What a catalogue of queues says of one queue; settings may overrule it."""
+
+    @property
+    def concurrency(self) -> int: ...
+    @property
+    def keep(self) -> Keep | None: ...
+
+
+def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = None) -> Broker:
+    """A broker for these settings, with its middleware in order.  Does no I/O.
+
+    Parameters:
+      queues: the catalogue of queues, by name; others have the default concurrency.
+    """
+    catalogue = queues or {}
+    overrides = {name: queue.concurrency for name, queue in settings.queues.items() if queue.concurrency}
+    concurrency = concurrency_of(
+        {name: queue.concurrency for name, queue in catalogue.items()} | overrides, settings.queue_concurrency
+    )
+    ledger = open_ledger(
+        settings.database_url,
+        road="rabbitmq" if settings.broker_url else "embedded",
+        publish_after_s=settings.publish_after_s,
+        synchronous=settings.sqlite_synchronous,
+    )
+    recorder = Recorder(ledger)
+    queries = Queries(settings.database_url)
+    broker = Broker(recorder, queries, max_payload_bytes=settings.max_payload_bytes, concurrency=concurrency)
+    broker.ledger = ledger
+    broker.keep = {name: queue.keep for name, queue in catalogue.items() if queue.keep}
+    broker.cancel_waiting = lambda queue: cancel_waiting(settings.database_url, queue, by="flush")
+
+    desk: Desk
+    road: Road
+    if settings.broker_url:
+        road = _amqp(settings, broker, lambda: desk)
+    else:
+        road = LocalRoad(ledger, recorder, lambda: desk, concurrency)
+    broker.road = road
+    desk = Desk(
+        recorder,
+        broker.actors,
+        send=road.send,
+        bury=road.project if isinstance(road, AmqpRoad) else _kept,
+        unknown_actor_grace_s=settings.unknown_actor_grace_s,
+    )
+
+    heartbeat = Heartbeat(ledger, recorder, lease_s=settings.lease_s, on_paused=road.pause)
+    lifecycle = Lifecycle(
+        road, recorder, heartbeat, lambda: maintenance(broker, settings), Migrations(settings.database_url).check
+    )
+    for middleware in (
+        Audit(recorder),  # first: its after-hook is the last
+        lifecycle,
+        AsyncIO(),
+        Current(),
+        Callbacks(),
+        Groups(ledger, broker.new_job),
+        Pipelines(),
+        Results(backend=LedgerResults(queries)),
+        Retries(
+            max_retries=settings.job_attempts - 1,
+            min_backoff=settings.min_backoff_ms,
+            max_backoff=settings.max_backoff_ms,
+        ),
+        Capacity(concurrency),
+        Deadlines(  # last: closest to the actor
+            time_limit_ms=settings.time_limit_ms, max_age_ms=settings.max_age_ms, grace_s=settings.shutdown_grace_s
+        ),
+    ):
+        broker.add_middleware(middleware)
+    return broker
+
+
+def maintenance(broker: Broker, settings: Settings) -> Maintenance:
+    """The duties of a worker process or a scheduler, not yet started."""
+    road = broker.road
+    keep = Keep(settings.keep_completed, settings.keep_completed_s, settings.keep_failed, settings.keep_failed_s)
+    history_s = settings.audit_log_retention_days * 86_400.0
+    relay = Relay(road.send, resend_after_s=settings.resend_after_s, room=road.ready)
+    duties = [
+        Duty("relay", 0.0, relay.run),
+        Duty("retention", RETAIN_S, lambda session: session.retain(broker.keep, keep, history_s=history_s)),
+    ]
+    projection = None
+    if isinstance(road, AmqpRoad) and settings.broker_url:
+        url = settings.broker_url
+        projection = Projection(
+            broker.queries,
+            publish=road.publisher.publish,
+            counts=lambda names: {name: count for name, (count, _) in passive_counts(url, names).items()},
+            purge=lambda name: purge(url, name),
+            queues=lambda: sorted(broker.get_declared_queues()),
+        )
+        reconcile = projection.reconcile
+        duties += [
+            Duty("dead letters", RECONCILE_S, lambda session: reconcile() if road.ready() else None),
+            Duty("orphan sweep", SWEEP_S, lambda session: sweep(session, broker, url) if road.ready() else None),
+        ]
+    else:
+        duties.append(Duty("orphan sweep", SWEEP_S, lambda session: session.resend(older_than_s=ORPHAN_S)))
+    loop = Maintenance(broker.ledger, duties)
+    rescuer = Rescuer(
+        lease_s=settings.lease_s,
+        continuous_s=loop.continuous_s,
+        on_dead=projection.publish_jobs if projection else _nobody,
+    )
+    duties.append(Duty("rescuer", settings.lease_s / 3, rescuer.run))
+    return loop
+
+
+def sweep(session: Session, broker: Broker, url: str) -> int:
+    """Send again what RabbitMQ lost: waiting jobs whose message was confirmed long ago while their queue is empty."""
+    found = 0
+    for queue, (ready, _) in passive_counts(url, sorted(broker.get_declared_queues())).items():
+        if ready == 0:
+            found += session.resend(queue=queue, older_than_s=ORPHAN_S)
+    return found
+
+
+def _amqp(settings: Settings, broker: Broker, desk: Callable[[], Desk]) -> AmqpRoad:
+    url = settings.broker_url
+    assert url is not None
+
+    def topology_for(server: tuple[int, int]) -> list[Queue]:
+        return topology(
+            sorted(broker.get_declared_queues()), queue_type=choose_type(settings.queue_type, server), server=server
+        )
+
+    return AmqpRoad(
+        lambda sent: Publisher(url, topology=topology_for, on_sent=sent, confirm_timeout_s=settings.confirm_timeout_s),
+        lambda arrived: Consumers(url, on_delivery=arrived, topology=topology_for),
+        broker.ledger,
+        broker.recorder,
+        desk,
+        broker.concurrency,
+    )
+
+
+def _kept(claim: Claim, message: object, body: bytes, finish: Finish) -> None:
+    """On the embedded road the ledger's row is the dead letter."""
+
+
+def _nobody(jobs: Sequence[str]) -> None:
+    """As above, for jobs quarantined by the rescuer."""
