@@ -56,14 +56,14 @@ def _database_url(url: str) -> str:
         return url
     if url.startswith(("postgresql://", "postgres://")):
         return "postgresql://" + url.partition("://")[2]
-    raise ValueError("sqlite:///PATH (a file: several processes share it) or postgresql://USER:PASSWORD@HOST/DATABASE")
+    raise ValueError("sqlite:///PATH (a file: processes share it) or postgresql://USER:PASSWORD@HOST/DATABASE")
 
 
 def _broker_url(url: str) -> str:
     if url.startswith(("amqp://", "amqps://")):
         return url
     raise ValueError(
-        "amqp://USER:PASSWORD@HOST/VHOST or amqps://…; no other broker is supported. Unset, the ledger carries the jobs itself"
+        "amqp://USER:PASSWORD@HOST/VHOST or amqps://…; no other broker is supported. Unset, the ledger carries the jobs"
     )
 
 
@@ -295,7 +295,9 @@ def _from_toml(path: Path) -> _Source:
 
 def _unknown(name: str, origin: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
-    return f"{name} ({origin}) is not a setting; the nearest one is {nearest[0]}. Correct or remove it; `hareline config` lists all"
+    return (
+        f"{name} ({origin}) is not a setting; the nearest is {nearest[0]}. Correct or remove it; see `hareline config`"
+    )
 
 
 def _worded(error: ValidationError, origins: Mapping[str, str]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Fixtures: real servers for the session, a fresh database or vhost for every test."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from sqlalchemy import create_engine
 
 from ledger.tables import metadata
 from tests.servers import Postgres, RabbitMQ
+from tests.servers.unpack import root_of
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -30,7 +32,8 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
     """The session's RabbitMQ.  A test may stop, kill or wipe it: the next test's fixtures start it again."""
-    server = RabbitMQ()
+    version = os.environ.get("HARELINE_TEST_RABBITMQ")
+    server = RabbitMQ(root=root_of(version) if version else None)
     server.start()
     yield server
     server.remove()

@@ -2,9 +2,9 @@
 
     python leash.py OWNER_PID DIRECTORY COMMAND...
 
-The leash adopts what the server leaves behind (it is a "child subreaper": RabbitMQ's epmd daemonises) and kills all of it
-as soon as the server exits or the owner is gone, even by kill -9; then DIRECTORY is removed too.  TERM, INT and QUIT are
-passed on to the server; USR1 kills everything at once.  No privileges are needed, but Linux is.
+The leash adopts what the server leaves behind (it is a "child subreaper": RabbitMQ's epmd daemonises) and kills all
+of it as soon as the server exits or the owner is gone, even by kill -9; then DIRECTORY is removed too.  TERM, INT and
+QUIT are passed on to the server; USR1 kills everything at once.  No privileges are needed, but Linux is.
 """
 
 import ctypes

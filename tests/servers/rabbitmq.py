@@ -24,7 +24,7 @@ class RabbitMQ:
 
     Parameters:
       extra_conf: lines for ``rabbitmq.conf``.
-      root: a private tree made by ``python -m tests.servers unpack``; None for the installed server.
+      root: a tree made by ``python -m tests.servers unpack``; None for the installed server.
     """
 
     def __init__(self, extra_conf: str = "", root: Path | None = None) -> None:

@@ -76,7 +76,7 @@ def test_an_unknown_variable_is_refused_with_the_nearest_one(tmp_path: Path) -> 
 
 def test_an_unknown_variable_in_dotenv_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("HARELINE_LOG_LEVLE=INFO\n")
-    assert "HARELINE_LOG_LEVLE (.env) is not a setting; the nearest one is HARELINE_LOG_LEVEL" in refusal(tmp_path)
+    assert "HARELINE_LOG_LEVLE (.env) is not a setting; the nearest is HARELINE_LOG_LEVEL" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_wrong_file_is_refused_saying_where(tmp_path: Path, text: str, words: 
         ("HARELINE_CONFIRM_TIMEOUT_S", "inf", "finite"),
         ("BROKER_URL", "redis://localhost", "no other broker is supported"),
         ("DATABASE_URL", "mysql://localhost/x", "postgresql://"),
-        ("DATABASE_URL", "sqlite:///:memory:", "a file: several processes share it"),
+        ("DATABASE_URL", "sqlite:///:memory:", "a file: processes share it"),
         ("DATABASE_URL", "postgresql+asyncpg://localhost/x", "postgresql://"),
     ],
 )
