@@ -12,9 +12,10 @@ from actors.queues import CATALOGUE
 from broker import build
 from settings import load
 
-dramatiq.set_broker(build(load(), queues=CATALOGUE))
+broker = build(load(), queues={queue.name: queue.concurrency for queue in CATALOGUE.values()})
+dramatiq.set_broker(broker)
 
 # The actors bind to the broker as their modules are imported, so these come after it.
 from actors import usage  # noqa: E402
 
-__all__ = ["usage"]
+__all__ = ["broker", "usage"]

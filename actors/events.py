@@ -1,5 +1,6 @@
 """The completion event: what an application reports after each call of a language model."""
 
+from collections.abc import Mapping
 from datetime import UTC
 from typing import Annotated, Any, Self
 
@@ -43,12 +44,13 @@ class CompletionEvent(BaseModel):
         return self.at.astimezone(UTC).strftime("%Y-%m")
 
     @classmethod
-    def parse(cls, event: dict[str, Any]) -> Self:
+    def parse(cls, event: Mapping[str, Any]) -> Self:
         """Validate ``event``; raises :class:`InvalidEvent` naming every field that is wrong."""
         try:
             return cls.model_validate(event)
         except ValidationError as error:
             wrong = "; ".join(
-                f"{'.'.join(map(str, item['loc'])) or 'event'}: {item['msg']}" for item in error.errors()
+                f"{'.'.join(map(str, item['loc'])) or 'event'}: {item['msg'].removeprefix('Value error, ')}"
+                for item in error.errors(include_url=False)
             )
             raise InvalidEvent(f"malformed completion event: {wrong}") from error

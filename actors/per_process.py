@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class per_process(Generic[T]):  # noqa: N801 - a decorator
+class per_process(Generic[T]):
     """Call ``make`` once per process and answer with what it made ever after.
 
     Thread-safe.  A forked child makes its own; it never closes the parent's, because closing an

@@ -71,7 +71,7 @@ def generation(completion: CompletionEvent) -> dict[str, Any]:
     """The completion as PostHog's ``$ai_generation`` event."""
     return {
         "event": "$ai_generation",
-        "uuid": str(uuid5(NAMESPACE_URL, f"hareline:completion:{completion.request_id}")),
+        "uuid": uuid_of(completion.request_id),
         "distinct_id": completion.user,
         "timestamp": completion.at.isoformat(),
         "properties": {
@@ -87,8 +87,13 @@ def generation(completion: CompletionEvent) -> dict[str, Any]:
     }
 
 
+def uuid_of(request_id: str) -> str:
+    """The uuid by which PostHog knows the event of this request."""
+    return str(uuid5(NAMESPACE_URL, f"hareline:completion:{request_id}"))
+
+
 def retry_after_ms(header: str | None) -> int:
-    """The delay a ``Retry-After`` header asks for: seconds or an HTTP date; a default when it is absent or unreadable."""
+    """The delay a ``Retry-After`` header asks for, in seconds or by an HTTP date; a default when it cannot be read."""
     if header is None:
         return DEFAULT_DELAY_MS
     try:
@@ -98,7 +103,7 @@ def retry_after_ms(header: str | None) -> int:
             when = parsedate_to_datetime(header)
         except ValueError:
             return DEFAULT_DELAY_MS
-        # An HTTP date is in GMT even where it does not say so, and whole seconds: rounding up keeps us from being early.
+        # A date without a zone is in GMT, too: there is no other in HTTP.
         seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     if not math.isfinite(seconds):
         return DEFAULT_DELAY_MS

@@ -1,10 +1,10 @@
 """What a completion costs, by the price list of genai-prices."""
 
-from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from genai_prices import Usage, calc_price
 
+from actors.events import CompletionEvent
 from errors import Discard
 
 #: Costs are kept to this many decimals of a US dollar.  List prices have at most six decimals per
@@ -25,16 +25,17 @@ class UnknownModel(Discard):
         self.model = model
 
 
-def cost(
-    provider: str, model: str, *, input_tokens: int, cached_tokens: int, output_tokens: int, at: datetime
-) -> Decimal:
-    """US dollars, exact to twelve decimals, at the list price of the moment ``at``.
-
-    ``cached_tokens`` are those of the ``input_tokens`` that were read from the provider's cache.
-    """
-    usage = Usage(input_tokens=input_tokens, cache_read_tokens=cached_tokens, output_tokens=output_tokens)
+def cost(completion: CompletionEvent) -> Decimal:
+    """US dollars, exact to twelve decimals, at the list price of the moment of the call."""
+    usage = Usage(
+        input_tokens=completion.input_tokens,
+        cache_read_tokens=completion.cached_tokens,
+        output_tokens=completion.output_tokens,
+    )
     try:
-        price = calc_price(usage, model, provider_id=provider, genai_request_timestamp=at)
+        price = calc_price(
+            usage, completion.model, provider_id=completion.provider, genai_request_timestamp=completion.at
+        )
     except LookupError as error:
-        raise UnknownModel(provider, model) from error
+        raise UnknownModel(completion.provider, completion.model) from error
     return price.total_price.quantize(_QUANTUM, rounding=ROUND_HALF_EVEN)

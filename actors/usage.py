@@ -1,7 +1,7 @@
 """Queue ``usage-tracking``: what language models were used, what that cost, and who wants to know.
 
-    track_llm_usage ──┬──► calculate_costs
-                      └──► send_to_posthog
+track_llm_usage ──┬──► calculate_costs
+                  └──► send_to_posthog
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import dramatiq
 import structlog
 
+from actors import broker
 from actors.events import CompletionEvent
 from actors.per_process import per_process
 from actors.posthog import PostHog
@@ -37,8 +38,9 @@ def track_llm_usage(event: dict[str, Any]) -> None:
     completion = CompletionEvent.parse(event)
     if not store().record(completion):
         log.info("usage.known", request_id=completion.request_id)
-    calculate_costs.send(completion.request_id)
-    send_to_posthog.send(completion.model_dump(mode="json"))
+    broker.enqueue_many(
+        [calculate_costs.message(completion.request_id), send_to_posthog.message(completion.model_dump(mode="json"))]
+    )
 
 
 @dramatiq.actor(queue_name="usage-tracking", priority=NORMAL)
@@ -50,15 +52,7 @@ def calculate_costs(request_id: str) -> None:
     completion = store().find(request_id)
     if completion is None:
         raise UnknownRequest(f"no completion event of request {request_id!r} is stored; send it to track_llm_usage")
-    amount = cost(
-        completion.provider,
-        completion.model,
-        input_tokens=completion.input_tokens,
-        cached_tokens=completion.cached_tokens,
-        output_tokens=completion.output_tokens,
-        at=completion.at,
-    )
-    if not store().charge(request_id, amount):
+    if not store().charge(request_id, cost(completion)):
         log.info("usage.charged_before", request_id=request_id)
 
 

@@ -1,11 +1,10 @@
 """A local server that speaks PostHog's batch capture protocol, and is sometimes too busy to."""
 
-import hashlib
 import json
 import threading
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Self
 
 KEY = "phc_demo"
@@ -55,18 +54,21 @@ class Handler(BaseHTTPRequestHandler):
 class PostHogServer(ThreadingHTTPServer):
     """Serves on 127.0.0.1 on a thread of its own, within ``with``.
 
-    It keeps one event per uuid, as PostHog does.  A share of the uuids, the same in every run, is turned away
-    at its first try or its first two: with 503 or with 429, to come back in a second.
+    It keeps one event per uuid, as PostHog does.
+
+    Parameters:
+      busy: the statuses (503, 429) with which the first requests for a uuid are turned away, to come back in a
+        second; a uuid not in it is taken at once.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self) -> None:
+    def __init__(self, busy: Mapping[str, Sequence[int]] | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self._lock = threading.Lock()
-        self._turned_away: Counter[str] = Counter()
-        self.received: Counter[str] = Counter()  #: how often each uuid was accepted
+        self._busy = {uuid: list(statuses) for uuid, statuses in (busy or {}).items()}
+        self.received: Counter[str] = Counter()  #: how often each uuid was taken
         self.answers: Counter[int] = Counter()  #: how often each status was answered
 
     @property
@@ -76,37 +78,18 @@ class PostHogServer(ThreadingHTTPServer):
     def receive(self, uuids: list[str]) -> int:
         """The status to answer a request of these events with."""
         with self._lock:
-            status = next((busy for busy in map(self._busy, uuids) if busy), 200)
+            status = next((self._busy[uuid].pop(0) for uuid in uuids if self._busy.get(uuid)), 200)
             if status == 200:
                 self.received.update(uuids)
             self.answers[status] += 1
             return status
-
-    def _busy(self, uuid: str) -> int | None:
-        status, times = refusals(uuid)
-        if self._turned_away[uuid] >= times:
-            return None
-        self._turned_away[uuid] += 1
-        return status
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, name="posthog", daemon=True).start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None = None, error: BaseException | None = None, tb: TracebackType | None = None
+        self, kind: type[BaseException] | None = None, error: BaseException | None = None, tb: object = None
     ) -> None:
         self.shutdown()
         self.server_close()
-
-
-def refusals(uuid: str) -> tuple[int, int]:
-    """With which status, and how many times, the event of this uuid is turned away before it is accepted."""
-    share = int.from_bytes(hashlib.sha256(uuid.encode()).digest()[:4], "big") % 100
-    if share < 4:
-        return 503, 1
-    if share < 7:
-        return 429, 1
-    if share < 8:
-        return 503, 2
-    return 200, 0
