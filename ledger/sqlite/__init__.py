@@ -2,7 +2,9 @@
 
     ledger.py       SqliteLedger: where sessions come from
     session.py      the Session contract, one transaction per method
-    connection.py   opening the file, write transactions, errors that name the file
+    connection.py   transactions, opened at the first use and after errors
+    file.py         the file: its path, its pragmas, what SQLite's errors mean
+    prepare.py      before the first use: directory, file, schema
     forks.py        no connection is open while the process forks
     enqueue.py      producers: enqueue, bury, mark
     claim.py        workers: claim and take

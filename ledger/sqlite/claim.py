@@ -1,7 +1,7 @@
 """How waiting jobs get into a worker's hands."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ledger.records import Claim, Ticket, Verdict
@@ -87,7 +87,7 @@ def take(tx: Transaction, worker: int, wants: Mapping[str, int], suspects: int) 
 
 
 def _own(tx: Transaction, claims: Sequence[tuple[Any, ...]]) -> None:
-    ids: Iterable[tuple[str]] = [(row[1],) for row in claims]
+    ids = [(row[1],) for row in claims]
     tx.many("activate", ids)
     tx.many("insert_claim", claims)
     tx.many("drop_ticket", ids)

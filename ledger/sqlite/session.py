@@ -1,7 +1,7 @@
 """The :class:`~ledger.ledger.Session` contract on a SQLite file; the docstrings are there."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import failpoints
 from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
@@ -10,15 +10,11 @@ from ledger.sqlite.connection import Connection
 
 
 class SqliteSession:
-    """One connection; ``prepare`` is called before its first use and makes the schema what it must be."""
-
-    def __init__(self, connection: Connection, prepare: Callable[[], None]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._prepare = prepare
 
     # -- producers
     def enqueue(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
-        self._prepare()
         with self._connection.write() as tx:
             answers = enqueue.record(tx, jobs)
             failpoints.hit("enqueue.before_commit")
@@ -26,18 +22,15 @@ class SqliteSession:
         return answers
 
     def bury(self, letters: Sequence[Buried]) -> None:
-        self._prepare()
         with self._connection.write() as tx:
             enqueue.bury(tx, letters)
 
     def mark(self, sent: Sequence[tuple[str, int]]) -> None:
-        self._prepare()
         with self._connection.write() as tx:
             tx.many("mark", sent)
 
     # -- workers
     def claim(self, worker: int, tickets: Sequence[Ticket], *, suspects: int = 1) -> list[Claim]:
-        self._prepare()
         with self._connection.write() as tx:
             answers = claim.claim(tx, worker, tickets, suspects)
             failpoints.hit("claim.before_commit")
@@ -45,7 +38,6 @@ class SqliteSession:
         return answers
 
     def take(self, worker: int, wants: Mapping[str, int], *, suspects: int = 1) -> list[Claim]:
-        self._prepare()
         # An idle worker asks often: it looks without the write lock, so it never waits for, or delays, a writer.
         with self._connection.read() as tx:
             if not tx.run("any_ready_in", json.dumps([queue for queue, room in wants.items() if room > 0])).fetchone():
@@ -57,7 +49,6 @@ class SqliteSession:
         return answers
 
     def finish(self, worker: int, finishes: Sequence[Finish]) -> list[Finished]:
-        self._prepare()
         with self._connection.write() as tx:
             answers = finish.finish(tx, worker, finishes)
             failpoints.hit("finish.before_commit")
@@ -65,78 +56,64 @@ class SqliteSession:
         return answers
 
     def release(self, worker: int, held: Sequence[tuple[str, int]]) -> None:
-        self._prepare()
         with self._connection.write() as tx:
             giveback.release(tx, worker, held)
 
     def progress(self, rows: Sequence[tuple[str, float, float | None, str]]) -> None:
-        self._prepare()
         with self._connection.write() as tx:
             tx.many("progress", [(*row, tx.now) for row in rows])
 
     # -- the life of a worker
     def join(self, *, host: str, pid: int, queues: Sequence[str], threads: int, version: str) -> int:
-        self._prepare()
         with self._connection.write() as tx:
             row = tx.run("join", host, pid, json.dumps(list(queues)), threads, version, tx.now, tx.now).fetchone()
         return int(row[0])
 
     def beat(self, worker: int, held: Sequence[tuple[str, int]], *, lease_s: float) -> Beat:
-        self._prepare()
         with self._connection.write() as tx:
             return giveback.beat(tx, worker, held, lease_s)
 
     def announce(self, worker: int) -> None:
-        self._prepare()
         with self._connection.write() as tx:
             tx.run("announce", worker)
 
     def leave(self, worker: int) -> None:
-        self._prepare()
         with self._connection.write() as tx:
             giveback.leave(tx, worker)
 
     # -- duties
     def promote(self, limit: int, *, resend_after_s: float) -> list[Due]:
-        self._prepare()
         with self._connection.write() as tx:
             due = relay.promote(tx, limit, resend_after_s)
         failpoints.hit("promote.committed")
         return due
 
     def next_due_s(self) -> float | None:
-        self._prepare()
         with self._connection.read() as tx:
             return relay.next_due_s(tx)
 
     def rescue(self, lease_s: float) -> Rescue:
-        self._prepare()
         with self._connection.write() as tx:
             return giveback.rescue(tx, lease_s)
 
     def resend(self, *, queue: str | None = None, older_than_s: float = 0.0) -> int:
-        self._prepare()
         with self._connection.write() as tx:
             return relay.resend(tx, queue, older_than_s)
 
     def retain(self, keep: Mapping[str, Keep], default: Keep, *, history_s: float, limit: int = 1000) -> int:
-        self._prepare()
         with self._connection.write() as tx:
             return retention.retain(tx, keep, default, history_s, limit)
 
     def lease(self, name: str, holder: str, ttl_s: float) -> int | None:
-        self._prepare()
         with self._connection.write() as tx:
             row = tx.run("lease", name, holder, tx.now + int(ttl_s * 1_000_000), tx.now).fetchone()
         return None if row is None else int(row[0])
 
     def unlease(self, name: str, holder: str) -> None:
-        self._prepare()
         with self._connection.write() as tx:
             tx.run("unlease", tx.now, name, holder)
 
     def create_group(self, group: str, parties: int, ttl_ms: int) -> bool:
-        self._prepare()
         with self._connection.write() as tx:
             row = tx.run("create_group", group, parties, tx.now + ttl_ms * 1000, tx.now)
             return row.fetchone() is not None

@@ -1,0 +1,58 @@
+"""The file itself: which one a URL names, how it is opened, and what SQLite's errors mean to whoever runs it."""
+
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from errors import LedgerError, LedgerUnavailable, SettingsError
+
+BUSY_S = 30.0  #: how long a writer waits for its turn
+
+
+def path_of(url: str) -> Path:
+    """The file a ``sqlite:///…`` URL names; three slashes and a path, four for an absolute one."""
+    database = make_url(url).database
+    if not database or database == ":memory:":
+        raise SettingsError(
+            f"{url!r} names no file; use sqlite:///hareline.db or sqlite:////var/lib/hareline/hareline.db"
+        )
+    return Path(database).expanduser().absolute()
+
+
+def open_file(path: Path, synchronous: str) -> sqlite3.Connection:
+    """A connection that begins no transaction by itself.  Raises ``sqlite3.Error``."""
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def explain(error: sqlite3.Error, path: Path) -> Exception:
+    """The project's own error for SQLite's: what happened, to which file, and what to do."""
+    text = str(error)
+    if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.InterfaceError)):
+        return LedgerError(f"the ledger {path} refused a statement: {text}")
+    if "not a database" in text:
+        return LedgerError(f"{path} is not a SQLite database; set DATABASE_URL to another path, or move that file away")
+    if "malformed" in text:
+        return LedgerError(
+            f"the ledger {path} is damaged ({text}); restore it from a backup, or try sqlite3's .recover"
+        )
+    if "no such table" in text or "no such column" in text:
+        return LedgerError(f"the ledger {path} lacks a part of its schema ({text}); run `hareline migrate`")
+    return LedgerUnavailable(f"the ledger {path} cannot be used: {text}; {_remedy(text, path)}")
+
+
+def _remedy(text: str, path: Path) -> str:
+    if "locked" in text:
+        return f"another process has held it for {BUSY_S:.0f} s; look for a long transaction (a database browser?)"
+    if "full" in text:
+        return "free some space on its disk"
+    if "readonly" in text or "unable to open" in text:
+        return f"this user must be able to write to it and to its directory {path.parent}"
+    return "look at its disk, then try again"

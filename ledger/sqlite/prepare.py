@@ -1,0 +1,67 @@
+"""Before a SQLite ledger's first use in this process: its directory, its file, its schema."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+from errors import LedgerError, LedgerUnavailable
+from ledger.sqlite.file import explain, open_file
+
+_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "ceph", "fuse.glusterfs", "lustre", "afs"})
+
+_prepared: set[Path] = set()
+_lock = threading.Lock()
+
+
+def prepare(path: Path) -> None:
+    """Create and migrate the file, once per process: nobody runs a command before a laptop's first job.
+
+    Thread-safe; safe between processes; to be called inside a :class:`~ledger.sqlite.forks.Guard`.
+    Raises ``LedgerUnavailable`` or ``LedgerError``, naming the file.
+    """
+    with _lock:
+        if path in _prepared and path.exists():
+            return
+        from ledger.migrate import Migrations  # Alembic is slow to import, and only needed here
+
+        refuse_network_filesystem(path)
+        create_parent(path)
+        # A file that cannot be written, or is no database, is found out here, by name.
+        try:
+            first = open_file(path, "FULL")
+            with closing(first):
+                first.executescript("BEGIN IMMEDIATE; COMMIT")
+        except sqlite3.Error as error:
+            raise explain(error, path) from error
+        Migrations(f"sqlite:///{path}").upgrade()
+        _prepared.add(path)
+
+
+def create_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerUnavailable(
+            f"the ledger {path} cannot be created: {error}; make its directory, or set DATABASE_URL to another path"
+        ) from error
+
+
+def refuse_network_filesystem(path: Path) -> None:
+    """Raise ``LedgerError`` where SQLite's locks and shared memory are known not to work (Linux only)."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text()
+    except OSError:
+        return
+    best, kind = -1, ""
+    where = path.parent.resolve()
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        mount = left.split(" ")[4].encode().decode("unicode_escape")
+        if where.is_relative_to(mount) and len(mount) >= best:
+            best, kind = len(mount), right.split(" ")[0]
+    if kind in _NETWORK:
+        raise LedgerError(
+            f"the ledger {path} is on a network filesystem ({kind}), where SQLite loses data; "
+            "put it on a local disk, or use PostgreSQL (DATABASE_URL=postgresql://…)"
+        )
