@@ -1,0 +1,101 @@
+"""The actors of the acceptance tests; ``dramatiq tests.acceptance.app`` runs them.
+
+Each leaves a line in the file it is told, so that a test can count how often it really ran.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import dramatiq
+
+import logs
+from broker import build
+from settings import load
+
+settings = load()
+logs.configure(settings)
+QUEUES = {name: SimpleNamespace(concurrency=slots, keep=None) for name, slots in {"work": 8, "other": 8, "narrow": 1}.items()}
+broker = build(settings, queues=QUEUES)
+dramatiq.set_broker(broker)
+
+
+def note(path: str, line: object) -> None:
+    """One line, in one write, so that lines of many processes never mix."""
+    with open(path, "ab", buffering=0) as file:
+        file.write(f"{line}\n".encode())
+
+
+@dramatiq.actor(queue_name="work")
+def record(path: str, line: str) -> None:
+    note(path, line)
+
+
+@dramatiq.actor(queue_name="other")
+def record_other(path: str, line: str) -> None:
+    note(path, line)
+
+
+@dramatiq.actor(queue_name="narrow")
+def record_narrow(path: str, line: str) -> None:
+    note(path, line)
+
+
+@dramatiq.actor(queue_name="work")
+def record_start(path: str, line: str) -> None:
+    """How late it began: the line, and this machine's clock."""
+    note(path, f"{line} {time.time()}")
+
+
+@dramatiq.actor(queue_name="work", time_limit=float("inf"))
+def hold(path: str, line: str, release: str) -> None:
+    """Starts, then waits until the file ``release`` exists."""
+    note(path, f"start {line}")
+    while not Path(release).exists():
+        time.sleep(0.02)
+    note(path, f"end {line}")
+
+
+@dramatiq.actor(queue_name="work", time_limit=float("inf"))
+def die(path: str, line: str) -> None:
+    """Kills its process, every time."""
+    note(path, line)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dramatiq.actor(queue_name="work", max_retries=2, min_backoff=50)
+def fail(path: str, line: str) -> None:
+    note(path, line)
+    raise RuntimeError(f"no luck with {line}")
+
+
+@dramatiq.actor(queue_name="work", max_retries=3, min_backoff=50)
+def fail_once(path: str, line: str) -> None:
+    note(path, line)
+    if Path(path).read_text().splitlines().count(line) == 1:
+        raise RuntimeError(f"not yet, {line}")
+
+
+@dramatiq.actor(queue_name="work", store_results=True)
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@dramatiq.actor(queue_name="work", store_results=True, max_retries=0)
+def divide(x: int, y: int) -> float:
+    return x / y
+
+
+@dramatiq.actor(queue_name="work", store_results=True)
+async def add_later(x: int, y: int) -> int:
+    await asyncio.sleep(0.01)
+    return x + y
+
+
+@dramatiq.actor(queue_name="work")
+def fan_out(path: str, line: str, children: int) -> None:
+    for child in range(children):
+        record.send(path, f"{line}/{child}")

@@ -1,0 +1,39 @@
+"""The whole system on each road."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.system import System, system
+
+ROADS = ("embedded-sqlite", "embedded-postgresql", "rabbitmq-postgresql")
+
+
+def database(request: pytest.FixtureRequest, road: str) -> str:
+    url = request.getfixturevalue("sqlite_url" if road == "embedded-sqlite" else "postgres_url")
+    assert isinstance(url, str)
+    return url
+
+
+def carrier(request: pytest.FixtureRequest, road: str) -> str | None:
+    if road != "rabbitmq-postgresql":
+        return None
+    url = request.getfixturevalue("rabbitmq_url")
+    assert isinstance(url, str)
+    return url
+
+
+@pytest.fixture(params=ROADS)
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
+    """The test runs on every road."""
+    with system(tmp_path, database(request, request.param), carrier(request, request.param)) as found:
+        yield found
+
+
+@pytest.fixture
+def on_rabbitmq(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
+    """RabbitMQ and PostgreSQL."""
+    road = "rabbitmq-postgresql"
+    with system(tmp_path, database(request, road), carrier(request, road)) as found:
+        yield found

@@ -1,0 +1,187 @@
+"""A whole Hareline system for a test: real worker processes, a real ledger, a real road."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import create_engine, text
+
+from ledger.queries import Queries
+
+ROOT = Path(__file__).parents[2]
+READY = "Worker process is ready for action."
+
+
+class Worker:
+    """A ``dramatiq`` process with its children, in a process group of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._news = threading.Condition()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._news:
+                self.lines.append(line.rstrip())
+                self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    def wait_line(self, part: str, timeout_s: float = 30.0) -> str:
+        """The first line that contains ``part``; raises when the process ends, or time, without one."""
+        deadline = time.monotonic() + timeout_s
+        with self._news:
+            while True:
+                for line in self.lines:
+                    if part in line:
+                        return line
+                left = deadline - time.monotonic()
+                if left <= 0 or self.process.poll() is not None and not self._news.wait(0.5):
+                    raise AssertionError(f"no line with {part!r} within {timeout_s} s:\n" + "\n".join(self.lines[-60:]))
+                self._news.wait(min(left, 0.5))
+
+    def children(self) -> list[int]:
+        """The pids of its worker processes."""
+        found = []
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            found += [int(pid) for pid in (task / "children").read_text().split()]
+        return found
+
+    def kill(self) -> None:
+        """kill -9, the process and its children, at once."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self, timeout_s: float = 30.0) -> int:
+        """SIGTERM; returns the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the whole group."""
+        os.killpg(self.process.pid, number)
+
+
+class System:
+    """Settings shared by this test and the processes it starts.
+
+    ``env`` holds them; ``run`` evaluates a line of Python in a producer process of its own.
+    """
+
+    def __init__(self, folder: Path, database_url: str, broker_url: str | None, **env: str) -> None:
+        self.folder = folder
+        self.log = folder / "ran.log"
+        self.log.touch()
+        self.database_url = database_url
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("HARELINE_", "WORKER_"))},
+            "DATABASE_URL": database_url,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "WORKER_QUEUE_STALLED_INTERVAL": "2000",
+            "HARELINE_SHUTDOWN_GRACE_S": "2",
+            "HARELINE_PUBLISH_AFTER_S": "1",
+            "HARELINE_RESEND_AFTER_S": "2",
+            **env,
+        }
+        if broker_url:
+            self.env["BROKER_URL"] = broker_url
+        self.broker_url = broker_url
+        self.queries = Queries(database_url)
+        self.engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+        self.workers: list[Worker] = []
+
+    def worker(self, *, processes: int = 1, env: Mapping[str, str] | None = None, args: tuple[str, ...] = (), ready: bool = True) -> Worker:
+        """Start ``dramatiq tests.acceptance.app -p processes``, and wait until it is ready."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dramatiq", "tests.acceptance.app", "-p", str(processes), *args],
+            cwd=self.folder,
+            env={**self.env, **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        worker = Worker(process)
+        self.workers.append(worker)
+        if ready:
+            worker.wait_line(READY)
+        return worker
+
+    def run(self, code: str, *, env: Mapping[str, str] | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run code in a producer process, with the actors and ``log`` (the path they write to) in scope."""
+        program = f"from tests.acceptance.app import *\nlog = {str(self.log)!r}\n{code}"
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=self.folder, env={**self.env, **(env or {})}, capture_output=True, text=True, timeout=120
+        )
+        if check and done.returncode:
+            raise AssertionError(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def ran(self) -> list[str]:
+        """What the actors wrote so far."""
+        return self.log.read_text().splitlines()
+
+    def states(self) -> dict[str, int]:
+        """How many jobs are in each state, over all queues, in the hot table."""
+        total: dict[str, int] = {}
+        for states in self.queries.counts().values():
+            for state, count in states.items():
+                total[str(state)] = total.get(str(state), 0) + count
+        return {state: count for state, count in total.items() if count}
+
+    def sql(self, statement: str, **parameters: object) -> list[tuple[object, ...]]:
+        """Rows of one statement; a write is committed."""
+        with self.engine.begin() as connection:
+            result = connection.execute(text(statement), parameters)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    def until(self, what: Callable[[], object], timeout_s: float = 30.0, *, because: str = "") -> object:
+        """Wait until ``what()`` is true; its value.  The ledger has no signal for a test, so it is asked often."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            value = what()
+            if value:
+                return value
+            if time.monotonic() > deadline:
+                output = "\n".join(line for worker in self.workers for line in worker.lines[-40:])
+                raise AssertionError(f"not within {timeout_s} s {because}: {value!r}; states {self.states()}\n{output}")
+            time.sleep(0.02)
+
+    def finished(self, count: int, timeout_s: float = 60.0) -> dict[str, int]:
+        """Wait until no job is live and at least ``count`` are finished; the states then."""
+
+        def over() -> dict[str, int] | None:
+            states = self.states()
+            live = sum(states.get(state, 0) for state in ("delayed", "waiting", "active"))
+            done = sum(states.values()) - live
+            return states if not live and done >= count else None
+
+        found = self.until(over, timeout_s, because=f"waiting for {count} finished jobs")
+        assert isinstance(found, dict)
+        return found
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+        self.engine.dispose()
+
+
+@contextmanager
+def system(folder: Path, database_url: str, broker_url: str | None, **env: str) -> Iterator[System]:
+    found = System(folder, database_url, broker_url, HARELINE_KEEP_COMPLETED="1000000", HARELINE_KEEP_FAILED="1000000", **env)
+    try:
+        yield found
+    finally:
+        found.close()

@@ -1,0 +1,137 @@
+"""Interrupts land in an actor's body or nowhere."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, cast
+
+import dramatiq
+import pytest
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
+from dramatiq.worker import Worker
+
+from ledger.records import Claim, Verdict
+from middleware.attempt import JobMessage
+from middleware.deadlines import Deadlines
+
+
+@pytest.fixture
+def deadlines() -> Iterator[Deadlines]:
+    found = Deadlines(time_limit_ms=60_000, max_age_ms=None, grace_s=30)
+    found.before_worker_boot(cast(Any, None), cast(Any, None))
+    yield found
+
+
+@pytest.fixture
+def broker(deadlines: Deadlines) -> StubBroker:
+    found = StubBroker(middleware=[])
+    found.add_middleware(deadlines)
+    return found
+
+
+def run(broker: StubBroker, actor: Any, **options: Any) -> BaseException | None:
+    """What a worker thread does around an actor, with Deadlines alone."""
+    message = JobMessage(
+        actor.message_with_options(**options), Claim("id", Verdict.RUN), settle=lambda message, answer: None
+    )
+    broker.emit_before("process_message", message)
+    error: BaseException | None = None
+    try:
+        actor(*message.args)
+    except BaseException as caught:
+        error = caught
+    broker.emit_after("process_message", message, exception=error)
+    return error
+
+
+def test_an_actor_that_runs_too_long_is_interrupted(broker: StubBroker) -> None:
+    @dramatiq.actor(broker=broker, time_limit=50)
+    def forever() -> None:
+        while True:
+            time.sleep(0.005)
+
+    assert isinstance(run(broker, forever), TimeLimitExceeded)
+
+
+def test_the_limit_of_a_message_goes_before_the_actors(broker: StubBroker) -> None:
+    @dramatiq.actor(broker=broker, time_limit=1)
+    def short() -> None:
+        time.sleep(0.05)
+
+    assert run(broker, short, time_limit=60_000) is None
+
+
+def test_an_actor_called_directly_is_not_limited(broker: StubBroker) -> None:
+    @dramatiq.actor(broker=broker, time_limit=1)
+    def slow() -> str:
+        time.sleep(0.05)
+        return "done"
+
+    assert slow() == "done"
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads take turns often enough for the watcher to come between any two lines."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(0.00005)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def test_no_interrupt_ever_lands_outside_the_body(broker: StubBroker, restless: None) -> None:
+    """Bodies that end within a hair of their limit, over and over: the code around them is never hit."""
+
+    @dramatiq.actor(broker=broker, time_limit=2)
+    def close_to_it(spin_s: float) -> None:
+        end = time.perf_counter() + spin_s
+        while time.perf_counter() < end:
+            pass
+
+    interrupted = 0
+    for n in range(1_500):
+        try:
+            error = run(broker, close_to_it, args=(0.0015 + (n % 50) * 0.00003,))
+            for _ in range(50):
+                pass  # bytecodes on which a late one would land
+        except Interrupt as escaped:
+            pytest.fail(f"an interrupt landed after the body, in round {n}: {escaped!r}")
+        interrupted += isinstance(error, TimeLimitExceeded)
+    assert 0 < interrupted < 1_500, "the rounds must fall on both sides of the limit"
+
+
+def test_a_shutdown_interrupts_at_once_who_asked_for_it_and_others_after_the_grace(broker: StubBroker, deadlines: Deadlines) -> None:
+    deadlines.grace_s = 0.3
+    started = threading.Barrier(3)
+    ended: dict[str, tuple[float, BaseException | None]] = {}
+
+    def body() -> None:
+        started.wait(5)
+        while True:
+            time.sleep(0.005)
+
+    @dramatiq.actor(broker=broker, notify_shutdown=True)
+    def asked() -> None:
+        body()
+
+    @dramatiq.actor(broker=broker)
+    def patient() -> None:
+        body()
+
+    def work(name: str, actor: Any) -> None:
+        error = run(broker, actor)
+        ended[name] = (time.monotonic(), error)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in (("asked", asked), ("patient", patient))]
+    for thread in threads:
+        thread.start()
+    started.wait(5)
+    told = time.monotonic()
+    deadlines.before_worker_shutdown(broker, cast(Worker, None))
+    for thread in threads:
+        thread.join(5)
+    assert isinstance(ended["asked"][1], Shutdown) and isinstance(ended["patient"][1], Shutdown)
+    assert ended["asked"][0] < ended["patient"][0]
+    assert ended["patient"][0] - told >= 0.3
