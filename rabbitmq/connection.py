@@ -187,7 +187,7 @@ class Connection:
         self._wire = wire
         self.failures = 0
         self.reason = ""
-        self.server_version = _version(wire.server_properties)
+        self.server_version = version(wire.server_properties)
         self.state = State.OPEN
         wire.watch(self._heartbeat_s)
         log.info(
@@ -296,7 +296,8 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-def _version(properties: dict[str, Any]) -> tuple[int, int]:
+def version(properties: dict[str, Any]) -> tuple[int, int]:
+    """(major, minor) out of what the server says of itself."""
     major, minor = str(properties["version"]).split(".")[:2]
     return int(major), int(minor)
 

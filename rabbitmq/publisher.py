@@ -171,7 +171,7 @@ class Publisher:
         return self._declarer.problems
 
     def _hopeless(self) -> str:
-        """Why no parcel will leave soon; empty while one may.  (After a first failure another attempt follows at once.)"""
+        """Why no parcel will leave soon; empty while one may.  A first failure is often only a blip."""
         connection = self._connection
         if connection.state is State.BLOCKED:
             return "RabbitMQ takes no messages: it has a memory or disk alarm"
