@@ -169,6 +169,11 @@ class Recorder:
         if progress:
             session.progress(progress)
 
+    def disown(self, held: list[tuple[str, int]]) -> None:
+        """This process was fenced: these (job, epoch) are no longer its own, though they may still run."""
+        for job, epoch in held:
+            self._let_go(job, epoch)
+
     def _let_go(self, job: str, epoch: int) -> None:
         if self.held.get(job) == epoch:
             del self.held[job]

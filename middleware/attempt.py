@@ -35,6 +35,7 @@ class JobMessage(MessageProxy):
         self.settle = settle
         self.ending: Finish | None = None
         self.submitted = False
+        self.troubles: list[str] = []  # after-hooks that failed, for whoever reads the attempt
         self.result: bytes | None = None
         self.result_ttl_ms = 0
         self.follow_ups: list[NewJob] = []

@@ -47,6 +47,9 @@ class Audit(Middleware):
         assert finish is not None
         if exception is not None:
             describe(finish, exception)
+        elif message.troubles:
+            finish.error_type = "MiddlewareFailure"
+            finish.error_message = "; ".join(message.troubles)[:MAX_ERROR]
         if message.result is not None and finish.outcome is Outcome.COMPLETED:
             finish.result, finish.result_ttl_ms = message.result, message.result_ttl_ms
         finish.follow_ups = message.follow_ups

@@ -1,5 +1,6 @@
 """The loops that keep the promises: relay, rescuer, retention, orphan sweep, dead-letter projection."""
 
+import functools
 import logging
 import os
 import random
@@ -11,6 +12,14 @@ from dataclasses import dataclass
 
 from errors import HarelineError
 from ledger.ledger import Ledger, Session
+
+#: CLOCK_BOOTTIME goes on while a laptop sleeps; CLOCK_MONOTONIC does not, and would call a night continuous.
+_clock: Callable[[], float] = (
+    functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
+
+#: A pass later than this after the one before is a gap: this process, or the database, was away.
+GAP_S = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +52,12 @@ class Maintenance:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"
         self._wake = threading.Event()
         self._stopping = False
+        self._since = self._last = _clock()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread.  Once."""
+        self._since = self._last = _clock()
         self._thread = threading.Thread(target=self._run, name="hareline-maintenance", daemon=True)
         self._thread.start()
 
@@ -61,6 +72,13 @@ class Maintenance:
         if self._thread is not None:
             self._thread.join(timeout=10.0)
 
+    def continuous_s(self) -> float:
+        """For how long this process has been in touch with the ledger without a gap.
+
+        Who was away itself may not judge others: after a laptop slept, everyone looks dead.
+        """
+        return _clock() - self._since
+
     def _run(self) -> None:
         session = self.ledger.session("hareline-maintenance")
         renew_at = 0.0
@@ -72,6 +90,7 @@ class Maintenance:
                 if now >= renew_at:
                     leading = session.lease("maintenance", self.holder, LEASE_S) is not None
                     renew_at = now + LEASE_S / 3
+                    self._touch()
                 if leading:
                     self._pass(session)
                 self._sleep(session if leading else None, renew_at)
@@ -88,6 +107,12 @@ class Maintenance:
         except HarelineError as error:
             logger.warning("the maintenance lease could not be given back, it will run out: %s", error)
         session.close()
+
+    def _touch(self) -> None:
+        now = _clock()
+        if now - self._last > GAP_S:
+            self._since = now
+        self._last = now
 
     def _pass(self, session: Session) -> None:
         for duty in self.duties:
