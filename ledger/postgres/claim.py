@@ -1,0 +1,99 @@
+"""How waiting jobs get into a worker's hands."""
+
+from collections.abc import Mapping, Sequence
+
+from ledger.postgres.arrays import all_ids, literal, numbers
+from ledger.postgres.connection import Cursor
+from ledger.records import Claim, Ticket, Verdict
+
+_PARKED = frozenset({"paused", "suspect", "fenced", "moved"})
+
+
+def claim(cursor: Cursor, worker: int, tickets: Sequence[Ticket], suspects: int) -> list[Claim]:
+    """One round trip; another one when something is to be parked, a third for jobs that are not there."""
+    ids = [ticket.id for ticket in tickets]
+    if not all_ids(ids):
+        return _claim_valid(cursor, worker, tickets, suspects)
+    if len(set(ids)) < len(ids):
+        return _claim_first(cursor, worker, tickets, suspects)
+    queues = list({ticket.queue for ticket in tickets})
+    rows = cursor.run_after(
+        "claim",
+        "lock_queues",
+        (str(worker), literal(ids), numbers([ticket.ticket for ticket in tickets]), queues, str(suspects)),
+        (queues,),
+    )
+    answers: list[Claim | None] = [None] * len(ids)
+    parked: list[tuple[str, int, str]] = []
+    for n, word, epoch, attempts, crashes, created_at, queue in rows:
+        ticket = tickets[n - 1]
+        if word == "run":
+            answers[n - 1] = Claim(
+                ticket.id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, created_at, ticket.ticket, queue
+            )
+        elif word in _PARKED:
+            answers[n - 1] = Claim(ticket.id, Verdict.PARK, word)
+            parked.append((ticket.id, ticket.ticket, word))
+        else:
+            answers[n - 1] = Claim(ticket.id, Verdict.DROP, word)
+    if parked:
+        park(cursor, worker, parked, queues)
+    if len(rows) < len(ids):
+        past = _past(cursor, [id for id, answer in zip(ids, answers, strict=True) if answer is None])
+        return [answer or past[id] for id, answer in zip(ids, answers, strict=True)]
+    return answers  # type: ignore[return-value]
+
+
+def take(cursor: Cursor, worker: int, wants: Mapping[str, int], suspects: int) -> list[Claim]:
+    queues = [queue for queue, room in wants.items() if room > 0]
+    if not queues:
+        return []
+    rows = cursor.run_after(
+        "take",
+        "lock_queues",
+        (str(worker), queues, numbers([wants[queue] for queue in queues]), str(suspects)),
+        (queues,),
+    )
+    # Suspects beyond the limit are put off: left where they are they would stand before everyone else.
+    parked = [(id, ticket, word) for id, word, _, _, _, _, ticket, *_ in rows if word == "suspect"]
+    if parked:
+        park(cursor, worker, parked, queues)
+    return [
+        Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, created_at, ticket, queue, message_id, body)
+        for id, word, epoch, attempts, crashes, created_at, ticket, queue, message_id, body in rows
+        if word == "take"
+    ]
+
+
+def park(cursor: Cursor, worker: int, jobs: Sequence[tuple[str, int, str]], queues: list[str]) -> None:
+    """Give (job, ticket, why) back to the ledger; whatever has moved on since it was looked at stays as it is."""
+    ids, tickets, whys = zip(*jobs, strict=True)
+    cursor.run_after("park", "lock_queues", (str(worker), literal(ids), numbers(tickets), literal(whys)), (queues,))
+
+
+def _claim_valid(cursor: Cursor, worker: int, tickets: Sequence[Ticket], suspects: int) -> list[Claim]:
+    """The ids that are none belong to no row, and must not spoil the batch of those that are."""
+    valid = [ticket for ticket in tickets if all_ids([ticket.id])]
+    answers = iter(claim(cursor, worker, valid, suspects) if valid else [])
+    return [next(answers) if all_ids([ticket.id]) else Claim(ticket.id, Verdict.GONE, "gone") for ticket in tickets]
+
+
+def _claim_first(cursor: Cursor, worker: int, tickets: Sequence[Ticket], suspects: int) -> list[Claim]:
+    """Of several messages of one job the one with the newest ticket is asked about; only that one can run."""
+    newest: dict[str, Ticket] = {}
+    for ticket in tickets:
+        if ticket.id not in newest or ticket.ticket > newest[ticket.id].ticket:
+            newest[ticket.id] = ticket
+    first = list(newest.values())
+    answers = {ticket.id: answer for ticket, answer in zip(first, claim(cursor, worker, first, suspects), strict=True)}
+    return [
+        answers[ticket.id]
+        if newest[ticket.id] is ticket or answers[ticket.id].verdict is Verdict.GONE
+        else Claim(ticket.id, Verdict.DROP, "duplicate")
+        for ticket in tickets
+    ]
+
+
+def _past(cursor: Cursor, ids: list[str]) -> dict[str, Claim]:
+    states = dict(cursor.run("past_states", literal(ids)))  # type: ignore[arg-type]
+    return {id: Claim(id, Verdict.DROP, states[id]) if id in states else Claim(id, Verdict.GONE, "gone") for id in ids}

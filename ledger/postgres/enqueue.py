@@ -1,0 +1,85 @@
+"""How jobs get into the ledger."""
+
+import json
+from collections.abc import Sequence
+from operator import attrgetter
+
+from ledger.postgres.arrays import clean, literal, moments, numbers
+from ledger.postgres.connection import Cursor
+from ledger.records import Buried, Enqueued, NewJob
+from ledger.states import Event, State
+
+_id = attrgetter("id")
+
+
+def is_plain(jobs: Sequence[NewJob]) -> bool:
+    """Whether :func:`record` is a single statement, which needs no transaction around it."""
+    return not any(job.tick is not None or job.event is not Event.ENQUEUED for job in jobs)
+
+
+def record(cursor: Cursor, jobs: Sequence[NewJob], *, embedded: bool, publish_after_s: float) -> list[Enqueued]:
+    """Insert the jobs that are not there yet; for ``enqueue`` and for what follows from a finish."""
+    new: dict[str, NewJob] = {}
+    for job in jobs:
+        new.setdefault(job.id, job)
+    if any(job.tick is not None for job in jobs):
+        new = _first_of_tick(cursor, new)
+    states = _insert(cursor, list(new.values()), embedded, publish_after_s) if new else {}
+    adopted = [job for job in new.values() if job.event is not Event.ENQUEUED and job.id in states]
+    if adopted:
+        note(cursor, [(job.id, job.event, job.producer, "") for job in adopted])
+    answers: list[Enqueued] = []
+    for job in jobs:
+        # The first of an id is the one recorded; popped, so that its repeats are duplicates.
+        state = states.pop(job.id, None)
+        answers.append(
+            Enqueued(job.id, State.WAITING, duplicate=True) if state is None else Enqueued(job.id, State(state))
+        )
+    return answers
+
+
+def bury(cursor: Cursor, letters: Sequence[Buried]) -> None:
+    new = {letter.id: letter for letter in letters}.values()
+    cursor.run(
+        "bury",
+        literal(map(_id, new)),
+        [clean(x.message_id) for x in new],
+        [clean(x.queue) for x in new],
+        [clean(x.actor) for x in new],
+        [x.body for x in new],
+        literal(x.reason for x in new),
+        [json.dumps({"reason": x.reason, "error": clean(x.error)}, ensure_ascii=False) for x in new],
+    )
+
+
+def note(cursor: Cursor, rows: Sequence[tuple[str, str, str, str]]) -> None:
+    """Add (job, event, actor, detail) to the journal."""
+    ids, events, actors, details = zip(*rows, strict=True)
+    cursor.run("note", literal(ids), literal(events), list(actors), list(details))
+
+
+def _insert(cursor: Cursor, jobs: Sequence[NewJob], embedded: bool, publish_after_s: float) -> dict[str, str]:
+    rows = cursor.run(
+        "enqueue",
+        literal(map(_id, jobs)),
+        [clean(job.message_id) for job in jobs],
+        [job.queue for job in jobs],
+        [job.actor for job in jobs],
+        numbers(job.priority for job in jobs),
+        [job.body for job in jobs],
+        [job.producer for job in jobs],
+        numbers(job.delay_ms for job in jobs),
+        moments(job.run_at for job in jobs),
+        literal(job.id for job in jobs if job.served),
+        "t" if embedded else "f",
+        str(publish_after_s),
+    )
+    return dict(rows)  # type: ignore[arg-type]
+
+
+def _first_of_tick(cursor: Cursor, jobs: dict[str, NewJob]) -> dict[str, NewJob]:
+    """Without the jobs whose tick is recorded already."""
+    ticks = [(*job.tick, job.id) for job in jobs.values() if job.tick is not None]
+    schedules, fire_times, ids = zip(*ticks, strict=True)
+    won = {row[0] for row in cursor.run("claim_ticks", list(schedules), moments(fire_times), literal(ids))}
+    return {id: job for id, job in jobs.items() if job.tick is None or id in won}

@@ -1,0 +1,118 @@
+"""How attempts end, and what commits with their end."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+
+from ledger.postgres.arrays import clean_or_none, literal, numbers
+from ledger.postgres.connection import Cursor, Row
+from ledger.records import Enqueued, Finish, Finished, NewJob
+from ledger.states import Outcome, State
+
+_id = attrgetter("id")
+_epoch = attrgetter("epoch")
+_outcome = attrgetter("outcome")
+_DONE = frozenset({Outcome.COMPLETED, Outcome.SKIPPED})
+_STATES = {state.value: state for state in State}
+
+
+def is_single(finishes: Iterable[Finish]) -> bool:
+    """Whether nothing but the jobs themselves is written: one statement, which needs no transaction around it."""
+    return not any(f.follow_ups or f.group is not None for f in finishes)
+
+
+def finish(
+    cursor: Cursor,
+    worker: int,
+    finishes: Sequence[Finish],
+    embedded: bool,
+    record: Callable[[list[NewJob]], list[Enqueued]],
+) -> list[Finished]:
+    """Answers in order; ``record`` inserts what follows, in the same transaction."""
+    unique = {(f.id, f.epoch): f for f in reversed(finishes)}
+    if len(unique) < len(finishes):
+        first = list(unique.values())
+        answers = finish(cursor, worker, first, embedded, record)
+        by_key = dict(zip(unique, answers, strict=True))
+        return [by_key[f.id, f.epoch] for f in finishes]
+    rows = _record_end(cursor, finishes, embedded)
+    ended: list[Finished | None] = [None] * len(finishes)
+    follow: list[tuple[int, str]] = []
+    for n, state, now, outcome in rows:
+        f = finishes[n - 1]
+        ended[n - 1] = Finished(f.id, True, _STATES[state])
+        # What was to follow a retry does not follow the cancel it was turned into.
+        if now and outcome == f.outcome and (f.follow_ups or f.group is not None):
+            follow.append((n - 1, state))
+    if follow:
+        _follow(cursor, finishes, ended, follow, record)
+    if len(rows) < len(finishes):
+        _committed_before(cursor, finishes, ended)
+    return ended  # type: ignore[return-value]
+
+
+def _record_end(cursor: Cursor, finishes: Sequence[Finish], embedded: bool) -> list[Row]:
+    if all(f.outcome in _DONE and f.result is None for f in finishes):
+        return cursor.run(
+            "finish_completed",
+            literal(map(_id, finishes)),
+            numbers(map(_epoch, finishes)),
+            literal(map(_outcome, finishes)),
+        )
+    return cursor.run("finish", json.dumps([_details(f) for f in finishes]), "t" if embedded else "f")
+
+
+def _details(f: Finish) -> dict[str, str | int | None]:
+    row: dict[str, str | int | None] = {"id": f.id, "epoch": f.epoch, "outcome": f.outcome}
+    if f.outcome not in _DONE:
+        row |= {
+            "delay_ms": f.delay_ms,
+            "reason": f.reason,
+            "error_type": clean_or_none(f.error_type),
+            "error_message": clean_or_none(f.error_message),
+            "traceback": clean_or_none(f.traceback),
+        }
+    if f.result is not None:
+        row |= {"result": f.result.hex(), "result_ttl_ms": f.result_ttl_ms}
+    return row
+
+
+def _follow(
+    cursor: Cursor,
+    finishes: Sequence[Finish],
+    ended: list[Finished | None],
+    follow: Sequence[tuple[int, str]],
+    record: Callable[[list[NewJob]], list[Enqueued]],
+) -> None:
+    new: dict[int, list[NewJob]] = {n: list(finishes[n].follow_ups) for n, _ in follow}
+    groups = [
+        (group, n) for n, state in follow if state == State.COMPLETED and (group := finishes[n].group) is not None
+    ]
+    last = dict(groups)
+    # In order: two batches that count down the same groups must not wait for each other.
+    for group, parties in sorted(Counter(group for group, _ in groups).items()):
+        left = cursor.run("count_down", group, str(parties))
+        if left and left[0][0] <= 0:
+            cursor.run("drop_group", group)
+            new[last[group]] += finishes[last[group]].group_jobs
+    jobs = [job for some in new.values() for job in some]
+    if not jobs:
+        return
+    answers = dict(zip(map(id, jobs), record(jobs), strict=True))
+    for n, some in new.items():
+        send = [job for job in some if not (x := answers[id(job)]).duplicate and x.state is State.WAITING]
+        ended[n] = Finished(finishes[n].id, True, ended[n].state, send)  # type: ignore[union-attr]
+
+
+def _committed_before(cursor: Cursor, finishes: Sequence[Finish], ended: list[Finished | None]) -> None:
+    """The attempt is there when a finish had been committed and only its answer was lost."""
+    missing = [n for n, answer in enumerate(ended) if answer is None]
+    rows = cursor.run(
+        "finished_before", literal(finishes[n].id for n in missing), numbers(finishes[n].epoch for n in missing)
+    )
+    for n in missing:
+        ended[n] = Finished(finishes[n].id, False)
+    for k, state in rows:
+        n = missing[k - 1]
+        ended[n] = Finished(finishes[n].id, True, _STATES.get(state))

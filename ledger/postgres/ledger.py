@@ -1,0 +1,37 @@
+"""Where sessions come from, on PostgreSQL."""
+
+from urllib.parse import urlsplit, urlunsplit
+
+from ledger.postgres.connection import Connection, Road
+from ledger.postgres.session import PostgresSession
+
+
+class PostgresLedger:
+    """A ledger in PostgreSQL 13 or later, migrated beforehand (``hareline migrate``).  Thread-safe; fork-safe.
+
+    Parameters:
+      url: ``postgresql://user:password@host:port/database``, with libpq's options after ``?``.
+      road: who serves waiting jobs: ``embedded`` (``take``) or ``rabbitmq`` (``claim``).
+      publish_after_s: on RabbitMQ, seconds until the relay sends what its producer did not.
+    """
+
+    def __init__(self, url: str, *, road: Road, publish_after_s: float = 5.0) -> None:
+        self._dsn = url
+        self._road: Road = road
+        self._publish_after_s = publish_after_s
+        self.url = masked(url)
+
+    def session(self, name: str) -> PostgresSession:
+        """A session that connects at its first use; ``name`` shows in ``pg_stat_activity``."""
+        return PostgresSession(
+            Connection(self._dsn, name, shown=self.url), road=self._road, publish_after_s=self._publish_after_s
+        )
+
+
+def masked(url: str) -> str:
+    """``url`` without its password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))

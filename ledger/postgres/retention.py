@@ -1,0 +1,47 @@
+"""How long finished jobs stay, and where."""
+
+from collections.abc import Mapping
+
+from ledger.postgres.arrays import literal
+from ledger.postgres.connection import Cursor
+from ledger.records import Keep
+
+
+def retain(cursor: Cursor, keep: Mapping[str, Keep], default: Keep, history_s: float, limit: int) -> int:
+    """One transaction.  Rows another session has locked wait for the next call."""
+    ids: list[str] = []
+    for (queue,) in cursor.run("finished_queues"):
+        limits = keep.get(queue, default)
+        for name, age_s, count in (
+            ("over_done", limits.completed_s, limits.completed),
+            ("over_dead", limits.failed_s, limits.failed),
+        ):
+            if room := limit - len(ids):
+                ids += [id for (id,) in cursor.run(name, queue, str(age_s), str(count), str(room))]
+    moved = _lock(cursor, ids)
+    if moved:
+        if history_s > 0:
+            cursor.run("archive", moved)
+        else:
+            _forget(cursor, moved)
+        for name in ("drop_jobs", "drop_payloads", "drop_progress", "drop_tickets"):
+            cursor.run(name, moved)
+    old = [id for (id,) in cursor.run("old_history", str(history_s), str(max(0, limit - len(ids))))]
+    if old:
+        _forget(cursor, literal(old))
+        cursor.run("drop_history", literal(old))
+    cursor.run("expire_results", str(limit))
+    cursor.run("expire_groups")
+    cursor.run("expire_ticks")
+    return len(ids) + len(old)
+
+
+def _lock(cursor: Cursor, ids: list[str]) -> str:
+    """The array of those that are still finished: an operator may have sent one round again meanwhile."""
+    rows = cursor.run("lock_finished", literal(ids)) if ids else []
+    return literal(id for (id,) in rows) if rows else ""
+
+
+def _forget(cursor: Cursor, ids: str) -> None:
+    for name in ("drop_attempts", "drop_journal", "drop_results"):
+        cursor.run(name, ids)

@@ -1,0 +1,228 @@
+"""The :class:`~ledger.ledger.Session` contract on PostgreSQL; the docstrings are there."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import failpoints
+from ledger.postgres import claim, enqueue, finish, retention
+from ledger.postgres.arrays import clean, floats, literal, numbers
+from ledger.postgres.connection import Connection, Cursor, Road
+from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
+from ledger.states import State
+
+_RESEND_BATCH = 5_000  # rows locked at a time: a rebuild of a million jobs must not stop the workers
+_FIRST_ID = "00000000-0000-0000-0000-000000000000"
+
+
+class PostgresSession:
+    """One connection.
+
+    A failpoint named ``….before_commit`` is hit before the statement: where one statement is the transaction,
+    nothing lies between it and its commit.
+    """
+
+    def __init__(self, connection: Connection, *, road: Road, publish_after_s: float) -> None:
+        self._connection = connection
+        self._embedded = road == "embedded"
+        self._embedded_sql = "t" if self._embedded else "f"
+        self._record = partial(enqueue.record, embedded=self._embedded, publish_after_s=publish_after_s)
+
+    # -- producers
+    def enqueue(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        if not jobs:
+            return []
+
+        def work(cursor: Cursor) -> list[Enqueued]:
+            if enqueue.is_plain(jobs):
+                failpoints.hit("enqueue.before_commit")
+                answers = self._record(cursor, jobs)
+            else:
+                with cursor.connection.transaction():
+                    answers = self._record(cursor, jobs)
+                    failpoints.hit("enqueue.before_commit")
+            failpoints.hit("enqueue.committed")
+            return answers
+
+        return self._connection.call(work)
+
+    def bury(self, letters: Sequence[Buried]) -> None:
+        if letters:
+            self._connection.call(lambda cursor: enqueue.bury(cursor, letters))
+
+    def mark(self, sent: Sequence[tuple[str, int]]) -> None:
+        if sent:
+            ids, tickets = zip(*sent, strict=True)
+            self._connection.call(lambda cursor: cursor.run("mark", literal(ids), numbers(tickets)))
+
+    # -- workers
+    def claim(self, worker: int, tickets: Sequence[Ticket], *, suspects: int = 1) -> list[Claim]:
+        if not tickets:
+            return []
+
+        def work(cursor: Cursor) -> list[Claim]:
+            failpoints.hit("claim.before_commit")
+            answers = claim.claim(cursor, worker, tickets, suspects)
+            failpoints.hit("claim.committed")
+            return answers
+
+        return self._connection.call(work)
+
+    def take(self, worker: int, wants: Mapping[str, int], *, suspects: int = 1) -> list[Claim]:
+        def work(cursor: Cursor) -> list[Claim]:
+            failpoints.hit("claim.before_commit")
+            answers = claim.take(cursor, worker, wants, suspects)
+            failpoints.hit("claim.committed")
+            return answers
+
+        return self._connection.call(work)
+
+    def finish(self, worker: int, finishes: Sequence[Finish]) -> list[Finished]:
+        if not finishes:
+            return []
+
+        def work(cursor: Cursor) -> list[Finished]:
+            record = partial(self._record, cursor)
+            if finish.is_single(finishes):
+                failpoints.hit("finish.before_commit")
+                answers = finish.finish(cursor, worker, finishes, self._embedded, record)
+            else:
+                with cursor.connection.transaction():
+                    answers = finish.finish(cursor, worker, finishes, self._embedded, record)
+                    failpoints.hit("finish.before_commit")
+            failpoints.hit("finish.committed")
+            return answers
+
+        return self._connection.call(work)
+
+    def release(self, worker: int, held: Sequence[tuple[str, int]]) -> None:
+        if held:
+            self._connection.call(lambda cursor: self._release(cursor, worker, held, "released unstarted"))
+
+    def progress(self, rows: Sequence[tuple[str, float, float | None, str]]) -> None:
+        if not rows:
+            return
+        last = {row[0]: row for row in rows}
+        _, done, total, notes = zip(*last.values(), strict=True)
+        arrays = literal(last), floats(done), floats(total), [clean(note) for note in notes]
+        self._connection.call(lambda cursor: cursor.run("progress", *arrays))
+
+    # -- the life of a worker
+    def join(self, *, host: str, pid: int, queues: Sequence[str], threads: int, version: str) -> int:
+        named = json.dumps(list(queues))
+        rows = self._connection.call(lambda cursor: cursor.run("join", host, str(pid), named, str(threads), version))
+        return int(rows[0][0])
+
+    def beat(self, worker: int, held: Sequence[tuple[str, int]], *, lease_s: float) -> Beat:
+        def work(cursor: Cursor) -> Beat:
+            if not cursor.run("beat", str(worker)):
+                return Beat(alive=False)
+            holds = set(held)
+            owned = cursor.run("owned", str(worker), str(lease_s))
+            # A claim younger than a lease may be on its way to the worker, which cannot name it yet.
+            forgotten = [(id, epoch) for id, epoch, is_old, _ in owned if is_old and (id, epoch) not in holds]
+            released = self._release(cursor, worker, forgotten, "owned but not held") if forgotten else 0
+            return Beat(
+                alive=True,
+                cancel=frozenset(id for id, epoch, _, cancel in owned if cancel and (id, epoch) in holds),
+                paused=frozenset(name for (name,) in cursor.run("paused")),
+                released=released,
+            )
+
+        return self._connection.call(work)
+
+    def announce(self, worker: int) -> None:
+        self._connection.call(lambda cursor: cursor.run("announce", str(worker)))
+
+    def leave(self, worker: int) -> None:
+        def work(cursor: Cursor) -> None:
+            with cursor.connection.transaction():
+                # First: from now on no claim of this worker succeeds.
+                cursor.run("leave", str(worker))
+                held = [(id, epoch) for id, epoch, _, _ in cursor.run("owned", str(worker), "0")]
+                if held:
+                    self._release(cursor, worker, held, "worker stopped")
+
+        self._connection.call(work)
+
+    # -- duties
+    def promote(self, limit: int, *, resend_after_s: float) -> list[Due]:
+        def work(cursor: Cursor) -> list[Due]:
+            rows = cursor.run_after(
+                "promote", "lock_paused_queues", (str(limit), str(resend_after_s), self._embedded_sql), ()
+            )
+            failpoints.hit("promote.committed")
+            return [Due(*row) for row in rows]
+
+        return self._connection.call(work)
+
+    def next_due_s(self) -> float | None:
+        rows = self._connection.call(lambda cursor: cursor.run("next_due"))
+        return max(0.0, rows[0][0]) if rows else None
+
+    def rescue(self, lease_s: float) -> Rescue:
+        def work(cursor: Cursor) -> Rescue:
+            with cursor.connection.transaction():
+                workers = [id for (id,) in cursor.run("fence", str(lease_s))]
+                rows = cursor.run("rescue", numbers(workers), self._embedded_sql)
+            states = [state for _, state in rows]
+            return Rescue(
+                workers=workers,
+                returned=states.count(State.WAITING),
+                quarantined=[id for id, state in rows if state == State.FAILED],
+                cancelled=states.count(State.CANCELLED),
+            )
+
+        return self._connection.call(work)
+
+    def resend(self, *, queue: str | None = None, older_than_s: float = 0.0) -> int:
+        """One transaction per 5,000 jobs."""
+        count, after = 0, _FIRST_ID
+        while True:
+            name = "lost" if queue is None else "lost_in_queue"
+            asked = (
+                after,
+                str(older_than_s),
+                self._embedded_sql,
+                str(_RESEND_BATCH),
+                *([] if queue is None else [queue]),
+            )
+            ids = [id for (id,) in self._connection.call(lambda cursor: cursor.run(name, *asked))]  # noqa: B023
+            if not ids:
+                return count
+            rows = self._connection.call(lambda cursor: cursor.run("resend", literal(ids), self._embedded_sql))  # noqa: B023
+            count, after = count + rows[0][0], ids[-1]
+
+    def retain(self, keep: Mapping[str, Keep], default: Keep, *, history_s: float, limit: int = 1000) -> int:
+        def work(cursor: Cursor) -> int:
+            with cursor.connection.transaction():
+                return retention.retain(cursor, keep, default, history_s, limit)
+
+        return self._connection.call(work)
+
+    def lease(self, name: str, holder: str, ttl_s: float) -> int | None:
+        rows = self._connection.call(lambda cursor: cursor.run("lease", name, holder, str(ttl_s)))
+        return int(rows[0][0]) if rows else None
+
+    def unlease(self, name: str, holder: str) -> None:
+        self._connection.call(lambda cursor: cursor.run("unlease", name, holder))
+
+    def create_group(self, group: str, parties: int, ttl_ms: int) -> bool:
+        return bool(self._connection.call(lambda cursor: cursor.run("create_group", group, str(parties), str(ttl_ms))))
+
+    def clock_skew_s(self) -> float:
+        def work(cursor: Cursor) -> float:
+            before = time.time()
+            theirs = float(cursor.run("clock")[0][0])
+            return (before + time.time()) / 2 - theirs
+
+        return self._connection.call(work)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _release(self, cursor: Cursor, worker: int, held: Sequence[tuple[str, int]], why: str) -> int:
+        ids, epochs = zip(*held, strict=True)
+        rows = cursor.run("release", str(worker), literal(ids), numbers(epochs), why, self._embedded_sql)
+        return int(rows[0][0])

@@ -1,0 +1,540 @@
+-- The statements of the ledger on PostgreSQL.  Three habits explain their shape:
+--
+-- * Locks before writes, in the order of ids: `… ORDER BY j.id FOR UPDATE OF j` locks after sorting.  An
+--   `UPDATE … FROM unnest` locks in whatever order its plan happens to read, and deadlocks.  Whoever locks a ticket
+--   without its job uses SKIP LOCKED, so never waits.
+-- * Every join has a table with an index on its inner side; two CTEs are never joined, since hash and merge joins
+--   are off (see connection.py) and a nested loop over two lists is quadratic.
+-- * READ COMMITTED rechecks only the locked row's own columns after a wait, so whatever must still hold (epoch,
+--   state, ticket) is compared with a column of jobs, in the same query that locks it.
+
+-- name: lock_queues
+-- Shared: a pause takes the same lock exclusively.  A statement of its own, since the next one's snapshot must be
+-- taken after the lock is granted: only then does it see the pause it waited for.
+SELECT pg_advisory_xact_lock_shared(hashtextextended('hareline.queue.' || name, 0))
+FROM (SELECT name FROM unnest($1::text[]) AS q(name) ORDER BY name COLLATE "C") AS q;
+
+-- name: claim
+WITH judged AS MATERIALIZED (
+  SELECT l.*, CASE
+      WHEN state = 'active' THEN CASE WHEN EXISTS (
+          SELECT FROM claims c
+          WHERE c.worker_id = $1::int AND c.job_id = l.id AND c.epoch = l.epoch AND c.ticket = l.asked
+        ) THEN 'run' ELSE 'active' END
+      WHEN state <> 'waiting' THEN state
+      WHEN ticket <> asked THEN 'stale'
+      WHEN queue <> ALL ($4::text[]) THEN 'moved'
+      WHEN queue = ANY (ARRAY(SELECT name FROM queues WHERE name = ANY ($4::text[]) AND paused)) THEN 'paused'
+      WHEN NOT EXISTS (SELECT FROM workers WHERE id = $1::int AND state IN ('running', 'stopping')) THEN 'fenced'
+      WHEN crashes > 0 THEN 'suspect'
+      ELSE 'take' END AS word
+  FROM (
+    SELECT a.n, a.ticket AS asked, j.id, j.queue, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.created_at
+    FROM unnest($2::uuid[], $3::int[]) WITH ORDINALITY AS a(id, ticket, n) JOIN jobs j ON j.id = a.id
+    ORDER BY j.id FOR UPDATE OF j
+  ) AS l
+), chosen AS MATERIALIZED (
+  SELECT *, word = 'take' OR word = 'suspect' AND n IN (
+      SELECT n FROM judged WHERE word = 'suspect' ORDER BY n
+      LIMIT greatest(0, $5::int - (SELECT count(*) FROM judged WHERE word = 'run' AND crashes > 0))
+    ) AS taken
+  FROM judged
+), moved AS (
+  UPDATE jobs j SET state = 'active', epoch = j.epoch + 1 FROM chosen c WHERE c.taken AND j.id = c.id
+), owned AS (
+  INSERT INTO claims (worker_id, job_id, epoch, ticket, suspect, claimed_at)
+  SELECT $1::int, id, epoch + 1, ticket, crashes > 0, clock_timestamp() FROM chosen WHERE taken
+)
+SELECT n, CASE WHEN taken THEN 'run' ELSE word END, epoch + taken::int, attempts, crashes, created_at, queue FROM chosen;
+
+-- name: past_states
+SELECT id::text, state FROM history WHERE id = ANY ($1::uuid[]);
+
+-- name: take
+WITH picked AS MATERIALIZED (
+  SELECT t.* FROM unnest($2::text[], $3::int[]) AS w(queue, room) CROSS JOIN LATERAL (
+    SELECT job_id, ticket, due_at FROM tickets WHERE queue = w.queue AND ready
+    ORDER BY priority, due_at LIMIT w.room FOR UPDATE SKIP LOCKED
+  ) AS t
+  WHERE NOT EXISTS (SELECT FROM queues q WHERE q.name = w.queue AND q.paused)
+    AND EXISTS (SELECT FROM workers WHERE id = $1::int AND state IN ('running', 'stopping'))
+), held AS MATERIALIZED (
+  SELECT p.ticket AS asked, p.due_at, j.id, j.queue, j.priority, j.state, j.ticket, j.epoch, j.attempts, j.crashes,
+    j.created_at
+  FROM picked p JOIN jobs j ON j.id = p.job_id ORDER BY j.id FOR UPDATE OF j SKIP LOCKED
+), judged AS MATERIALIZED (
+  SELECT *, CASE WHEN state <> 'waiting' OR ticket <> asked THEN 'stale'
+      WHEN crashes = 0 THEN 'take'
+      WHEN id IN (
+        SELECT id FROM held WHERE state = 'waiting' AND ticket = asked AND crashes > 0
+        ORDER BY priority, due_at LIMIT $4::int
+      ) THEN 'take'
+      ELSE 'suspect' END AS word
+  FROM held
+), moved AS (
+  UPDATE jobs j SET state = 'active', epoch = j.epoch + 1 FROM judged c WHERE c.word = 'take' AND j.id = c.id
+), owned AS (
+  INSERT INTO claims (worker_id, job_id, epoch, ticket, suspect, claimed_at)
+  SELECT $1::int, id, epoch + 1, ticket, crashes > 0, clock_timestamp() FROM judged WHERE word = 'take'
+), used AS (
+  DELETE FROM tickets t USING judged c WHERE c.word <> 'suspect' AND t.job_id = c.id
+)
+SELECT c.id::text, c.word, c.epoch + 1, c.attempts, c.crashes, c.created_at, c.ticket, c.queue, p.message_id, p.body
+FROM judged c JOIN payloads p ON p.job_id = c.id WHERE c.word <> 'stale'
+ORDER BY c.priority, c.due_at;
+
+-- name: park
+-- A message used up without a run.  Until the queue is resumed (infinity), for a second, or, when the message was
+-- found in another queue than its job's, not at all.
+WITH held AS MATERIALIZED (
+  SELECT j.id, j.queue, j.priority, j.ticket + 1 AS ticket, a.why,
+    CASE WHEN a.why IN ('suspect', 'fenced') THEN 'delayed' ELSE 'waiting' END AS state,
+    CASE WHEN a.why IN ('suspect', 'fenced') THEN clock_timestamp() + interval '1 second'
+      WHEN EXISTS (SELECT FROM queues q WHERE q.name = j.queue AND q.paused) THEN 'infinity'
+      ELSE clock_timestamp() END AS due_at
+  FROM unnest($2::uuid[], $3::int[], $4::text[]) AS a(id, ticket, why)
+  JOIN jobs j ON j.id = a.id AND j.ticket = a.ticket AND j.state = 'waiting'
+  ORDER BY j.id FOR UPDATE OF j
+), moved AS (
+  UPDATE jobs j SET ticket = h.ticket, state = h.state,
+    run_at = CASE WHEN h.state = 'delayed' THEN h.due_at ELSE j.run_at END
+  FROM held h WHERE j.id = h.id
+), ticketed AS (
+  INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
+  SELECT id, queue, priority, ticket, false, due_at FROM held ORDER BY id
+  ON CONFLICT (job_id) DO UPDATE SET ticket = excluded.ticket, ready = excluded.ready, due_at = excluded.due_at
+)
+INSERT INTO journal (job_id, at, event, actor, detail)
+SELECT id, clock_timestamp(), 'parked', 'worker ' || $1, json_build_object('why', why)::text FROM held;
+
+-- name: finish_completed
+-- The usual batch: everything completed, nothing to keep but that.
+WITH held AS MATERIALIZED (
+  SELECT a.n, a.outcome, j.id, j.epoch, j.state, j.attempts
+  FROM unnest($1::uuid[], $2::int[], $3::text[]) WITH ORDINALITY AS a(id, epoch, outcome, n)
+  JOIN jobs j ON j.id = a.id AND j.epoch = a.epoch
+  ORDER BY j.id FOR UPDATE OF j
+), moved AS (
+  UPDATE jobs j SET state = 'completed', attempts = j.attempts + 1, finished_at = clock_timestamp()
+  FROM held h WHERE h.state = 'active' AND j.id = h.id
+), disowned AS (
+  DELETE FROM claims c USING held h WHERE h.state = 'active' AND c.job_id = h.id AND c.epoch = h.epoch
+  RETURNING h.id, h.epoch, h.attempts + 1 AS number, h.outcome, c.worker_id, c.claimed_at
+), kept AS (
+  INSERT INTO attempts (job_id, epoch, number, outcome, worker_id, started_at, finished_at)
+  SELECT id, epoch, number, outcome, worker_id, claimed_at, clock_timestamp() FROM disowned
+)
+SELECT n, CASE state WHEN 'active' THEN 'completed' ELSE state END, state = 'active', outcome FROM held;
+
+-- name: finish
+WITH held AS MATERIALIZED (
+  SELECT a.*, j.state, j.ticket, j.queue, j.priority, j.attempts,
+    CASE WHEN j.cancel_requested AND a.outcome IN ('retrying', 'snoozed', 'parked', 'interrupted') THEN 'cancelled'
+      ELSE a.outcome END AS ended
+  FROM ROWS FROM (json_to_recordset($1::json) AS (
+      id uuid, epoch int, outcome text, reason text, error_type text, error_message text, traceback text,
+      delay_ms bigint, result text, result_ttl_ms bigint
+    )) WITH ORDINALITY AS a(id, epoch, outcome, reason, error_type, error_message, traceback, delay_ms, result,
+      result_ttl_ms, n)
+  JOIN jobs j ON j.id = a.id AND j.epoch = a.epoch
+  ORDER BY j.id FOR UPDATE OF j
+), judged AS MATERIALIZED (
+  SELECT *, clock_timestamp() AS at,
+    CASE WHEN ended IN ('completed', 'skipped') THEN 'completed'
+      WHEN ended IN ('failed', 'cancelled') THEN ended
+      WHEN ended = 'interrupted' THEN 'waiting'
+      ELSE 'delayed' END AS state_now,
+    CASE WHEN ended IN ('completed', 'skipped', 'retrying', 'failed') THEN attempts + 1 END AS number
+  FROM held WHERE state = 'active'
+), done AS MATERIALIZED (
+  SELECT *, state_now IN ('waiting', 'delayed') AS again,
+    CASE state_now WHEN 'delayed' THEN at + delay_ms * interval '1 ms' WHEN 'waiting' THEN at END AS run_at
+  FROM judged
+), moved AS (
+  UPDATE jobs j SET state = d.state_now, attempts = coalesce(d.number, j.attempts), ticket = j.ticket + d.again::int,
+    reason = CASE d.state_now WHEN 'failed' THEN coalesce(d.reason, 'retries_exhausted') END,
+    run_at = coalesce(d.run_at, j.run_at), finished_at = CASE WHEN NOT d.again THEN d.at END
+  FROM done d WHERE j.id = d.id
+), disowned AS (
+  DELETE FROM claims c USING done d WHERE c.job_id = d.id AND c.epoch = d.epoch RETURNING d.*, c.worker_id, c.claimed_at
+), kept AS (
+  INSERT INTO attempts (job_id, epoch, number, outcome, worker_id, started_at, finished_at, run_at,
+    error_type, error_message, traceback)
+  SELECT id, epoch, number, ended, worker_id, claimed_at, at, run_at, error_type, error_message, traceback FROM disowned
+), ticketed AS (
+  INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
+  SELECT id, queue, priority, ticket + 1, $2::bool AND state_now = 'waiting', run_at FROM done WHERE again ORDER BY id
+  ON CONFLICT (job_id) DO UPDATE SET ticket = excluded.ticket, ready = excluded.ready, due_at = excluded.due_at
+), resulted AS (
+  INSERT INTO results (job_id, body, expires_at)
+  SELECT id, decode(result, 'hex'), at + result_ttl_ms * interval '1 ms' FROM done WHERE result IS NOT NULL ORDER BY id
+  ON CONFLICT (job_id) DO UPDATE SET body = excluded.body, expires_at = excluded.expires_at, read_at = NULL
+)
+SELECT n, state_now, true, ended FROM done UNION ALL SELECT n, state, false, outcome FROM held WHERE state <> 'active';
+
+-- name: finished_before
+-- Of the finishes that matched no row: those committed earlier, whose job has gone on since.
+SELECT a.n, coalesce(j.state, h.state)
+FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS a(id, epoch, n)
+JOIN attempts t ON t.job_id = a.id AND t.epoch = a.epoch AND t.outcome <> 'crashed'
+LEFT JOIN jobs j ON j.id = a.id LEFT JOIN history h ON h.id = a.id;
+
+-- name: count_down
+-- One row per group, in order: each job of the batch that completes takes one off.
+UPDATE groups SET remaining = remaining - $2::int WHERE id = $1 RETURNING remaining;
+
+-- name: drop_group
+DELETE FROM groups WHERE id = $1;
+
+-- name: create_group
+INSERT INTO groups AS g (id, remaining, expires_at)
+VALUES ($1, $2::int, clock_timestamp() + $3::bigint * interval '1 ms')
+ON CONFLICT (id) DO UPDATE SET remaining = excluded.remaining, expires_at = excluded.expires_at
+WHERE g.expires_at < clock_timestamp()
+RETURNING true;
+
+-- name: enqueue
+-- The time is the statement's: stable, so that one job's created_at, state and due time agree.
+WITH asked AS MATERIALIZED (
+  SELECT a.*, coalesce(a.at, statement_timestamp() + a.delay_ms * interval '1 ms') AS run_at
+  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::bytea[], $7::text[], $8::bigint[],
+    $9::timestamptz[]) AS a(id, message_id, queue, actor, priority, body, producer, delay_ms, at)
+  WHERE NOT EXISTS (SELECT FROM history h WHERE h.id = a.id)
+), fresh AS (
+  INSERT INTO jobs (id, queue, actor, priority, state, created_at, run_at)
+  SELECT id, queue, actor, priority, CASE WHEN run_at > statement_timestamp() THEN 'delayed' ELSE 'waiting' END,
+    statement_timestamp(), run_at
+  FROM asked
+  ON CONFLICT (id) DO NOTHING
+  RETURNING id, queue, priority, state, run_at
+), paid AS (
+  INSERT INTO payloads (job_id, message_id, body, producer) SELECT id, message_id, body, producer FROM asked
+  ON CONFLICT (job_id) DO NOTHING
+), ticketed AS (
+  INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
+  SELECT id, queue, priority, 1, $11::bool AND state = 'waiting',
+    CASE WHEN $11::bool OR state = 'delayed' THEN run_at
+      ELSE statement_timestamp() + $12::float8 * interval '1 second' END
+  FROM fresh WHERE state = 'delayed' OR $11::bool OR id <> ALL ($10::uuid[])
+)
+SELECT id::text, state FROM fresh;
+
+-- name: claim_ticks
+INSERT INTO ticks (schedule, fire_at, job_id)
+SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) AS t(schedule, fire_at, job_id)
+ON CONFLICT (schedule, fire_at) DO NOTHING
+RETURNING job_id::text;
+
+-- name: note
+INSERT INTO journal (job_id, at, event, actor, detail)
+SELECT id, clock_timestamp(), event, actor, detail
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS t(id, event, actor, detail);
+
+-- name: bury
+WITH asked AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[])
+    AS a(id, message_id, queue, actor, body, reason, detail)
+  WHERE NOT EXISTS (SELECT FROM history h WHERE h.id = a.id)
+), fresh AS (
+  INSERT INTO jobs (id, queue, actor, priority, state, reason, created_at, run_at, finished_at)
+  SELECT id, queue, actor, 3, 'failed', reason, statement_timestamp(), statement_timestamp(), statement_timestamp()
+  FROM asked
+  ON CONFLICT (id) DO NOTHING
+  RETURNING id
+), paid AS (
+  INSERT INTO payloads (job_id, message_id, body) SELECT id, message_id, body FROM asked ON CONFLICT (job_id) DO NOTHING
+)
+INSERT INTO journal (job_id, at, event, detail)
+SELECT a.id, clock_timestamp(), 'buried', a.detail FROM asked a WHERE a.id IN (SELECT id FROM fresh);
+
+-- name: mark
+DELETE FROM tickets t USING (
+  SELECT t.job_id FROM unnest($1::uuid[], $2::int[]) AS a(id, ticket)
+  JOIN tickets t ON t.job_id = a.id AND t.ticket = a.ticket AND NOT t.ready
+  FOR UPDATE OF t SKIP LOCKED
+) AS s
+WHERE t.job_id = s.job_id;
+
+-- name: release
+WITH held AS MATERIALIZED (
+  SELECT j.id, j.epoch, j.queue, j.priority, j.ticket + 1 AS ticket, j.cancel_requested AS ends, clock_timestamp() AS at
+  FROM unnest($2::uuid[], $3::int[]) AS a(id, epoch)
+  JOIN claims c ON c.worker_id = $1::int AND c.job_id = a.id AND c.epoch = a.epoch
+  JOIN jobs j ON j.id = a.id AND j.epoch = a.epoch AND j.state = 'active'
+  ORDER BY j.id FOR UPDATE OF j
+), moved AS (
+  UPDATE jobs j SET state = CASE WHEN h.ends THEN 'cancelled' ELSE 'waiting' END, epoch = j.epoch + 1,
+    ticket = CASE WHEN h.ends THEN j.ticket ELSE h.ticket END,
+    run_at = CASE WHEN h.ends THEN j.run_at ELSE h.at END, finished_at = CASE WHEN h.ends THEN h.at END
+  FROM held h WHERE j.id = h.id
+), disowned AS (
+  DELETE FROM claims c USING held h WHERE c.worker_id = $1::int AND c.job_id = h.id
+), ticketed AS (
+  INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
+  SELECT id, queue, priority, ticket, $5::bool, at FROM held WHERE NOT ends ORDER BY id
+  ON CONFLICT (job_id) DO UPDATE SET ticket = excluded.ticket, ready = excluded.ready, due_at = excluded.due_at
+), noted AS (
+  INSERT INTO journal (job_id, at, event, actor, detail)
+  SELECT id, at, CASE WHEN ends THEN 'cancelled' ELSE 'released' END, 'worker ' || $1::int,
+    json_build_object('why', $4::text)::text
+  FROM held
+)
+SELECT count(*) FROM held;
+
+-- name: progress
+INSERT INTO progress (job_id, done, total, note, at)
+SELECT id, done, total, note, clock_timestamp()
+FROM unnest($1::uuid[], $2::float8[], $3::float8[], $4::text[]) AS p(id, done, total, note) ORDER BY id
+ON CONFLICT (job_id) DO UPDATE
+SET done = excluded.done, total = excluded.total, note = excluded.note, at = excluded.at;
+
+-- name: join
+INSERT INTO workers (host, pid, state, queues, threads, version, started_at, heartbeat_at)
+VALUES ($1, $2::int, 'running', $3, $4::int, $5, clock_timestamp(), clock_timestamp())
+RETURNING id;
+
+-- name: beat
+UPDATE workers SET heartbeat_at = clock_timestamp() WHERE id = $1::int AND state IN ('running', 'stopping') RETURNING true;
+
+-- name: owned
+SELECT c.job_id::text, c.epoch, c.claimed_at < clock_timestamp() - $2::float8 * interval '1 second', j.cancel_requested
+FROM claims c JOIN jobs j ON j.id = c.job_id AND j.epoch = c.epoch AND j.state = 'active' WHERE c.worker_id = $1::int;
+
+-- name: paused
+SELECT name FROM queues WHERE paused;
+
+-- name: announce
+UPDATE workers SET state = 'stopping' WHERE id = $1::int AND state = 'running';
+
+-- name: leave
+UPDATE workers SET state = 'stopped', stopped_at = clock_timestamp()
+WHERE id = $1::int AND state IN ('running', 'stopping');
+
+-- name: lock_paused_queues
+-- So that a resume either is seen by the statement that follows, or sees what that one wrote.
+SELECT pg_advisory_xact_lock_shared(hashtextextended('hareline.queue.' || name, 0))
+FROM (SELECT name FROM queues WHERE paused ORDER BY name COLLATE "C") AS q;
+
+-- name: promote
+-- Tickets of paused queues are put off until the resume, so that however many there are, none is read again before.
+WITH due AS MATERIALIZED (
+  SELECT job_id, ticket, due_at FROM tickets WHERE NOT ready AND due_at <= statement_timestamp()
+  ORDER BY due_at LIMIT $1::int FOR UPDATE SKIP LOCKED
+), held AS MATERIALIZED (
+  SELECT d.due_at, d.ticket AS asked, j.id, j.state, j.ticket, j.queue, j.priority, j.actor,
+    EXISTS (SELECT FROM queues q WHERE q.name = j.queue AND q.paused) AS paused
+  FROM due d JOIN jobs j ON j.id = d.job_id ORDER BY j.id FOR UPDATE OF j SKIP LOCKED
+), judged AS MATERIALIZED (
+  SELECT *, state IN ('waiting', 'delayed') AND ticket = asked AS live FROM held
+), moved AS (
+  UPDATE jobs j SET state = 'waiting' FROM judged h WHERE h.live AND NOT h.paused AND h.state = 'delayed' AND j.id = h.id
+), stamped AS (
+  UPDATE tickets t SET ready = $3::bool AND NOT h.paused,
+    due_at = CASE WHEN h.paused THEN 'infinity' WHEN $3::bool THEN t.due_at
+      ELSE clock_timestamp() + $2::float8 * interval '1 second' END
+  FROM judged h WHERE h.live AND t.job_id = h.id
+), dropped AS (
+  DELETE FROM tickets t USING judged h WHERE NOT h.live AND t.job_id = h.id
+), lost AS (
+  DELETE FROM tickets t USING due d WHERE t.job_id = d.job_id AND NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id)
+), noted AS (
+  INSERT INTO journal (job_id, at, event) SELECT id, clock_timestamp(), 'promoted' FROM judged
+  WHERE live AND NOT paused AND state = 'delayed'
+)
+SELECT h.id::text, h.ticket, h.queue, h.priority, h.actor, p.message_id, p.body,
+  extract(epoch FROM clock_timestamp() - h.due_at)::float8
+FROM judged h JOIN payloads p ON p.job_id = h.id WHERE h.live AND NOT h.paused
+ORDER BY h.priority, h.due_at;
+
+-- name: next_due
+SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM tickets
+WHERE NOT ready AND due_at < 'infinity' ORDER BY due_at LIMIT 1;
+
+-- name: fence
+WITH silent AS MATERIALIZED (
+  SELECT id, state FROM workers
+  WHERE state IN ('running', 'stopping') AND heartbeat_at < statement_timestamp() - $1::float8 * interval '1 second'
+  ORDER BY id FOR UPDATE SKIP LOCKED
+)
+UPDATE workers w SET state = CASE s.state WHEN 'stopping' THEN 'stopped' ELSE 'dead' END, stopped_at = clock_timestamp()
+FROM silent s WHERE w.id = s.id RETURNING w.id;
+
+-- name: rescue
+-- Of the workers just fenced ($1) the dead ones crashed; what is owned by any other worker that is gone was claimed
+-- after its fencing, or left by an announced shutdown: given back, no crash.
+WITH owned AS MATERIALIZED (
+  SELECT j.id, j.epoch, j.queue, j.priority, j.ticket, j.crashes, j.charges, j.cancel_requested,
+    c.worker_id, c.claimed_at, c.suspect, w.state = 'dead' AND w.id = ANY ($1::int[]) AS crashed,
+    'worker ' || w.id || ' on ' || w.host || ' (pid ' || w.pid || ') died or stalled' AS what
+  FROM workers w JOIN claims c ON c.worker_id = w.id
+  JOIN jobs j ON j.id = c.job_id AND j.epoch = c.epoch AND j.state = 'active'
+  WHERE w.state IN ('dead', 'stopped')
+  ORDER BY j.id FOR UPDATE OF j
+), accused AS (
+  SELECT *, clock_timestamp() AS at, crashed AND suspect AS charged,
+    crashed AND (suspect OR NOT bool_or(suspect) OVER (PARTITION BY worker_id)) AS blamed
+  FROM owned
+), judged AS MATERIALIZED (
+  SELECT *, CASE WHEN cancel_requested THEN 'cancelled' WHEN charged AND charges >= 2 THEN 'failed' ELSE 'waiting' END
+    AS state_now
+  FROM accused
+), moved AS (
+  UPDATE jobs j SET state = h.state_now, epoch = j.epoch + 1, ticket = j.ticket + (h.state_now = 'waiting')::int,
+    crashes = j.crashes + h.blamed::int, charges = j.charges + h.charged::int,
+    reason = CASE h.state_now WHEN 'failed' THEN 'poison' END,
+    run_at = CASE h.state_now WHEN 'waiting' THEN h.at ELSE j.run_at END,
+    finished_at = CASE WHEN h.state_now <> 'waiting' THEN h.at END
+  FROM judged h WHERE j.id = h.id
+), disowned AS (
+  DELETE FROM claims c USING judged h WHERE c.worker_id = h.worker_id AND c.job_id = h.id
+), kept AS (
+  INSERT INTO attempts (job_id, epoch, outcome, worker_id, started_at, finished_at, error_message)
+  SELECT id, epoch, 'crashed', worker_id, claimed_at, at, what FROM judged WHERE crashed
+), ticketed AS (
+  INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
+  SELECT id, queue, priority, ticket + 1, $2::bool, at FROM judged WHERE state_now = 'waiting' ORDER BY id
+  ON CONFLICT (job_id) DO UPDATE SET ticket = excluded.ticket, ready = excluded.ready, due_at = excluded.due_at
+), noted AS (
+  INSERT INTO journal (job_id, at, event, actor, detail)
+  SELECT id, at, CASE WHEN state_now <> 'waiting' THEN state_now WHEN crashed THEN 'crashed' ELSE 'released' END,
+    'worker ' || worker_id,
+    CASE WHEN state_now = 'failed' THEN json_build_object('reason', 'poison', 'charges', charges + 1)
+      WHEN crashed THEN json_build_object('worker', worker_id, 'charged', charged)
+      ELSE json_build_object('why', 'worker is gone') END::text
+  FROM judged
+)
+SELECT id::text, state_now FROM judged;
+
+-- name: lost
+SELECT id::text FROM jobs j
+WHERE id > $1::uuid AND state = 'waiting' AND run_at <= statement_timestamp() - $2::float8 * interval '1 second'
+  AND NOT EXISTS (SELECT FROM tickets t WHERE t.job_id = j.id AND (NOT t.ready OR $3::bool))
+ORDER BY id LIMIT $4::int;
+
+-- name: lost_in_queue
+SELECT id::text FROM jobs j
+WHERE queue = $5 AND id > $1::uuid AND state = 'waiting'
+  AND run_at <= statement_timestamp() - $2::float8 * interval '1 second'
+  AND NOT EXISTS (SELECT FROM tickets t WHERE t.job_id = j.id AND (NOT t.ready OR $3::bool))
+ORDER BY id LIMIT $4::int;
+
+-- name: resend
+-- run_at moves too: a sweep by age must not find the job again before its new message had a chance.
+WITH held AS MATERIALIZED (
+  SELECT j.id, j.queue, j.priority, j.ticket + 1 AS ticket, clock_timestamp() AS at
+  FROM jobs j WHERE j.id = ANY ($1::uuid[]) AND j.state = 'waiting' ORDER BY j.id FOR UPDATE
+), moved AS (
+  UPDATE jobs j SET ticket = h.ticket, run_at = h.at FROM held h WHERE j.id = h.id
+), ticketed AS (
+  INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
+  SELECT id, queue, priority, ticket, $2::bool, at FROM held ORDER BY id
+  ON CONFLICT (job_id) DO UPDATE SET ticket = excluded.ticket, ready = excluded.ready, due_at = excluded.due_at
+), noted AS (
+  INSERT INTO journal (job_id, at, event) SELECT id, at, 'resent' FROM held
+)
+SELECT count(*) FROM held;
+
+-- name: finished_queues
+-- A walk from one queue's name to the next: as many index probes as there are queues.
+WITH RECURSIVE done(queue) AS (
+  (SELECT queue FROM jobs WHERE finished_at IS NOT NULL AND reason IS NULL ORDER BY queue LIMIT 1)
+  UNION ALL
+  SELECT (SELECT j.queue FROM jobs j WHERE j.finished_at IS NOT NULL AND j.reason IS NULL AND j.queue > d.queue
+    ORDER BY j.queue LIMIT 1)
+  FROM done d WHERE d.queue IS NOT NULL
+), dead(queue) AS (
+  (SELECT queue FROM jobs WHERE finished_at IS NOT NULL AND reason IS NOT NULL ORDER BY queue LIMIT 1)
+  UNION ALL
+  SELECT (SELECT j.queue FROM jobs j WHERE j.finished_at IS NOT NULL AND j.reason IS NOT NULL AND j.queue > d.queue
+    ORDER BY j.queue LIMIT 1)
+  FROM dead d WHERE d.queue IS NOT NULL
+)
+SELECT queue FROM done WHERE queue IS NOT NULL UNION SELECT queue FROM dead WHERE queue IS NOT NULL;
+
+-- name: over_done
+(SELECT j.id::text FROM jobs j
+  WHERE j.queue = $1 AND j.finished_at < statement_timestamp() - $2::float8 * interval '1 second' AND j.reason IS NULL
+    AND NOT EXISTS (SELECT FROM results r WHERE r.job_id = j.id AND r.read_at IS NULL AND r.expires_at > statement_timestamp())
+  ORDER BY j.finished_at LIMIT $4::int)
+UNION
+(SELECT j.id::text FROM (
+    SELECT id FROM jobs WHERE queue = $1 AND finished_at IS NOT NULL AND reason IS NULL
+    ORDER BY finished_at DESC, id DESC OFFSET $3::bigint
+  ) AS j
+  WHERE NOT EXISTS (SELECT FROM results r WHERE r.job_id = j.id AND r.read_at IS NULL AND r.expires_at > statement_timestamp())
+  LIMIT $4::int)
+LIMIT $4::int;
+
+-- name: over_dead
+(SELECT id::text FROM jobs
+  WHERE queue = $1 AND finished_at < statement_timestamp() - $2::float8 * interval '1 second' AND reason IS NOT NULL
+  ORDER BY finished_at LIMIT $4::int)
+UNION
+(SELECT id::text FROM jobs WHERE queue = $1 AND finished_at IS NOT NULL AND reason IS NOT NULL
+  ORDER BY finished_at DESC, id DESC OFFSET $3::bigint LIMIT $4::int)
+LIMIT $4::int;
+
+-- name: lock_finished
+SELECT id::text FROM jobs WHERE id = ANY ($1::uuid[]) AND finished_at IS NOT NULL ORDER BY id FOR UPDATE SKIP LOCKED;
+
+-- name: archive
+INSERT INTO history (id, message_id, queue, actor, priority, state, reason, attempts, crashes, created_at, run_at,
+  finished_at, producer, body, archived_at)
+SELECT j.id, p.message_id, j.queue, j.actor, j.priority, j.state, j.reason, j.attempts, j.crashes, j.created_at, j.run_at,
+  j.finished_at, p.producer, p.body, clock_timestamp()
+FROM jobs j JOIN payloads p ON p.job_id = j.id WHERE j.id = ANY ($1::uuid[])
+ON CONFLICT (id) DO NOTHING;
+
+-- name: old_history
+SELECT id::text FROM history WHERE finished_at < statement_timestamp() - $1::float8 * interval '1 second'
+ORDER BY finished_at LIMIT $2::int FOR UPDATE SKIP LOCKED;
+
+-- name: drop_jobs
+DELETE FROM jobs WHERE id = ANY ($1::uuid[]);
+
+-- name: drop_payloads
+DELETE FROM payloads WHERE job_id = ANY ($1::uuid[]);
+
+-- name: drop_progress
+DELETE FROM progress WHERE job_id = ANY ($1::uuid[]);
+
+-- name: drop_tickets
+DELETE FROM tickets WHERE job_id = ANY ($1::uuid[]);
+
+-- name: drop_history
+DELETE FROM history WHERE id = ANY ($1::uuid[]);
+
+-- name: drop_attempts
+DELETE FROM attempts WHERE job_id = ANY ($1::uuid[]);
+
+-- name: drop_journal
+DELETE FROM journal WHERE job_id = ANY ($1::uuid[]);
+
+-- name: drop_results
+DELETE FROM results WHERE job_id = ANY ($1::uuid[]);
+
+-- name: expire_results
+DELETE FROM results WHERE job_id IN (
+  SELECT job_id FROM results WHERE expires_at < statement_timestamp() ORDER BY expires_at LIMIT $1::int
+  FOR UPDATE SKIP LOCKED
+);
+
+-- name: expire_groups
+DELETE FROM groups WHERE expires_at < statement_timestamp();
+
+-- name: expire_ticks
+DELETE FROM ticks WHERE fire_at < statement_timestamp() - interval '7 days';
+
+-- name: lease
+INSERT INTO leases AS l (name, holder, term, expires_at)
+VALUES ($1, $2, 1, clock_timestamp() + $3::float8 * interval '1 second')
+ON CONFLICT (name) DO UPDATE
+SET holder = excluded.holder, term = l.term + (l.holder <> excluded.holder)::int, expires_at = excluded.expires_at
+WHERE l.holder = excluded.holder OR l.expires_at < clock_timestamp()
+RETURNING term;
+
+-- name: unlease
+UPDATE leases SET expires_at = '-infinity' WHERE name = $1 AND holder = $2;
+
+-- name: clock
+SELECT extract(epoch FROM clock_timestamp())::float8;
