@@ -162,6 +162,12 @@ class Publisher:
         return flushed
 
     @property
+    def ready(self) -> bool:
+        """Whether a batch would be sent now: connected, not blocked, at most half full.  Connects if need be."""
+        self._connection.start()
+        return self._connection.state is State.OPEN and self._in_hand <= self._buffer // 2
+
+    @property
     def connection(self) -> Connection:
         return self._connection
 
