@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-servers demo run test check prove bench lock clean
@@ -44,10 +46,10 @@ prove: setup-servers ## Run the tests ten times in a row, and those of the road 
 bench: setup-servers ## Measure against Dramatiq alone and Celery; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks $(ARGS)
 
-lock: ## Resolve the newest versions pyproject.toml allows into requirements.lock
+lock: ## Resolve the newest versions pyproject.toml allows: requirements.lock, and requirements.run.lock of the image
 	test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv; }
-	.venv-lock/bin/uv pip compile pyproject.toml --all-extras --group lock --universal --python-version 3.11 --upgrade \
-		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet -o requirements.lock
+	$(COMPILE) --upgrade --all-extras --group lock -o requirements.lock
+	$(COMPILE) --constraint requirements.lock -o requirements.run.lock
 
 clean: ## Remove what the other targets made
 	rm -rf .venv .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .hareline dist *.egg-info

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
 
-from ledger.tables import metadata
+from ledger.migrate import Migrations
 from tests.servers import Postgres, RabbitMQ
 from tests.servers.unpack import root_of
 
@@ -42,14 +41,14 @@ def rabbitmq() -> Iterator[RabbitMQ]:
 @pytest.fixture(scope="session")
 def _postgres_template(postgres: Postgres) -> str:
     url = postgres.create_database()
-    _migrate(url)
+    Migrations(url).upgrade()
     return url.rpartition("/")[2]
 
 
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ledger") / "template.db"
-    _migrate(f"sqlite:///{path}")
+    Migrations(f"sqlite:///{path}").upgrade()
     return path
 
 
@@ -87,9 +86,3 @@ def rabbitmq_url(rabbitmq: RabbitMQ) -> Iterator[str]:
     yield url
     rabbitmq.start()
     rabbitmq.delete_vhost(url)
-
-
-def _migrate(url: str) -> None:
-    engine = create_engine(url)
-    metadata.create_all(engine)
-    engine.dispose()
