@@ -289,7 +289,7 @@ class _Subscription:
             message_id, headers, priority = frames.properties(properties)
         except Exception:
             log.warning("a message in queue %s has properties that cannot be decoded", self._queue, exc_info=True)
-            message_id, headers, priority = None, {}, 0
+            message_id, headers, priority = None, {}, None
         lane.outstanding[tag] = None
         try:
             self._on_delivery(Delivery(self._queue, body, message_id, headers, priority, redelivered, lane, tag))

@@ -21,7 +21,7 @@ class Delivery:
     body: bytes
     message_id: str | None
     headers: dict[str, Any]
-    priority: int  #: AMQP's: the higher sooner; 0 when it was sent with none
+    priority: int | None  #: AMQP's: the higher sooner; None when it was sent with none
     redelivered: bool
     _lane: "Lane"
     _tag: int

@@ -31,7 +31,7 @@ for user in producer worker operator; do
     fi
     empty="\"name\": \"$user\","$'\n'"      \"password_hash\": \"\""
     if [[ $definitions != *"$empty"* ]]; then
-        echo "$template has no user '$user' with an empty password_hash: generate it with python -m rabbitmq.topology" >&2
+        echo "$template has no user '$user' with an empty password_hash: see tests/unit/test_rabbitmq_topology.py" >&2
         exit 65
     fi
     definitions=${definitions/"$empty"/"${empty%\"\"}\"$(hash "${!variable}")\""}

@@ -118,7 +118,7 @@ def _table(headers: Mapping[str, Any]) -> bytes:
     return b"".join(pieces)
 
 
-def properties(payload: bytes) -> tuple[str | None, dict[str, Any], int]:
+def properties(payload: bytes) -> tuple[str | None, dict[str, Any], int | None]:
     """(message id, headers, priority) of a content header's payload, whoever wrote it.
 
     Raises when the properties cannot be decoded.
@@ -126,7 +126,7 @@ def properties(payload: bytes) -> tuple[str | None, dict[str, Any], int]:
     flags: int = U16.unpack_from(payload, 12)[0]
     offset = 14
     headers: dict[str, Any] = {}
-    priority = 0
+    priority = None
     message_id = None
     if flags & _CONTENT_TYPE:
         offset += 1 + payload[offset]

@@ -1,12 +1,9 @@
 """Which queues there are and with which arguments: pure data, and the users that may touch them.
 
-``definitions.json`` is this module's output for the server that docker-compose.yml starts; a test keeps them
-equal.  After a change::
-
-    python -m rabbitmq.topology > rabbitmq/definitions.json
+``definitions.json`` is :func:`definitions` for the server that docker-compose.yml starts, and
+``tests/unit/test_rabbitmq_topology.py`` keeps it so (and writes it anew).
 """
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,28 +16,6 @@ PRIORITIES = 5
 
 #: Appended to a work queue's name for the queue of its dead letters.
 DEAD_LETTERS = ".XQ"
-
-#: What a fresh installation gets; ``definitions.json`` is generated for these.
-QUEUES = (
-    "billing",
-    "cache-warmup",
-    "chain",
-    "data-processing",
-    "default",
-    "email",
-    "email-sync",
-    "embeddings",
-    "llm-requests",
-    "maintenance",
-    "notifications",
-    "tool-execution",
-    "usage-tracking",
-    "webhooks",
-    "workflow",
-)
-
-#: The server of docker-compose.yml.
-SHIPPED_SERVER = (4, 3)
 
 
 @dataclass(frozen=True)
@@ -128,8 +103,3 @@ def _user(name: str, *tags: str) -> dict[str, Any]:
 
 def _permission(user: str, *, write: str = "^$", read: str = "^$") -> dict[str, Any]:
     return {"user": user, "vhost": "/", "configure": "^$", "write": write, "read": read}
-
-
-if __name__ == "__main__":
-    shipped = definitions(QUEUES, queue_type=choose_type("auto", SHIPPED_SERVER), server=SHIPPED_SERVER)
-    print(json.dumps(shipped, indent=2))
