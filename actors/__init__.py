@@ -12,7 +12,7 @@ from actors.queues import CATALOGUE
 from broker import build
 from settings import load
 
-broker = build(load(), queues={queue.name: queue.concurrency for queue in CATALOGUE.values()})
+broker = build(load(), queues=CATALOGUE)
 dramatiq.set_broker(broker)
 
 # The actors bind to the broker as their modules are imported, so these come after it.

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, LargeBinary, create_engine, func, literal, select, union_all
-from sqlalchemy.pool import NullPool
+from sqlalchemy import ColumnElement, CompoundSelect, LargeBinary, func, literal, select, union_all
 from uuid_utils import uuid7
 
 from actors.tables import bills, usage_events
 from cli.demo.totals import nested, sums
+from ledger.engine import Database
 from ledger.states import LIVE, Outcome
 from ledger.tables import attempts, history, jobs, payloads
 
@@ -40,7 +40,7 @@ class RunRecord:
     """
 
     def __init__(self, url: str, run: str) -> None:
-        self._engine = create_engine(url, poolclass=NullPool)
+        self._database = Database(url)
         self._run = run
         # A lower bound for the ids, so that what the database held before is not searched.
         self._since = str(uuid7(int(time.time()) - 60))
@@ -49,7 +49,7 @@ class RunRecord:
         """How many jobs there are, by (actor, state)."""
         mine = self._jobs().subquery()
         statement = select(mine.c.actor, mine.c.state, func.count()).group_by(mine.c.actor, mine.c.state)
-        with self._engine.connect() as connection:
+        with self._database.read() as connection:
             return {(actor, state): count for actor, state, count in connection.execute(statement)}
 
     def totals(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class RunRecord:
         stored = select(func.count()).select_from(usage_events).where(ours)
         by = (usage_events.c.customer, usage_events.c.provider, usage_events.c.model)
         costs = select(*by, func.sum(usage_events.c.cost)).where(ours, usage_events.c.cost.isnot(None)).group_by(*by)
-        with self._engine.connect() as connection:
+        with self._database.read() as connection:
             return {
                 "jobs": nested(self.counts()),
                 "dead": {str(error).rpartition(".")[2]: count for error, count in connection.execute(dead)},
@@ -90,7 +90,7 @@ class RunRecord:
         statement = select(
             summed.c.customer, summed.c.period, summed.c.amount, summed.c.events, bills.c.amount, bills.c.events
         ).outerjoin(bills, both)
-        with self._engine.connect() as connection:
+        with self._database.read() as connection:
             return [
                 f"bill of {customer} for {period}: {billed} of {of} events, but its {events} events cost {amount}"
                 for customer, period, amount, events, billed, of in connection.execute(statement)
@@ -100,7 +100,7 @@ class RunRecord:
     def timing(self) -> Timing:
         """How long things took, by the database's clock."""
         mine = self._jobs().subquery()
-        with self._engine.connect() as connection:
+        with self._database.read() as connection:
             rows = connection.execute(select(mine.c.id, mine.c.created_at, mine.c.finished_at)).all()
             tries = connection.execute(
                 select(attempts.c.job_id, attempts.c.outcome, attempts.c.started_at, attempts.c.finished_at)
@@ -130,7 +130,7 @@ class RunRecord:
 
     def _is_mine(self, body: ColumnElement[bytes]) -> ColumnElement[bool]:
         run = self._run.encode()
-        if self._engine.dialect.name == "sqlite":
+        if self._database.sqlite:
             return func.instr(body, literal(run, LargeBinary)) > 0
         return body.op("LIKE", is_comparison=True)(literal(b"%" + run + b"%", LargeBinary))
 

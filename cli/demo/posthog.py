@@ -85,7 +85,7 @@ class PostHogServer(ThreadingHTTPServer):
             return status
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, name="posthog", daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.05,), name="posthog", daemon=True).start()
         return self
 
     def __exit__(
