@@ -42,7 +42,7 @@ SELECT name FROM queues WHERE paused;
 SELECT 1 FROM workers WHERE id = ? AND state IN ('running', 'stopping');
 
 -- name: claim_look
-SELECT j.id, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.created_at, j.queue, j.priority, c.worker_id, c.suspect
+SELECT j.id, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.created_at, j.queue, j.priority, c.worker_id
 FROM json_each(?) AS wanted
 CROSS JOIN jobs AS j ON j.id = wanted.value
 LEFT JOIN claims AS c ON c.job_id = j.id;
@@ -56,12 +56,13 @@ WHERE EXISTS (SELECT 1 FROM tickets WHERE ready AND queue = wanted.value)
 LIMIT 1;
 
 -- name: take_look
-SELECT t.job_id, t.ticket, j.epoch, j.attempts, j.crashes, j.created_at, p.message_id, p.body
+SELECT t.job_id, t.ticket, j.epoch, j.attempts, j.crashes, j.created_at, t.priority, p.message_id, p.body
 FROM tickets AS t
 CROSS JOIN jobs AS j ON j.id = t.job_id
 CROSS JOIN payloads AS p ON p.job_id = t.job_id
 WHERE t.ready AND t.queue = ? AND j.state = 'waiting'
-ORDER BY t.priority, t.due_at;
+ORDER BY t.priority, t.due_at
+LIMIT ?;
 
 -- name: activate
 UPDATE jobs SET state = 'active', epoch = epoch + 1 WHERE id = ?;
@@ -72,7 +73,8 @@ INSERT INTO claims (worker_id, job_id, epoch, ticket, suspect, claimed_at) VALUE
 -- name: drop_ticket
 DELETE FROM tickets WHERE job_id = ?;
 
--- name: park_waiting
+
+-- name: new_ticket
 UPDATE jobs SET ticket = ticket + 1 WHERE id = ?;
 
 -- name: park_delayed
@@ -148,10 +150,10 @@ WHERE c.worker_id = ?
 ORDER BY c.job_id;
 
 -- name: silent
-SELECT id, state FROM workers WHERE state IN ('running', 'stopping') AND heartbeat_at < ? ORDER BY id;
+SELECT id, state, host, pid FROM workers WHERE state IN ('running', 'stopping') AND heartbeat_at < ? ORDER BY id;
 
 -- name: fence
-UPDATE workers SET state = 'dead', stopped_at = ? WHERE id = ?;
+UPDATE workers SET state = CASE state WHEN 'stopping' THEN 'stopped' ELSE 'dead' END, stopped_at = ? WHERE id = ?;
 
 -- name: ownerless
 -- Cannot happen while every claim asks whether its worker is alive; costs one look at a small table.
@@ -180,7 +182,7 @@ SELECT t.job_id, t.ticket, t.queue, t.priority, t.due_at, j.state, j.actor, p.me
 FROM tickets AS t
 LEFT JOIN jobs AS j ON j.id = t.job_id
 LEFT JOIN payloads AS p ON p.job_id = t.job_id
-WHERE NOT t.ready AND t.due_at <= ? AND t.queue NOT IN (SELECT name FROM queues WHERE paused)
+WHERE NOT t.ready AND t.due_at <= ?
 ORDER BY t.due_at
 LIMIT ?;
 
@@ -188,7 +190,7 @@ LIMIT ?;
 SELECT t.job_id, t.ticket, t.queue, t.priority, t.due_at, j.state, j.actor, '', x''
 FROM tickets AS t
 LEFT JOIN jobs AS j ON j.id = t.job_id
-WHERE NOT t.ready AND t.due_at <= ? AND t.queue NOT IN (SELECT name FROM queues WHERE paused)
+WHERE NOT t.ready AND t.due_at <= ?
 ORDER BY t.due_at
 LIMIT ?;
 
@@ -203,7 +205,7 @@ UPDATE tickets SET due_at = ? WHERE job_id = ?;
 
 -- name: next_due
 SELECT due_at FROM tickets
-WHERE NOT ready AND due_at < 9223372036854775807 AND queue NOT IN (SELECT name FROM queues WHERE paused)
+WHERE NOT ready AND due_at < 9223372036854775807
 ORDER BY due_at
 LIMIT 1;
 
@@ -217,8 +219,9 @@ SELECT id, queue, priority, ticket FROM jobs
 WHERE queue = ?2 AND state = 'waiting' AND run_at <= ?1 AND NOT EXISTS (SELECT 1 FROM tickets WHERE job_id = jobs.id)
 ORDER BY id;
 
--- name: new_ticket
-UPDATE jobs SET ticket = ticket + 1 WHERE id = ?;
+-- name: resent
+-- run_at moves too: a sweep by age must not find the job again before its new message had a chance.
+UPDATE jobs SET ticket = ticket + 1, run_at = ? WHERE id = ?;
 
 -- leases -------------------------------------------------------------------------------------
 
@@ -235,26 +238,41 @@ UPDATE leases SET expires_at = ? WHERE name = ? AND holder = ?;
 -- retention ----------------------------------------------------------------------------------
 
 -- name: finished_queues
-WITH RECURSIVE names (queue) AS (
-SELECT min(queue) FROM jobs WHERE finished_at IS NOT NULL
+-- A walk from one queue's name to the next: as many index probes as there are queues.
+WITH RECURSIVE done (queue) AS (
+SELECT min(queue) FROM jobs WHERE finished_at IS NOT NULL AND reason IS NULL
 UNION ALL
-SELECT (SELECT min(queue) FROM jobs WHERE finished_at IS NOT NULL AND queue > names.queue) FROM names
-WHERE names.queue IS NOT NULL
+SELECT (SELECT min(queue) FROM jobs WHERE finished_at IS NOT NULL AND reason IS NULL AND queue > done.queue)
+FROM done WHERE done.queue IS NOT NULL
+), dead (queue) AS (
+SELECT min(queue) FROM jobs WHERE finished_at IS NOT NULL AND reason IS NOT NULL
+UNION ALL
+SELECT (SELECT min(queue) FROM jobs WHERE finished_at IS NOT NULL AND reason IS NOT NULL AND queue > dead.queue)
+FROM dead WHERE dead.queue IS NOT NULL
 )
-SELECT queue FROM names WHERE queue IS NOT NULL;
+SELECT queue FROM done WHERE queue IS NOT NULL UNION SELECT queue FROM dead WHERE queue IS NOT NULL;
 
--- name: over_limits
--- Older than ?3, or not among the newest ?4; an unread result holds its job back until it expires.
+-- name: over_done
+-- Older than ?2, or not among the newest ?3; an unread result holds its job back until it expires.
 SELECT id FROM (
-SELECT id FROM jobs WHERE queue = ?1 AND state = ?2 AND finished_at IS NOT NULL AND finished_at < ?3
+SELECT id FROM jobs WHERE queue = ?1 AND finished_at IS NOT NULL AND reason IS NULL AND finished_at < ?2
 UNION
 SELECT id FROM (
-SELECT id FROM jobs WHERE queue = ?1 AND state = ?2 AND finished_at IS NOT NULL
-ORDER BY finished_at DESC LIMIT -1 OFFSET ?4
+SELECT id FROM jobs WHERE queue = ?1 AND finished_at IS NOT NULL AND reason IS NULL
+ORDER BY finished_at DESC, id DESC LIMIT -1 OFFSET ?3
 )
 ) AS over
 WHERE NOT EXISTS (SELECT 1 FROM results WHERE job_id = over.id AND read_at IS NULL AND expires_at > ?5)
-LIMIT ?6;
+LIMIT ?4;
+
+-- name: over_dead
+SELECT id FROM jobs WHERE queue = ?1 AND finished_at IS NOT NULL AND reason IS NOT NULL AND finished_at < ?2
+UNION
+SELECT id FROM (
+SELECT id FROM jobs WHERE queue = ?1 AND finished_at IS NOT NULL AND reason IS NOT NULL
+ORDER BY finished_at DESC, id DESC LIMIT -1 OFFSET ?3
+)
+LIMIT ?4;
 
 -- name: archive
 INSERT OR REPLACE INTO history

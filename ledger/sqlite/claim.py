@@ -1,7 +1,7 @@
 """How waiting jobs get into a worker's hands."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ledger.records import Claim, Ticket, Verdict
@@ -9,88 +9,110 @@ from ledger.sqlite.connection import Transaction
 from ledger.states import Event, State
 from ledger.tables import from_micros
 
-_SUSPECT_AGAIN = 1_000_000  #: microseconds until a suspect that found no room tries again
+_PUT_OFF = 1_000_000  #: microseconds until a suspect that found no room tries again
 NEVER = 2**63 - 1  #: PostgreSQL's 'infinity': due when the queue is resumed
 
 
 def claim(tx: Transaction, worker: int, tickets: Sequence[Ticket], suspects: int) -> list[Claim]:
-    ids = json.dumps([ticket.id for ticket in tickets])
-    rows = {row[0]: row for row in tx.run("claim_look", ids)}
-    paused = {row[0] for row in tx.run("paused")}
-    alive = _alive(tx, worker)
-    answered: set[str] = set()
-    taken: list[tuple[Any, ...]] = []
-    parked = _Parked(tx)
-    answers: list[Claim] = []
+    # Of several messages of one job only the one with the newest ticket can run.
+    newest: dict[str, Ticket] = {}
     for ticket in tickets:
-        id = ticket.id
-        row = rows.get(id)
-        if row is None:
-            answers.append(_gone(tx, id))
-            continue
-        _, state, number, epoch, attempts, crashes, created_at, queue, priority, owner, suspect = row
-        if id in answered:
-            answers.append(Claim(id, Verdict.DROP, "duplicate"))
-        elif state == State.ACTIVE and owner == worker and number == ticket.ticket:
-            born = from_micros(created_at)
-            answers.append(Claim(id, Verdict.RUN, "", epoch, attempts, crashes, bool(suspect), born, number, queue))
-        elif state != State.WAITING:
-            answers.append(Claim(id, Verdict.DROP, state))
-        elif number != ticket.ticket:
-            answers.append(Claim(id, Verdict.DROP, "stale"))
-        elif queue in paused:
-            parked.until_resumed(id, queue, priority, number + 1)
-            answers.append(Claim(id, Verdict.PARK, "paused"))
-        elif not alive:
-            parked.delayed(id, queue, priority, number + 1, "fenced")
-            answers.append(Claim(id, Verdict.PARK, "fenced"))
-        elif crashes and suspects <= 0:
-            parked.delayed(id, queue, priority, number + 1, "suspect")
-            answers.append(Claim(id, Verdict.PARK, "suspect"))
-        else:
-            suspects -= crashes > 0
-            epoch += 1
-            born = from_micros(created_at)
-            taken.append((worker, id, epoch, number, crashes > 0, tx.now))
-            answers.append(Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, born, number, queue))
-        answered.add(id)
-    _own(tx, taken)
-    parked.write()
-    return answers
+        if ticket.id not in newest or ticket.ticket > newest[ticket.id].ticket:
+            newest[ticket.id] = ticket
+    answers = _claim_each(tx, worker, newest.values(), suspects)
+    return [
+        answers[x.id]
+        if newest[x.id] is x or answers[x.id].verdict is Verdict.GONE
+        else Claim(x.id, Verdict.DROP, "duplicate")
+        for x in tickets
+    ]
 
 
 def take(tx: Transaction, worker: int, wants: Mapping[str, int], suspects: int) -> list[Claim]:
     if not _alive(tx, worker):
         return []
-    paused = {row[0] for row in tx.run("paused")}
+    paused = _paused(tx)
+    parked = _Parked(tx, worker)
     answers: list[Claim] = []
     for queue, room in wants.items():
         if room <= 0 or queue in paused:
             continue
-        # Read no further than there is room: the index gives the order, the rest is not touched.
-        for id, number, epoch, attempts, crashes, created_at, message_id, body in tx.run("take_look", queue):
-            if crashes:
-                if suspects <= 0:
-                    continue
-                suspects -= 1
+        rows = tx.run("take_look", queue, room)
+        for id, number, epoch, attempts, crashes, created_at, priority, message_id, body in rows:
+            if crashes and suspects <= 0:
+                # Put off: left where they are, suspects would stand before everyone else.
+                parked.delayed(id, queue, priority, number + 1, "suspect")
+                continue
+            suspects -= crashes > 0
+            epoch += 1
+            born = from_micros(created_at)
             answers.append(
-                Claim(
-                    id, Verdict.RUN, "", epoch + 1, attempts, crashes, crashes > 0,
-                    from_micros(created_at), number, queue, message_id, body,
-                )
-            )  # fmt: skip
-            room -= 1
-            if not room:
-                break
-    _own(tx, [(worker, x.id, x.epoch, x.ticket, x.suspect, tx.now) for x in answers])
+                Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, born, number, queue, message_id, body)
+            )
+    _own(tx, worker, answers)
+    parked.write()
     return answers
 
 
-def _own(tx: Transaction, claims: Sequence[tuple[Any, ...]]) -> None:
-    ids = [(row[1],) for row in claims]
+def _claim_each(tx: Transaction, worker: int, tickets: Collection[Ticket], suspects: int) -> dict[str, Claim]:
+    rows = {row[0]: row for row in tx.run("claim_look", json.dumps([x.id for x in tickets]))}
+    paused = _paused(tx)
+    alive = _alive(tx, worker)
+    queues = {x.queue for x in tickets}
+    answers: dict[str, Claim] = {}
+    taken: list[Claim] = []
+    waiting: list[tuple[Any, ...]] = []
+    parked = _Parked(tx, worker)
+    for x in tickets:
+        row = rows.get(x.id)
+        if row is None:
+            answers[x.id] = _gone(tx, x.id)
+            continue
+        id, state, number, epoch, attempts, crashes, created_at, queue, priority, owner = row
+        if state == State.WAITING:
+            if number != x.ticket:
+                answers[id] = Claim(id, Verdict.DROP, "stale")
+            elif queue not in queues:  # its message was found in another queue: it gets one in its own
+                parked.waiting(id, queue, priority, number + 1, "moved", NEVER if queue in paused else tx.now)
+                answers[id] = Claim(id, Verdict.PARK, "moved")
+            elif queue in paused:
+                parked.waiting(id, queue, priority, number + 1, "paused", NEVER)
+                answers[id] = Claim(id, Verdict.PARK, "paused")
+            elif not alive:
+                parked.delayed(id, queue, priority, number + 1, "fenced")
+                answers[id] = Claim(id, Verdict.PARK, "fenced")
+            else:
+                waiting.append(row)
+        elif state == State.ACTIVE and owner == worker and number == x.ticket:
+            suspects -= crashes > 0
+            born = from_micros(created_at)
+            answers[id] = Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, born, number, queue)
+        else:
+            answers[id] = Claim(id, Verdict.DROP, state)
+    for id, _, number, epoch, attempts, crashes, created_at, queue, priority, _ in waiting:
+        if crashes and suspects <= 0:
+            parked.delayed(id, queue, priority, number + 1, "suspect")
+            answers[id] = Claim(id, Verdict.PARK, "suspect")
+            continue
+        suspects -= crashes > 0
+        epoch += 1
+        born = from_micros(created_at)
+        answers[id] = Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, born, number, queue)
+        taken.append(answers[id])
+    _own(tx, worker, taken)
+    parked.write()
+    return answers
+
+
+def _own(tx: Transaction, worker: int, claims: Collection[Claim]) -> None:
+    ids = [(x.id,) for x in claims]
     tx.many("activate", ids)
-    tx.many("insert_claim", claims)
+    tx.many("insert_claim", [(worker, x.id, x.epoch, x.ticket, x.suspect, tx.now) for x in claims])
     tx.many("drop_ticket", ids)
+
+
+def _paused(tx: Transaction) -> set[str]:
+    return {row[0] for row in tx.run("paused")}
 
 
 def _alive(tx: Transaction, worker: int) -> bool:
@@ -106,29 +128,29 @@ def _gone(tx: Transaction, id: str) -> Claim:
 class _Parked:
     """Jobs whose message is used up without a run: each gets a new ticket."""
 
-    def __init__(self, tx: Transaction) -> None:
+    def __init__(self, tx: Transaction, worker: int) -> None:
         self._tx = tx
+        self._who = f"worker {worker}"
         self._waiting: list[tuple[Any, ...]] = []
         self._delayed: list[tuple[Any, ...]] = []
         self._tickets: list[tuple[Any, ...]] = []
         self._journal: list[tuple[Any, ...]] = []
 
-    def until_resumed(self, id: str, queue: str, priority: int, ticket: int) -> None:
+    def waiting(self, id: str, queue: str, priority: int, ticket: int, why: str, due_at: int) -> None:
         self._waiting.append((id,))
-        self._tickets.append((id, queue, priority, ticket, 0, NEVER))
-        self._note(id, "paused")
+        self._park(id, queue, priority, ticket, why, due_at)
 
     def delayed(self, id: str, queue: str, priority: int, ticket: int, why: str) -> None:
-        run_at = self._tx.now + _SUSPECT_AGAIN
+        run_at = self._tx.now + _PUT_OFF
         self._delayed.append((run_at, id))
-        self._tickets.append((id, queue, priority, ticket, 0, run_at))
-        self._note(id, why)
+        self._park(id, queue, priority, ticket, why, run_at)
 
-    def _note(self, id: str, why: str) -> None:
-        self._journal.append((id, self._tx.now, Event.PARKED.value, "", json.dumps({"why": why})))
+    def _park(self, id: str, queue: str, priority: int, ticket: int, why: str, due_at: int) -> None:
+        self._tickets.append((id, queue, priority, ticket, 0, due_at))
+        self._journal.append((id, self._tx.now, Event.PARKED.value, self._who, json.dumps({"why": why})))
 
     def write(self) -> None:
-        self._tx.many("park_waiting", self._waiting)
+        self._tx.many("new_ticket", self._waiting)
         self._tx.many("park_delayed", self._delayed)
         self._tx.many("replace_ticket", self._tickets)
         self._tx.many("insert_journal", self._journal)

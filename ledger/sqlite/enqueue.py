@@ -7,6 +7,7 @@ from ledger.records import Buried, Enqueued, NewJob
 from ledger.sqlite.connection import Transaction
 from ledger.states import Event, State
 from ledger.tables import to_micros
+from ledger.text import clean
 
 
 def record(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueued]:
@@ -22,7 +23,7 @@ def record(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueued]:
         run_at = to_micros(job.run_at) if job.run_at else tx.now + job.delay_ms * 1000
         state = State.DELAYED if run_at > tx.now else State.WAITING
         rows.append((job.id, job.queue, job.actor, job.priority, state.value, tx.now, run_at))
-        payloads.append((job.id, job.message_id, job.body, job.producer))
+        payloads.append((job.id, clean(job.message_id), job.body, job.producer))
         if state is State.DELAYED:
             tickets.append((job.id, job.queue, job.priority, 1, 0, run_at))
         elif tx.embedded:
@@ -42,12 +43,13 @@ def record(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueued]:
 def bury(tx: Transaction, letters: Sequence[Buried]) -> None:
     known = {row[0] for row in tx.run("known", json.dumps([letter.id for letter in letters]))}
     new = {letter.id: letter for letter in letters if letter.id not in known}.values()
-    tx.many("insert_dead", [(x.id, x.queue, x.actor, x.reason.value, tx.now, tx.now, tx.now) for x in new])
-    tx.many("insert_payload", [(x.id, x.message_id, x.body, "") for x in new])
     tx.many(
-        "insert_journal",
-        [(x.id, tx.now, Event.BURIED.value, "", json.dumps({"reason": x.reason, "error": x.error})) for x in new],
+        "insert_dead", [(x.id, clean(x.queue), clean(x.actor), x.reason.value, tx.now, tx.now, tx.now) for x in new]
     )
+    tx.many("insert_payload", [(x.id, clean(x.message_id), x.body, "") for x in new])
+    details = [json.dumps({"reason": x.reason, "error": clean(x.error)}, ensure_ascii=False) for x in new]
+    journal = [(x.id, tx.now, Event.BURIED.value, "", detail) for x, detail in zip(new, details, strict=True)]
+    tx.many("insert_journal", journal)
 
 
 def _first_of_tick(tx: Transaction, job: NewJob) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 from ledger.records import Finish, Finished, NewJob
 from ledger.sqlite.connection import Transaction
 from ledger.sqlite.enqueue import record
-from ledger.states import Outcome, State
+from ledger.states import Outcome, Reason, State
+from ledger.text import clean_or_none
 
 #: where each outcome leads, and whether it spends an attempt
 _END: dict[Outcome, tuple[State, bool]] = {
@@ -47,11 +48,11 @@ def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Fin
             tickets.append((f.id, queue, priority, ticket, tx.embedded and state is State.WAITING, run_at))
         else:
             finished_at = tx.now
-        reason = f.reason.value if f.reason and state is State.FAILED else None
+        reason = (f.reason or Reason.RETRIES_EXHAUSTED).value if state is State.FAILED else None
         jobs.append((state.value, ticket, spent, reason, run_at, finished_at, f.id))
         attempts.append(
             (f.id, f.epoch, spent if spends else None, outcome.value, worker, claimed_at, tx.now, run_at,
-             f.error_type, f.error_message, f.traceback)
+             clean_or_none(f.error_type), clean_or_none(f.error_message), clean_or_none(f.traceback))
         )  # fmt: skip
         claims.append((worker, f.id))
         if f.result is not None:

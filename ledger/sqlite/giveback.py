@@ -56,13 +56,13 @@ def leave(tx: Transaction, worker: int) -> None:
 
 def rescue(tx: Transaction, lease_s: float) -> Rescue:
     silent = list(tx.run("silent", tx.now - int(lease_s * 1_000_000)))
-    tx.many("fence", [(tx.now, worker) for worker, _ in silent])
+    tx.many("fence", [(tx.now, worker) for worker, *_ in silent])
     returned = cancelled = 0
     quarantined: list[str] = []
-    for worker, state in silent:
+    for worker, state, host, pid in silent:
         owned = _owned_by(tx, worker)
         if state == "stopping":
-            ended = _give_back(tx, owned, "shutdown not finished", fence=True)
+            ended = _give_back(tx, owned, "shutdown not finished")
             returned, cancelled = returned + len(owned) - ended, cancelled + ended
             continue
         suspects = [job for job in owned if job.suspect]
@@ -71,35 +71,35 @@ def rescue(tx: Transaction, lease_s: float) -> Rescue:
         accused = [] if suspects else [job._replace(crashes=job.crashes + 1) for job in owned]
         poison = [job for job in charged if job.charges >= CHARGES and not job.cancel_requested]
         again = [*innocent, *accused, *(job for job in charged if job not in poison)]
-        _crashed(tx, [*poison, *again])
+        _crashed(tx, [*poison, *again], f"worker {worker} on {host} (pid {pid}) died or stalled")
         _quarantine(tx, poison)
-        ended = _go_round(tx, again, Event.CRASHED, {"worker": worker}, fence=True)
+        ended = _go_round(tx, again, Event.CRASHED, {"worker": worker})
         returned, cancelled = returned + len(again) - ended, cancelled + ended
         quarantined += [job.id for job in poison]
     for (worker,) in tx.run("ownerless").fetchall():
         returned += len(lost := _owned_by(tx, worker))
-        _give_back(tx, lost, "worker is gone", fence=True)
-    return Rescue([worker for worker, _ in silent], returned, quarantined, cancelled)
+        _give_back(tx, lost, "worker is gone")
+    return Rescue([worker for worker, *_ in silent], returned, quarantined, cancelled)
 
 
 def _owned_by(tx: Transaction, worker: int) -> list[Held]:
     return [Held(*row) for row in tx.run("owned_by", worker)]
 
 
-def _give_back(tx: Transaction, jobs: Sequence[Held], why: str, *, fence: bool = False) -> int:
-    return _go_round(tx, jobs, Event.RELEASED, {"why": why}, fence=fence)
+def _give_back(tx: Transaction, jobs: Sequence[Held], why: str) -> int:
+    return _go_round(tx, jobs, Event.RELEASED, {"why": why})
 
 
-def _go_round(tx: Transaction, jobs: Collection[Held], event: Event, detail: dict[str, Any], *, fence: bool) -> int:
+def _go_round(tx: Transaction, jobs: Collection[Held], event: Event, detail: dict[str, Any]) -> int:
     """Send active jobs round again with a new ticket; how many ended as cancelled instead.
 
-    ``fence`` makes their epoch one nobody holds, so that a late finish of theirs is refused.
+    Their epoch becomes one nobody holds, so that a late finish of theirs is refused.
     """
     cancelled = [job for job in jobs if job.cancel_requested]
     again = [job for job in jobs if not job.cancel_requested]
-    tx.many("again", [(x.ticket + 1, x.epoch + fence, x.crashes, x.charges, tx.now, x.id) for x in again])
+    tx.many("again", [(x.ticket + 1, x.epoch + 1, x.crashes, x.charges, tx.now, x.id) for x in again])
     tx.many("replace_ticket", [(x.id, x.queue, x.priority, x.ticket + 1, tx.embedded, tx.now) for x in again])
-    tx.many("end_cancelled", [(x.epoch + fence, x.crashes, x.charges, tx.now, x.id) for x in cancelled])
+    tx.many("end_cancelled", [(x.epoch + 1, x.crashes, x.charges, tx.now, x.id) for x in cancelled])
     tx.many("drop_claim", [(x.worker, x.id) for x in jobs])
     text = json.dumps(detail)
     tx.many("insert_journal", [(x.id, tx.now, event.value, f"worker {x.worker}", text) for x in again])
@@ -107,11 +107,11 @@ def _go_round(tx: Transaction, jobs: Collection[Held], event: Event, detail: dic
     return len(cancelled)
 
 
-def _crashed(tx: Transaction, jobs: Sequence[Held]) -> None:
+def _crashed(tx: Transaction, jobs: Sequence[Held], what: str) -> None:
     tx.many(
         "insert_attempt",
         [
-            (job.id, job.epoch, None, Outcome.CRASHED.value, job.worker, job.claimed_at, tx.now, None, None, None, None)
+            (job.id, job.epoch, None, Outcome.CRASHED.value, job.worker, job.claimed_at, tx.now, None, None, what, None)
             for job in jobs
         ],
     )

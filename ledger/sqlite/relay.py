@@ -1,6 +1,7 @@
 """Tickets whose time has come."""
 
 from ledger.records import Due
+from ledger.sqlite.claim import NEVER
 from ledger.sqlite.connection import Transaction
 from ledger.states import Event, State
 
@@ -9,6 +10,10 @@ def promote(tx: Transaction, limit: int, resend_after_s: float) -> list[Due]:
     if not tx.embedded:
         tx.run("unready")  # left by a time on the embedded road: RabbitMQ has no message for them
     rows = tx.run("due_ready" if tx.embedded else "due_unsent", tx.now, limit).fetchall()
+    paused = {row[0] for row in tx.run("paused")}
+    # Put off until the resume, so that however many there are, none is read again before.
+    tx.many("stamp", [(NEVER, row[0]) for row in rows if row[2] in paused])
+    rows = [row for row in rows if row[2] not in paused]
     live = [row for row in rows if row[5] in (State.WAITING, State.DELAYED)]
     if len(live) < len(rows):
         tx.many("drop_ticket", [(row[0],) for row in rows if row not in live])
@@ -20,6 +25,7 @@ def promote(tx: Transaction, limit: int, resend_after_s: float) -> list[Due]:
     else:
         again = tx.now + int(resend_after_s * 1_000_000)
         tx.many("stamp", [(again, row[0]) for row in live])
+    live.sort(key=lambda row: (row[3], row[4]))  # the urgent first
     return [
         Due(id, ticket, queue, priority, actor, message_id, body, (tx.now - due_at) / 1e6)
         for id, ticket, queue, priority, due_at, _, actor, message_id, body in live
@@ -37,7 +43,7 @@ def resend(tx: Transaction, queue: str | None, older_than_s: float) -> int:
     before = tx.now - int(older_than_s * 1_000_000)
     lost = tx.run("lost_of_queue", before, queue) if queue is not None else tx.run("lost", before)
     rows = lost.fetchall()
-    tx.many("new_ticket", [(id,) for id, *_ in rows])
+    tx.many("resent", [(tx.now, id) for id, *_ in rows])
     tickets = [(id, name, priority, ticket + 1, tx.embedded, tx.now) for id, name, priority, ticket in rows]
     tx.many("replace_ticket", tickets)
     tx.many("insert_journal", [(id, tx.now, Event.RESENT.value, "", "") for id, *_ in rows])

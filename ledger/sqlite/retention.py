@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from ledger.records import Keep
 from ledger.sqlite.connection import Transaction
-from ledger.states import FINISHED, State
 
 _TICKS_KEPT = 7 * 86400 * 1_000_000  #: microseconds; no scheduler is late by more
 
@@ -13,19 +12,17 @@ def retain(tx: Transaction, keep: Mapping[str, Keep], default: Keep, history_s: 
     moved: list[tuple[str]] = []
     for (queue,) in tx.run("finished_queues").fetchall():
         limits = keep.get(queue, default)
-        for state in sorted(FINISHED):
-            failed = state is State.FAILED
-            count = limits.failed if failed else limits.completed
-            before = tx.now - int((limits.failed_s if failed else limits.completed_s) * 1_000_000)
-            room = limit - len(moved)
-            moved += tx.run("over_limits", queue, state.value, before, count, tx.now, room).fetchall()
+        before, count = _before(tx, limits.completed_s), limits.completed
+        moved += tx.run("over_done", queue, before, count, limit - len(moved), tx.now).fetchall()
+        before, count = _before(tx, limits.failed_s), limits.failed
+        moved += tx.run("over_dead", queue, before, count, limit - len(moved)).fetchall()
     if history_s > 0:
         tx.many("archive", [(tx.now, id) for (id,) in moved])
     else:
         _forget(tx, moved)
     for name in ("drop_progress", "drop_payload", "drop_job"):
         tx.many(name, moved)
-    old = tx.run("old_history", tx.now - int(history_s * 1_000_000), max(0, limit - len(moved))).fetchall()
+    old = tx.run("old_history", _before(tx, history_s), max(0, limit - len(moved))).fetchall()
     _forget(tx, old)
     tx.many("drop_history", old)
     tx.run("expire_results", tx.now, limit)
@@ -38,3 +35,7 @@ def _forget(tx: Transaction, jobs: list[tuple[str]]) -> None:
     tx.many("drop_attempts", jobs)
     tx.many("drop_journal", jobs)
     tx.many("drop_result", jobs)
+
+
+def _before(tx: Transaction, age_s: float) -> int:
+    return tx.now - int(age_s * 1_000_000)

@@ -1,0 +1,122 @@
+"""SQLAlchemy's way to the ledger, for everything that is not the hot path.  Both databases, one behaviour."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.pool import NullPool
+
+from errors import LedgerError, LedgerUnavailable, SettingsError
+from ledger.tables import from_micros, now
+
+
+class Database:
+    """The ledger at ``url``, as SQLAlchemy connections.  Creating one does no I/O; thread-safe; fork-safe.
+
+    ``read`` and ``write`` raise ``LedgerUnavailable`` when the database cannot be reached or breaks off.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        if self._url.drivername in ("postgresql", "postgres"):
+            self._url = self._url.set(drivername="postgresql+psycopg")
+        self.sqlite = self._url.get_backend_name() == "sqlite"
+        if not self.sqlite and self._url.get_backend_name() != "postgresql":
+            raise SettingsError(
+                f"the ledger's url starts with {self._url.drivername!r}; use postgresql://… or sqlite:///…"
+            )
+        self._engine: Engine | None = None
+        self._pid = 0
+        if self.sqlite:
+            from ledger.sqlite.file import path_of
+            from ledger.sqlite.forks import Guard
+
+            self._path = path_of(url)
+            self._guard = Guard()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view of everything, however many statements; nothing is written."""
+        with self._connect("BEGIN", isolation_level="REPEATABLE READ") as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction, committed at the end, undone by any exception."""
+        with self._connect("BEGIN IMMEDIATE", isolation_level="READ COMMITTED") as connection:
+            yield connection
+
+    def time(self, connection: Connection) -> datetime:
+        """The database's clock, now."""
+        if self.sqlite:  # the same clock as the session's; julianday('now') knows milliseconds only
+            return from_micros(time.time_ns() // 1000)
+        moment = connection.scalar(select(now()))
+        assert moment is not None
+        return moment
+
+    def close(self) -> None:
+        """Close idle connections.  Idempotent; a later use opens new ones."""
+        if self._engine is not None:
+            self._engine.dispose()
+
+    @contextmanager
+    def _connect(self, begin: str, *, isolation_level: str) -> Iterator[Connection]:
+        with ExitStack() as stack:
+            if self.sqlite:
+                stack.enter_context(self._guard)
+            try:
+                connection = stack.enter_context(self._open().connect())
+                if self.sqlite:
+                    connection.info["begin"] = begin
+                else:
+                    connection = connection.execution_options(isolation_level=isolation_level)
+                with connection.begin():
+                    yield connection
+            except DBAPIError as error:
+                raise self._explain(error) from error
+
+    def _open(self) -> Engine:
+        if self.sqlite:
+            from ledger.sqlite.prepare import prepare
+
+            prepare(self._path)
+        elif self._pid != os.getpid() and self._engine is not None:
+            self._engine.dispose(close=False)  # the parent's sockets: forgotten, not closed
+        self._pid = os.getpid()
+        if self._engine is None:
+            self._engine = _sqlite(str(self._path)) if self.sqlite else create_engine(self._url, pool_pre_ping=True)
+        return self._engine
+
+    def _explain(self, error: DBAPIError) -> Exception:
+        if self.sqlite:
+            from ledger.sqlite.file import explain
+
+            return explain(error.orig, self._path)  # type: ignore[arg-type]
+        place = self._url.render_as_string(hide_password=True)
+        if isinstance(error, ProgrammingError):
+            return LedgerError(
+                f"{place} refused a statement: {error.orig}; is its schema current? run `hareline migrate`"
+            )
+        if isinstance(error, OperationalError) or error.connection_invalidated:
+            return LedgerUnavailable(f"{place} cannot be used: {error.orig}")
+        return LedgerError(f"{place} refused a statement: {error.orig}")
+
+
+def _sqlite(path: str) -> Engine:
+    # No pool: no connection may be open while the process forks (ledger/sqlite/forks.py).
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 30.0})
+
+    @event.listens_for(engine, "connect")
+    def _no_implicit_begin(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.info["begin"])
+
+    return engine

@@ -1,0 +1,318 @@
+"""What people and programs ask of the ledger.  Nothing here changes a job."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, Table, func, literal, null, select, union_all, update
+
+from ledger.engine import Database
+from ledger.lookup import find, newest_of_message
+from ledger.states import FINISHED, Outcome, Reason, State
+from ledger.summary import summarize
+from ledger.tables import attempts, claims, history, jobs, journal, payloads, progress, queues, results, workers
+from ledger.views import (
+    AttemptView,
+    ClaimView,
+    DeadRow,
+    JobRow,
+    JobView,
+    JournalRow,
+    ProgressView,
+    QueueView,
+    ResultMeta,
+    ResultView,
+    Summary,
+    WorkerView,
+)
+
+
+class Queries:
+    """Thread-safe; fork-safe; no I/O until the first question.  Every method raises ``LedgerUnavailable``."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def database_time(self) -> datetime:
+        with self._database.read() as connection:
+            return self._database.time(connection)
+
+    def job(self, ref: str) -> JobView | None:
+        """The job a person means (see :func:`ledger.lookup.find`), with all that is known of it."""
+        with self._database.read() as connection:
+            id = find(connection, ref)
+            return None if id is None else _job(connection, id)
+
+    def jobs(
+        self,
+        *,
+        queue: str | None = None,
+        state: State | str | None = None,
+        actor: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+        archived: bool = True,
+    ) -> list[JobRow]:
+        """Newest first; the next page is ``before`` the last id of this one.  Not ``archived``: the hot table only."""
+        with self._database.read() as connection:
+            found = _list(connection, queue, state, actor, limit, before, archived=archived)
+            return [JobRow(**fields) for fields in found]
+
+    def dead(
+        self,
+        *,
+        queue: str | None = None,
+        reason: Reason | None = None,
+        actor: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> list[DeadRow]:
+        """Dead letters, newest first, with the last error of each."""
+        with self._database.read() as connection:
+            found = _list(connection, queue, State.FAILED, actor, limit, before, reason)
+            errors = _last_errors(connection, [fields["id"] for fields in found])
+            return [DeadRow(**(fields | errors.get(fields["id"], {}))) for fields in found]
+
+    def counts(self) -> dict[str, dict[State, int]]:
+        """How many jobs of the hot table each queue has in each state; states with none are left out."""
+        with self._database.read() as connection:
+            return _counts(connection)
+
+    def queues(self) -> list[QueueView]:
+        """Every queue that has jobs in the hot table or was ever paused, by name."""
+        with self._database.read() as connection:
+            now = self._database.time(connection)
+            counts = _counts(connection)
+            oldest = dict(
+                connection.execute(
+                    select(jobs.c.queue, func.min(jobs.c.run_at))
+                    .where(jobs.c.state == State.WAITING)
+                    .group_by(jobs.c.queue)
+                ).all()
+            )
+            known = {row.name: row for row in connection.execute(select(queues))}
+        return [
+            QueueView(
+                name=name,
+                paused=bool(known[name].paused) if name in known else False,
+                paused_at=known[name].paused_at if name in known else None,
+                paused_by=known[name].paused_by if name in known else None,
+                counts=counts.get(name, {}),
+                oldest_waiting_s=max(0.0, (now - oldest[name]).total_seconds()) if name in oldest else None,
+            )
+            for name in sorted(counts.keys() | known.keys())
+        ]
+
+    def workers(self, *, everyone: bool = False) -> list[WorkerView]:
+        """Worker processes at work; with ``everyone`` also those that stopped or died."""
+        active = select(func.count()).where(claims.c.worker_id == workers.c.id).scalar_subquery()
+        wanted = select(workers, active.label("active")).order_by(workers.c.id)
+        if not everyone:
+            wanted = wanted.where(workers.c.state.in_(("running", "stopping")))
+        with self._database.read() as connection:
+            now = self._database.time(connection)
+            rows = connection.execute(wanted).all()
+        return [
+            WorkerView(
+                id=row.id,
+                host=row.host,
+                pid=row.pid,
+                state=row.state,
+                queues=json.loads(row.queues),
+                threads=row.threads,
+                version=row.version,
+                started_at=row.started_at,
+                heartbeat_at=row.heartbeat_at,
+                stopped_at=row.stopped_at,
+                silent_s=max(0.0, (now - row.heartbeat_at).total_seconds()),
+                active=row.active,
+            )
+            for row in rows
+        ]
+
+    def result(self, message_id: str) -> ResultView:
+        """The result of the newest job with this message id; a value is noted as read, which lets retention go on."""
+        with self._database.read() as connection:
+            id = newest_of_message(connection, message_id)
+            if id is None:
+                return ResultView("missing")
+            view, unread = _result(connection, id, self._database.time(connection))
+        if unread:
+            with self._database.write() as connection:
+                connection.execute(
+                    update(results)
+                    .where(results.c.job_id == id, results.c.read_at.is_(None))
+                    .values(read_at=self._database.time(connection))
+                )
+        return view
+
+    def summary(self, since: datetime) -> Summary:
+        """What happened to the jobs enqueued since then (the database's clock)."""
+        with self._database.read() as connection:
+            return summarize(connection, since, self._database.time(connection))
+
+
+_HOT = (
+    select(
+        jobs.c.id,
+        payloads.c.message_id,
+        *(jobs.c[name] for name in ("queue", "actor", "priority", "state", "reason")),
+        jobs.c.attempts.label("attempts_spent"),
+        *(jobs.c[name] for name in ("crashes", "created_at", "run_at", "finished_at")),
+    )
+    .join_from(jobs, payloads, payloads.c.job_id == jobs.c.id)
+)  # fmt: skip
+_PAST = select(
+    *(history.c[name] for name in ("id", "message_id", "queue", "actor", "priority", "state", "reason")),
+    history.c.attempts.label("attempts_spent"),
+    *(history.c[name] for name in ("crashes", "created_at", "run_at", "finished_at")),
+)
+
+
+def _list(
+    connection: Connection,
+    queue: str | None,
+    state: State | str | None,
+    actor: str | None,
+    limit: int,
+    before: str | None,
+    reason: Reason | None = None,
+    *,
+    archived: bool = True,
+) -> list[dict[str, Any]]:
+    def page(wanted: Select[Any], table: Table) -> Select[Any]:
+        for column, value in (("queue", queue), ("state", state), ("actor", actor), ("reason", reason)):
+            if value is not None:
+                wanted = wanted.where(table.c[column] == value)
+        if before is not None:
+            wanted = wanted.where(table.c.id < before)
+        return wanted.order_by(table.c.id.desc()).limit(limit)
+
+    rows = [_fields(row, archived=False) for row in connection.execute(page(_HOT, jobs))]
+    if archived and (state is None or state in FINISHED):
+        rows += [_fields(row, archived=True) for row in connection.execute(page(_PAST, history))]
+    return sorted(rows, key=lambda fields: str(fields["id"]), reverse=True)[:limit]
+
+
+def _fields(row: Row[Any], *, archived: bool) -> dict[str, Any]:
+    fields = dict(row._mapping)
+    fields["state"] = State(fields["state"])
+    fields["reason"] = Reason(fields["reason"]) if fields["reason"] else None
+    return fields | {"archived": archived}
+
+
+def _job(connection: Connection, id: str) -> JobView | None:
+    live = ("ticket", "epoch", "charges", "cancel_requested")
+    hot = _HOT.add_columns(payloads.c.producer, payloads.c.body, *(jobs.c[name] for name in live))
+    row = connection.execute(hot.where(jobs.c.id == id)).one_or_none()
+    if archived := row is None:
+        past = _PAST.add_columns(
+            history.c.producer,
+            history.c.body,
+            *(literal(0).label(name) for name in live),
+        )
+        row = connection.execute(past.where(history.c.id == id)).one_or_none()
+    if row is None:
+        return None
+    fields = _fields(row, archived=archived)
+    fields["cancel_requested"] = bool(fields["cancel_requested"])
+    return JobView(
+        **fields,
+        attempts=_attempts(connection, id),
+        journal=_journal(connection, id),
+        claim=_claim(connection, id),
+        progress=_progress(connection, id),
+        result=_result_meta(connection, id),
+    )
+
+
+def _worker(row: Row[Any]) -> str:
+    return f"worker {row.worker_id} ({row.host}:{row.pid})" if row.host else f"worker {row.worker_id}"
+
+
+def _attempts(connection: Connection, id: str) -> list[AttemptView]:
+    rows = connection.execute(
+        select(attempts, workers.c.host, workers.c.pid)
+        .outerjoin(workers, workers.c.id == attempts.c.worker_id)
+        .where(attempts.c.job_id == id)
+        .order_by(attempts.c.epoch)
+    )
+    names = ("epoch", "number", "started_at", "finished_at", "run_at", "error_type", "error_message", "traceback")
+    return [
+        AttemptView(outcome=Outcome(row.outcome), worker=_worker(row), **{name: getattr(row, name) for name in names})
+        for row in rows
+    ]
+
+
+def _journal(connection: Connection, id: str) -> list[JournalRow]:
+    rows = connection.execute(select(journal).where(journal.c.job_id == id).order_by(journal.c.at, journal.c.id))
+    return [JournalRow(row.at, row.event, row.actor, json.loads(row.detail) if row.detail else {}) for row in rows]
+
+
+def _claim(connection: Connection, id: str) -> ClaimView | None:
+    row = connection.execute(
+        select(claims, workers.c.host, workers.c.pid)
+        .outerjoin(workers, workers.c.id == claims.c.worker_id)
+        .where(claims.c.job_id == id)
+    ).one_or_none()
+    return ClaimView(_worker(row), row.epoch, row.claimed_at, bool(row.suspect)) if row else None
+
+
+def _progress(connection: Connection, id: str) -> ProgressView | None:
+    row = connection.execute(select(progress).where(progress.c.job_id == id)).one_or_none()
+    return ProgressView(row.done, row.total, row.note, row.at) if row else None
+
+
+def _result_meta(connection: Connection, id: str) -> ResultMeta | None:
+    size = func.length(results.c.body).label("size")
+    row = connection.execute(
+        select(size, results.c.expires_at, results.c.read_at).where(results.c.job_id == id)
+    ).one_or_none()
+    return ResultMeta(row.size, row.expires_at, row.read_at) if row else None
+
+
+def _counts(connection: Connection) -> dict[str, dict[State, int]]:
+    found: dict[str, dict[State, int]] = defaultdict(dict)
+    for queue, state, count in connection.execute(
+        select(jobs.c.queue, jobs.c.state, func.count()).group_by(jobs.c.queue, jobs.c.state)
+    ):
+        found[queue][State(state)] = count
+    return dict(found)
+
+
+def _result(connection: Connection, id: str, now: datetime) -> tuple[ResultView, bool]:
+    """The answer, and whether it is a value nobody has read yet."""
+    ended = union_all(*(select(table.c.state, table.c.reason).where(table.c.id == id) for table in (jobs, history)))
+    state, reason = connection.execute(ended).one()
+    if state in (State.FAILED, State.CANCELLED):
+        error = _last_errors(connection, [id]).get(id, {})
+        return ResultView("failure", State(state), None, Reason(reason) if reason else None, **error), False
+    row = connection.execute(
+        select(results.c.body, results.c.read_at).where(results.c.job_id == id, results.c.expires_at > now)
+    ).one_or_none()
+    if row is None or state != State.COMPLETED:
+        return ResultView("missing", State(state)), False
+    return ResultView("value", State.COMPLETED, row.body), row.read_at is None
+
+
+def _last_errors(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The error of each job's last attempt that had one; of a buried message, why it could never run."""
+    rows = connection.execute(
+        select(attempts.c.job_id, attempts.c.error_type, attempts.c.error_message)
+        .where(attempts.c.job_id.in_(ids), attempts.c.error_type.isnot(null()))
+        .order_by(attempts.c.epoch)
+    )
+    found: dict[str, dict[str, Any]] = {
+        row.job_id: {"error_type": row.error_type, "error_message": row.error_message} for row in rows
+    }
+    buried = connection.execute(
+        select(journal.c.job_id, journal.c.detail).where(journal.c.job_id.in_(ids), journal.c.event == "buried")
+    )
+    for row in buried:
+        found.setdefault(row.job_id, {"error_type": None, "error_message": json.loads(row.detail)["error"]})
+    return found

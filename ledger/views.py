@@ -1,0 +1,218 @@
+"""What the readers answer with: plain data, ready to be shown.  Times are aware UTC, durations seconds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+from ledger.states import Outcome, Reason, State
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """One line of a list of jobs."""
+
+    id: str
+    message_id: str
+    queue: str
+    actor: str
+    priority: int
+    state: State
+    reason: Reason | None
+    attempts_spent: int
+    crashes: int
+    created_at: datetime
+    run_at: datetime
+    finished_at: datetime | None
+    archived: bool  #: in history; false: in the hot table
+
+
+@dataclass(frozen=True)
+class DeadRow(JobRow):
+    """One dead letter, with the error that ended it."""
+
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True)
+class AttemptView:
+    epoch: int
+    number: int | None  #: None when it cost none
+    outcome: Outcome
+    worker: str
+    started_at: datetime
+    finished_at: datetime
+    run_at: datetime | None  #: when the next one is due
+    error_type: str | None
+    error_message: str | None
+    traceback: str | None
+
+
+@dataclass(frozen=True)
+class JournalRow:
+    at: datetime
+    event: str
+    actor: str  #: who did it
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ClaimView:
+    worker: str
+    epoch: int
+    started_at: datetime
+    suspect: bool
+
+
+@dataclass(frozen=True)
+class ProgressView:
+    done: float
+    total: float | None
+    note: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class ResultMeta:
+    size: int  #: bytes
+    expires_at: datetime
+    read_at: datetime | None
+
+
+class Moment(NamedTuple):
+    """One line of a job's timeline."""
+
+    at: datetime
+    event: str
+    text: str
+    who: str
+
+
+@dataclass(frozen=True)
+class JobView(JobRow):
+    """Everything known of one job."""
+
+    producer: str
+    body: bytes  #: the message as sent
+    ticket: int
+    epoch: int
+    charges: int
+    cancel_requested: bool
+    attempts: Sequence[AttemptView] = ()
+    journal: Sequence[JournalRow] = ()
+    claim: ClaimView | None = None
+    progress: ProgressView | None = None
+    result: ResultMeta | None = None
+
+    @cached_property
+    def message(self) -> Mapping[str, Any] | None:
+        """The Dramatiq message as a mapping (args, kwargs, options …); None when the bytes are not one."""
+        try:
+            decoded = json.loads(self.body)
+        except ValueError:
+            return None
+        return decoded if isinstance(decoded, dict) else None
+
+    def timeline(self) -> list[Moment]:
+        """What happened to it, oldest first."""
+        told = {row.event for row in self.journal}
+        lines: list[Moment] = []
+        if not told & {"adopted", "buried"}:
+            delayed = not self.attempts and self.run_at > self.created_at
+            text = f"for queue {self.queue}" + (f", due {_at(self.run_at)}" if delayed else "")
+            lines.append(Moment(self.created_at, "enqueued", text, self.producer))
+        for x in self.attempts:
+            number = f"attempt {x.number}" if x.number is not None else "an attempt that cost none"
+            lines.append(Moment(x.started_at, "claimed", number, x.worker))
+            if x.outcome is not Outcome.CRASHED:  # the journal tells it, with whom it charged
+                error = ": ".join(part for part in (x.error_type, x.error_message) if part)
+                again = f"again {_at(x.run_at)}" if x.run_at else ""
+                took = f"after {(x.finished_at - x.started_at).total_seconds():.3f} s"
+                lines.append(
+                    Moment(x.finished_at, x.outcome.value, ", ".join(filter(None, (took, error, again))), x.worker)
+                )
+        lines += [Moment(x.at, x.event, _words(x.detail), x.actor) for x in self.journal]
+        if self.claim:
+            suspect = "as a suspect" if self.claim.suspect else ""
+            lines.append(Moment(self.claim.started_at, "claimed", suspect, self.claim.worker))
+        return sorted(lines, key=lambda line: line.at)
+
+
+@dataclass(frozen=True)
+class QueueView:
+    name: str
+    paused: bool
+    paused_at: datetime | None
+    paused_by: str | None
+    counts: Mapping[State, int]
+    oldest_waiting_s: float | None  #: how long the oldest due job has waited
+
+
+@dataclass(frozen=True)
+class WorkerView:
+    id: int
+    host: str
+    pid: int
+    state: Literal["running", "stopping", "stopped", "dead"]
+    queues: Sequence[str]
+    threads: int
+    version: str
+    started_at: datetime
+    heartbeat_at: datetime
+    stopped_at: datetime | None
+    silent_s: float  #: since its last heartbeat
+    active: int  #: jobs in its hands
+
+
+@dataclass(frozen=True)
+class ResultView:
+    """What a result backend needs of the newest job with a message id.
+
+    ``missing``: no such job, not finished yet, or its result expired or was not kept.  ``value``: ``body``
+    is the result.  ``failure``: it failed or was cancelled; the last error says why.
+    """
+
+    status: Literal["missing", "value", "failure"]
+    state: State | None = None
+    body: bytes | None = None
+    reason: Reason | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Of so many durations, in seconds."""
+
+    count: int = 0
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+    max: float = 0.0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What happened to the jobs enqueued since a moment."""
+
+    since: datetime
+    until: datetime  #: the database's clock when this was read
+    states: Mapping[State, int]
+    reasons: Mapping[Reason, int]  #: of the failed ones
+    outcomes: Mapping[Outcome, int]  #: of their attempts
+    actors: Mapping[str, Mapping[State, int]]
+    retried: int  #: jobs that needed more than one attempt
+    throughput: float  #: jobs finished per second, between the first start and the last finish
+    wait: Percentiles = field(default_factory=Percentiles)  #: from due to started, of each finished job's last attempt
+    run: Percentiles = field(default_factory=Percentiles)  #: from started to finished, of every attempt
+
+
+def _at(moment: datetime | None) -> str:
+    return moment.isoformat(timespec="milliseconds") if moment else ""
+
+
+def _words(detail: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" if key != "why" else str(value) for key, value in detail.items())
