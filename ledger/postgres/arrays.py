@@ -13,6 +13,11 @@ def literal(values: Iterable[str]) -> str:
     return f"{{{','.join(values)}}}"
 
 
+def texts(values: Iterable[str]) -> str:
+    """An array literal of any text, cleaned."""
+    return literal('"' + clean(value).replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values)
+
+
 def numbers(values: Iterable[int]) -> str:
     return f"{{{','.join(map(str, values))}}}"
 

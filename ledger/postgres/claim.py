@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ledger.postgres.arrays import all_ids, literal, numbers
+from ledger.postgres.arrays import all_ids, literal, numbers, texts
 from ledger.postgres.connection import Cursor
 from ledger.records import Claim, Ticket, Verdict
 
@@ -16,7 +16,7 @@ def claim(cursor: Cursor, worker: int, tickets: Sequence[Ticket], suspects: int)
         return _claim_valid(cursor, worker, tickets, suspects)
     if len(set(ids)) < len(ids):
         return _claim_first(cursor, worker, tickets, suspects)
-    queues = list({ticket.queue for ticket in tickets})
+    queues = texts({ticket.queue for ticket in tickets})
     rows = cursor.run_after(
         "claim",
         "lock_queues",
@@ -45,13 +45,14 @@ def claim(cursor: Cursor, worker: int, tickets: Sequence[Ticket], suspects: int)
 
 
 def take(cursor: Cursor, worker: int, wants: Mapping[str, int], suspects: int) -> list[Claim]:
-    queues = [queue for queue, room in wants.items() if room > 0]
-    if not queues:
+    rooms = {queue: room for queue, room in wants.items() if room > 0}
+    if not rooms:
         return []
+    queues = texts(rooms)
     rows = cursor.run_after(
         "take",
         "lock_queues",
-        (str(worker), queues, numbers([wants[queue] for queue in queues]), str(suspects)),
+        (str(worker), queues, numbers(rooms.values()), str(suspects)),
         (queues,),
     )
     # Suspects beyond the limit are put off: left where they are they would stand before everyone else.
@@ -65,7 +66,7 @@ def take(cursor: Cursor, worker: int, wants: Mapping[str, int], suspects: int) -
     ]
 
 
-def park(cursor: Cursor, worker: int, jobs: Sequence[tuple[str, int, str]], queues: list[str]) -> None:
+def park(cursor: Cursor, worker: int, jobs: Sequence[tuple[str, int, str]], queues: str) -> None:
     """Give (job, ticket, why) back to the ledger; whatever has moved on since it was looked at stays as it is."""
     ids, tickets, whys = zip(*jobs, strict=True)
     cursor.run_after("park", "lock_queues", (str(worker), literal(ids), numbers(tickets), literal(whys)), (queues,))
@@ -95,5 +96,5 @@ def _claim_first(cursor: Cursor, worker: int, tickets: Sequence[Ticket], suspect
 
 
 def _past(cursor: Cursor, ids: list[str]) -> dict[str, Claim]:
-    states = dict(cursor.run("past_states", literal(ids)))  # type: ignore[arg-type]
+    states: dict[str, str] = dict(cursor.run("past_states", literal(ids)))
     return {id: Claim(id, Verdict.DROP, states[id]) if id in states else Claim(id, Verdict.GONE, "gone") for id in ids}

@@ -57,7 +57,7 @@ class Cursor:
         """The rows of a statement (none when it returns nothing); a transaction of its own unless inside one."""
         cursor = self._cursor
         cursor.execute(self._sql[name], parameters, prepare=True)
-        return cursor.fetchall() if cursor.description else []
+        return _rows(cursor)
 
     def run_after(
         self, name: str, lock: str, parameters: tuple[object, ...], lock_parameters: tuple[object, ...]
@@ -67,7 +67,7 @@ class Cursor:
         with self.connection.pipeline():
             self._first.execute(self._sql[lock], lock_parameters, prepare=True)
             cursor.execute(self._sql[name], parameters, prepare=True)
-        return cursor.fetchall() if cursor.description else []
+        return _rows(cursor)
 
 
 class Connection:
@@ -136,7 +136,7 @@ class Connection:
             try:
                 # Not as libpq "options": a pooler refuses those.
                 setting = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items())
-                connection.execute(f"SELECT {setting}")  # type: ignore[arg-type]
+                connection.execute(f"SELECT {setting}")
             except BaseException:
                 connection.close()
                 raise
@@ -144,6 +144,12 @@ class Connection:
             raise LedgerUnavailable(f"{self._shown}: {_first_line(error)}") from error
         self._cursor, self._pid = Cursor(connection), os.getpid()
         return self._cursor
+
+
+def _rows(cursor: psycopg.RawCursor[Row]) -> list[Row]:
+    # Not `cursor.description`: it builds an object per column to say the same.
+    result = cursor.pgresult
+    return cursor.fetchall() if result is not None and result.status == pq.ExecStatus.TUPLES_OK else []
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from operator import attrgetter
 
-from ledger.postgres.arrays import clean, literal, moments, numbers
+from ledger.postgres.arrays import clean, literal, moments, numbers, texts
 from ledger.postgres.connection import Cursor
 from ledger.records import Buried, Enqueued, NewJob
 from ledger.states import Event, State
@@ -32,9 +32,8 @@ def record(cursor: Cursor, jobs: Sequence[NewJob], *, embedded: bool, publish_af
     for job in jobs:
         # The first of an id is the one recorded; popped, so that its repeats are duplicates.
         state = states.pop(job.id, None)
-        answers.append(
-            Enqueued(job.id, State.WAITING, duplicate=True) if state is None else Enqueued(job.id, State(state))
-        )
+        new_state = State.WAITING if state is None else State(state)
+        answers.append(Enqueued(job.id, new_state, duplicate=state is None))
     return answers
 
 
@@ -43,43 +42,43 @@ def bury(cursor: Cursor, letters: Sequence[Buried]) -> None:
     cursor.run(
         "bury",
         literal(map(_id, new)),
-        [clean(x.message_id) for x in new],
-        [clean(x.queue) for x in new],
-        [clean(x.actor) for x in new],
+        texts(x.message_id for x in new),
+        texts(x.queue for x in new),
+        texts(x.actor for x in new),
         [x.body for x in new],
         literal(x.reason for x in new),
-        [json.dumps({"reason": x.reason, "error": clean(x.error)}, ensure_ascii=False) for x in new],
+        texts(json.dumps({"reason": x.reason, "error": clean(x.error)}, ensure_ascii=False) for x in new),
     )
 
 
 def note(cursor: Cursor, rows: Sequence[tuple[str, str, str, str]]) -> None:
     """Add (job, event, actor, detail) to the journal."""
     ids, events, actors, details = zip(*rows, strict=True)
-    cursor.run("note", literal(ids), literal(events), list(actors), list(details))
+    cursor.run("note", literal(ids), literal(events), texts(actors), texts(details))
 
 
 def _insert(cursor: Cursor, jobs: Sequence[NewJob], embedded: bool, publish_after_s: float) -> dict[str, str]:
     rows = cursor.run(
         "enqueue",
         literal(map(_id, jobs)),
-        [clean(job.message_id) for job in jobs],
-        [job.queue for job in jobs],
-        [job.actor for job in jobs],
+        texts([job.message_id for job in jobs]),
+        texts([job.queue for job in jobs]),
+        texts([job.actor for job in jobs]),
         numbers(job.priority for job in jobs),
         [job.body for job in jobs],
-        [job.producer for job in jobs],
+        texts([job.producer for job in jobs]),
         numbers(job.delay_ms for job in jobs),
         moments(job.run_at for job in jobs),
         literal(job.id for job in jobs if job.served),
         "t" if embedded else "f",
         str(publish_after_s),
     )
-    return dict(rows)  # type: ignore[arg-type]
+    return dict(rows)
 
 
 def _first_of_tick(cursor: Cursor, jobs: dict[str, NewJob]) -> dict[str, NewJob]:
     """Without the jobs whose tick is recorded already."""
     ticks = [(*job.tick, job.id) for job in jobs.values() if job.tick is not None]
     schedules, fire_times, ids = zip(*ticks, strict=True)
-    won = {row[0] for row in cursor.run("claim_ticks", list(schedules), moments(fire_times), literal(ids))}
+    won = {row[0] for row in cursor.run("claim_ticks", texts(schedules), moments(fire_times), literal(ids))}
     return {id: job for id, job in jobs.items() if job.tick is None or id in won}

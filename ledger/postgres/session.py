@@ -7,7 +7,7 @@ from functools import partial
 
 import failpoints
 from ledger.postgres import claim, enqueue, finish, retention
-from ledger.postgres.arrays import clean, floats, literal, numbers
+from ledger.postgres.arrays import floats, literal, numbers, texts
 from ledger.postgres.connection import Connection, Cursor, Road
 from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
 from ledger.states import State
@@ -105,7 +105,7 @@ class PostgresSession:
             return
         last = {row[0]: row for row in rows}
         _, done, total, notes = zip(*last.values(), strict=True)
-        arrays = literal(last), floats(done), floats(total), [clean(note) for note in notes]
+        arrays = literal(last), floats(done), floats(total), texts(notes)
         self._connection.call(lambda cursor: cursor.run("progress", *arrays))
 
     # -- the life of a worker
