@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from ledger.text import clean
+
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _UUIDS = re.compile(f"{_UUID}(?:,{_UUID})*").fullmatch
 
@@ -33,16 +35,3 @@ def moments(values: Iterable[datetime | None]) -> str:
 def all_ids(ids: Sequence[str]) -> bool:
     """Whether every one is a UUID in its usual form; a message's header may say anything."""
     return _UUIDS(",".join(ids)) is not None
-
-
-def clean(text: str) -> str:
-    """``text`` as PostgreSQL can store it: no NUL, no lone surrogates."""
-    if "\x00" in text:
-        text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def clean_or_none(text: str | None) -> str | None:
-    return None if text is None else clean(text)

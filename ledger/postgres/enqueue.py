@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 from operator import attrgetter
 
-from ledger.postgres.arrays import clean, literal, moments, numbers, texts
+from ledger.postgres.arrays import literal, moments, numbers, texts
 from ledger.postgres.connection import Cursor
 from ledger.records import Buried, Enqueued, NewJob
 from ledger.states import Event, State
+from ledger.text import clean
 
 _id = attrgetter("id")
 

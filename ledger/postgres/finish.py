@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
-from ledger.postgres.arrays import clean_or_none, literal, numbers
+from ledger.postgres.arrays import literal, numbers
 from ledger.postgres.connection import Cursor, Row
 from ledger.records import Enqueued, Finish, Finished, NewJob
 from ledger.states import Outcome, State
+from ledger.text import clean_or_none
 
 _id = attrgetter("id")
 _epoch = attrgetter("epoch")
