@@ -141,6 +141,8 @@ class Settings(BaseModel):
     """Age at which failed jobs move to the history."""
     audit_log_retention_days: NonNegativeInt = 30
     """Days the history is kept; 0 keeps none."""
+    archive_dir: str = ".hareline/archive"
+    """Where the daily cleanup puts what it takes out of the history, as compressed JSON lines."""
     sqlite_synchronous: Literal["FULL", "NORMAL"] = "FULL"
     """NORMAL is faster, and may lose the last jobs at a power failure."""
 

@@ -43,6 +43,8 @@ SWEEP_S = 60.0
 RECONCILE_S = 15.0
 #: A message not claimed this long after it was sent is looked for.
 ORPHAN_S = 120.0
+#: Days the history is kept beyond its time: for the actor that archives it daily, should nobody have run it.
+BACKSTOP_DAYS = 7
 
 
 class QueueDefaults(Protocol):
@@ -124,7 +126,8 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
     """The duties of a worker process or a scheduler, not yet started."""
     road = broker.road
     keep = Keep(settings.keep_completed, settings.keep_completed_s, settings.keep_failed, settings.keep_failed_s)
-    history_s = settings.audit_log_retention_days * 86_400.0
+    days = settings.audit_log_retention_days
+    history_s = (days + BACKSTOP_DAYS) * 86_400.0 if days else 0.0
     relay = Relay(road.send, resend_after_s=settings.resend_after_s, room=road.ready)
     duties = [
         Duty("relay", 0.0, relay.run),
