@@ -55,7 +55,7 @@ class Database:
         """The database's clock, now."""
         if self.sqlite:  # the same clock as the session's; julianday('now') knows milliseconds only
             return from_micros(time.time_ns() // 1000)
-        moment = connection.scalar(select(now()))
+        moment: datetime | None = connection.scalar(select(now()))
         assert moment is not None
         return moment
 

@@ -1,0 +1,75 @@
+"""One verb, one transaction."""
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+from sqlalchemy import Connection, insert
+from sqlalchemy.exc import DBAPIError
+
+from ledger.engine import Database
+from ledger.states import Event
+from ledger.tables import journal
+
+T = TypeVar("T")
+
+_TRIES = 8
+_LOST = frozenset({"40P01", "40001"})  # deadlock_detected, serialization_failure
+
+
+class Transaction:
+    """What a verb works with: the connection, the time on the database's clock, and who asked."""
+
+    def __init__(self, connection: Connection, now: datetime, by: str, *, embedded: bool, sqlite: bool) -> None:
+        self.connection = connection
+        self.now = now
+        self.by = by
+        self.embedded = embedded
+        self.sqlite = sqlite
+
+    def note(self, job: str | None, event: Event | str, detail: Mapping[str, Any]) -> None:
+        """A line in the journal.  Verbs that are no change of state have words of their own there."""
+        text = json.dumps(detail, default=str) if detail else ""
+        self.connection.execute(
+            insert(journal).values(job_id=job, at=self.now, event=str(event), actor=self.by, detail=text)
+        )
+
+
+class Control:
+    """The ledger the verbs work on.  Creating one does no I/O; thread-safe; fork-safe.
+
+    Parameters:
+      road: who serves waiting jobs; it decides whether a ticket is ready to be taken or left for the relay.
+    """
+
+    def __init__(self, url: str, road: Literal["embedded", "rabbitmq"]) -> None:
+        self._database = Database(url)
+        self._embedded = road == "embedded"
+
+    def run(self, verb: Callable[[Transaction], T], *, by: str) -> T:
+        """What ``verb`` returns, committed.  It is called again when it lost a deadlock.
+
+        Raises ``LedgerUnavailable``; nothing was changed then.
+        """
+        for attempt in range(_TRIES):
+            try:
+                with self._database.write() as connection:
+                    now = self._database.time(connection)
+                    sqlite = self._database.sqlite
+                    return verb(Transaction(connection, now, by, embedded=self._embedded, sqlite=sqlite))
+            except Exception as error:
+                if attempt == _TRIES - 1 or not _lost(error.__cause__):
+                    raise
+                time.sleep(random.uniform(0.001, 0.01) * 2**attempt)  # whoever won has to finish first
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Close idle connections.  Idempotent."""
+        self._database.close()
+
+
+def _lost(error: BaseException | None) -> bool:
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _LOST
