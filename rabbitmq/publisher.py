@@ -168,12 +168,6 @@ class Publisher:
         return self._connection.state is State.OPEN and self._in_hand <= self._buffer // 2
 
     @property
-    def ready(self) -> bool:
-        """Whether RabbitMQ takes messages now.  Asking begins to connect, if nothing has yet."""
-        self._connection.start()
-        return self._channel is not None and self._connection.state is State.OPEN
-
-    @property
     def connection(self) -> Connection:
         return self._connection
 

@@ -67,7 +67,7 @@ def test_nothing_in_any_queue_expires() -> None:
     forbidden = {"x-expires", "x-message-ttl", "x-dead-letter-exchange", "x-max-length", "x-overflow"}
     for server in ((3, 10), (4, 0), (4, 3)):
         for queue_type in ("classic", "quorum"):
-            for queue in topology(["email"], queue_type=queue_type, server=server):  # type: ignore[arg-type]
+            for queue in topology(["email"], queue_type=queue_type, server=server):
                 assert not forbidden & set(queue.arguments)
 
 
