@@ -1,0 +1,1 @@
+"""Hareline beside Dramatiq alone and Celery, on the same RabbitMQ, in one interleaved run."""
