@@ -78,7 +78,7 @@ def test_terminated_connections_are_broken(postgres: Postgres, postgres_url: str
     connection.close()
 
 
-def test_rabbitmq_keeps_durable_messages_over_a_kill_and_loses_them_when_wiped(
+def test_rabbitmq_keeps_durable_messages_over_a_restart_and_loses_them_when_wiped(
     rabbitmq: RabbitMQ, rabbitmq_url: str
 ) -> None:
     def depth(passive: bool = True) -> int:
@@ -90,7 +90,7 @@ def test_rabbitmq_keeps_durable_messages_over_a_kill_and_loses_them_when_wiped(
         channel = connection.channel()
         channel.confirm_delivery()
         channel.basic_publish("", "q", b"body", pika.BasicProperties(delivery_mode=2), mandatory=True)
-    rabbitmq.kill()
+    rabbitmq.stop()
     rabbitmq.start()
     assert depth() == 1
     rabbitmq.wipe()

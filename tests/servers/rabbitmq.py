@@ -54,7 +54,11 @@ class RabbitMQ:
         self._process.stop(signal.SIGTERM, timeout_s=60)
 
     def kill(self) -> None:
-        """SIGKILL, to the node and its epmd."""
+        """SIGKILL, to the node and its epmd.
+
+        Queues declared in the last two seconds or so may be gone afterwards: before Khepri, RabbitMQ confirms a
+        declaration before it is on disk.
+        """
         self._process.kill()
 
     def wipe(self) -> None:
