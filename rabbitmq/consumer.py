@@ -175,7 +175,7 @@ class _Subscription:
     # -- step by step
 
     def _advance(self) -> None:
-        if self._busy or self._connection.wire is None:
+        if self._busy or self._connection.wire is None or (self._channel is not None and not self._channel.is_open):
             return
         if self._wish is Wish.OPEN:
             if self._channel is None:
