@@ -157,7 +157,7 @@ def retry_locked(tx: Transaction, job: Locked) -> str:
 
 
 def remove_locked(tx: Transaction, job: Locked, event: str) -> str:
-    for table in (payloads, attempts, progress, results):
+    for table in (tickets, payloads, attempts, progress, results):
         tx.connection.execute(delete(table).where(table.c.job_id == job.id))
     for table in (jobs, history):
         tx.connection.execute(delete(table).where(table.c.id == job.id))

@@ -64,7 +64,8 @@ def summarize(connection: Connection, since: datetime, until: datetime) -> Summa
     finished = sum(count for state, count in states.items() if state in FINISHED)
     span = (last - first).total_seconds() if first and last else 0.0
     ended = or_(*(attempts.c.outcome == outcome for outcome in ("completed", "skipped", "failed")))
-    waited: ColumnElement[bool] = and_(ended, attempts.c.finished_at == found.c.finished_at)
+    # An earlier end of a job that was retried since has no due time any more.
+    waited: ColumnElement[bool] = and_(ended, attempts.c.started_at >= found.c.run_at)
     return Summary(
         since=since,
         until=until,

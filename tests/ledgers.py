@@ -15,7 +15,7 @@ def new_job(**fields: Any) -> NewJob:
     """A job due now; any field may be given."""
     id = str(uuid7())
     message = {"queue_name": "letters", "actor_name": "post", "args": [1], "kwargs": {}, "message_id": id}
-    defaults = {
+    defaults: dict[str, Any] = {
         "id": id,
         "message_id": f"message-{id}",
         "queue": "letters",

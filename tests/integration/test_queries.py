@@ -139,7 +139,7 @@ def test_a_list_is_newest_first_and_goes_on_page_by_page_into_history(session: S
         pages.append([row.id for row in page])
         before = page[-1].id
     assert [len(page) for page in pages] == [2, 2, 2]
-    assert sum(pages, []) == [job.id for job in reversed(old + young)]
+    assert [id for page in pages for id in page] == [job.id for job in reversed(old + young)]
     assert [row.id for row in queries.jobs(archived=False)] == [job.id for job in reversed(young)]
 
 
