@@ -1,5 +1,6 @@
 """A whole Hareline system for a test: real worker processes, a real ledger, a real road."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import create_engine, text
@@ -36,7 +38,7 @@ class Worker:
         with self._news:
             self._news.notify_all()
 
-    def wait_line(self, part: str, timeout_s: float = 30.0) -> str:
+    def wait_line(self, part: str, timeout_s: float = 60.0) -> str:
         """The first line that contains ``part``; raises when the process ends, or time, without one."""
         deadline = time.monotonic() + timeout_s
         with self._news:
@@ -45,7 +47,7 @@ class Worker:
                     if part in line:
                         return line
                 left = deadline - time.monotonic()
-                if left <= 0 or self.process.poll() is not None and not self._news.wait(0.5):
+                if left <= 0 or (self.process.poll() is not None and not self._news.wait(0.5)):
                     raise AssertionError(f"no line with {part!r} within {timeout_s} s:\n" + "\n".join(self.lines[-60:]))
                 self._news.wait(min(left, 0.5))
 
@@ -73,6 +75,30 @@ class Worker:
         os.killpg(self.process.pid, number)
 
 
+@dataclass(frozen=True)
+class Produced:
+    """See :func:`tests.acceptance.producing.steadily`."""
+
+    sent: list[str]
+    refused: list[str]
+    slowest_s: float
+
+
+class Producer:
+    """A process that sends jobs while the test breaks something."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n", process.communicate()[1]
+
+    def stop(self) -> Produced:
+        """Let it end; what it did."""
+        output, errors = self._process.communicate(timeout=60)
+        assert self._process.returncode == 0, f"{output}\n{errors}"
+        return Produced(**json.loads(output.splitlines()[-1]))
+
+
 class System:
     """Settings shared by this test and the processes it starts.
 
@@ -89,6 +115,7 @@ class System:
             "DATABASE_URL": database_url,
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
+            "dramatiq_worker_timeout": "100",  # ms until an idle thread sees that it was told to stop
             "WORKER_QUEUE_STALLED_INTERVAL": "2000",
             "HARELINE_SHUTDOWN_GRACE_S": "2",
             "HARELINE_PUBLISH_AFTER_S": "1",
@@ -99,13 +126,21 @@ class System:
             self.env["BROKER_URL"] = broker_url
         self.broker_url = broker_url
         self.queries = Queries(database_url)
-        self.engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+        self.engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"), pool_pre_ping=True)
         self.workers: list[Worker] = []
 
-    def worker(self, *, processes: int = 1, env: Mapping[str, str] | None = None, args: tuple[str, ...] = (), ready: bool = True) -> Worker:
-        """Start ``dramatiq tests.acceptance.app -p processes``, and wait until it is ready."""
+    def worker(
+        self,
+        *,
+        processes: int = 1,
+        env: Mapping[str, str] | None = None,
+        args: tuple[str, ...] = (),
+        ready: bool = True,
+        app: str = "tests.acceptance.app",
+    ) -> Worker:
+        """Start ``dramatiq APP -p processes``, and wait until it is ready."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "dramatiq", "tests.acceptance.app", "-p", str(processes), *args],
+            [sys.executable, "-m", "dramatiq", app, "-p", str(processes), *args],
             cwd=self.folder,
             env={**self.env, **(env or {})},
             stdout=subprocess.PIPE,
@@ -119,7 +154,9 @@ class System:
             worker.wait_line(READY)
         return worker
 
-    def run(self, code: str, *, env: Mapping[str, str] | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, code: str, *, env: Mapping[str, str] | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         """Run code in a producer process, with the actors and ``log`` (the path they write to) in scope."""
         program = f"from tests.acceptance.app import *\nlog = {str(self.log)!r}\n{code}"
         done = subprocess.run(
@@ -128,6 +165,29 @@ class System:
         if check and done.returncode:
             raise AssertionError(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
+
+    @contextmanager
+    def producer(self, send: str, prefix: str = "job", *, pause_s: float = 0.01) -> Iterator[Producer]:
+        """A process that keeps evaluating ``send`` (an expression that makes a function of a line), beside the test."""
+        program = (
+            "from tests.acceptance.app import *\nfrom tests.acceptance.producing import steadily\n"
+            f"log = {str(self.log)!r}\nsteadily({send}, {prefix!r}, pause_s={pause_s})"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield Producer(process)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def ran(self) -> list[str]:
         """What the actors wrote so far."""
