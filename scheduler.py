@@ -136,7 +136,11 @@ class Emitter:
             self._news.notify()
         if passed:
             log.warning(
-                "schedule.superseded", schedule=schedule.key, ticks=len(passed), since=_text(passed[0]), by=_text(newest)
+                "schedule.superseded",
+                schedule=schedule.key,
+                ticks=len(passed),
+                since=_text(passed[0]),
+                by=_text(newest),
             )
 
     def stop(self, timeout_s: float = 10.0) -> None:
@@ -249,7 +253,9 @@ def run(schedules: Sequence[Schedule], settings: Settings, broker: Broker) -> No
     for schedule, trigger in planned:
         begin = first(schedule, trigger, now)
         scheduler.add_job(_sent_by_the_executor, trigger, [schedule], id=schedule.key, next_run_time=begin)
-        log.info("schedule.planned", schedule=schedule.key, actor=schedule.actor, when=schedule.when, first=_text(begin))
+        log.info(
+            "schedule.planned", schedule=schedule.key, actor=schedule.actor, when=schedule.when, first=_text(begin)
+        )
     # A handler could interrupt the main thread while it holds a lock of the scheduler's; a waiting thread cannot.
     stops = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)

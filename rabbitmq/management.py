@@ -48,7 +48,7 @@ class Counts:
 
 def probe(url: str) -> ServerInfo:
     """Log in once.  Raises ``BrokerUnavailable``, with the remedy, when that is not possible."""
-    with _connect(url) as connection:
+    with connect(url) as connection:
         properties = connection._impl.server_properties
         return ServerInfo(
             version=str(properties["version"]),
@@ -64,7 +64,7 @@ def passive_counts(url: str, queues: Iterable[str]) -> dict[str, PassiveCounts]:
     Raises ``BrokerUnavailable`` as :func:`probe`.
     """
     found = {}
-    with _connect(url) as connection:
+    with connect(url) as connection:
         channel = connection.channel()
         for queue in queues:
             try:
@@ -83,7 +83,7 @@ def purge(url: str, queue: str) -> int:
 
     Raises ``BrokerError`` when this user may not, ``BrokerUnavailable`` as :func:`probe`.
     """
-    with _connect(url) as connection:
+    with connect(url) as connection:
         try:
             return int(connection.channel().queue_purge(queue).method.message_count)
         except exceptions.ChannelClosedByBroker as error:
@@ -136,7 +136,7 @@ class Management:
 
 
 @contextmanager
-def _connect(url: str) -> Iterator[BlockingConnection]:
+def connect(url: str) -> Iterator[BlockingConnection]:
     """A connection to the first host of the URL that lets us in."""
     reason = ""
     for parameters in addresses(url):

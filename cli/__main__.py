@@ -1,0 +1,5 @@
+"""``python -m cli`` is ``hareline``."""
+
+from cli import main
+
+main(prog_name="hareline")

@@ -1,0 +1,139 @@
+"""What ``hareline doctor`` looks at, in the order in which one thing needs the other."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from embedded.doorbell import Doorbell
+from errors import HarelineError
+from ledger import open_ledger
+from ledger.migrate import Migrations
+from ledger.queries import Queries
+from settings import Settings, load, mask
+
+#: Older servers lack what the topology needs; newer ones are untested.
+OLDEST, NEWEST = (3, 10), (4, 3)
+SKEW_S = 1.0
+
+
+class Mark(StrEnum):
+    GOOD = "✓"
+    DOUBTFUL = "!"
+    BAD = "✗"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the answer; ``text`` says what to do unless all is well."""
+
+    mark: Mark
+    what: str
+    text: str
+
+
+def examine() -> Iterator[Finding]:
+    """Every finding as soon as it is known.  What needs something that is broken is left out."""
+    try:
+        settings = load()
+    except HarelineError as error:
+        yield Finding(Mark.BAD, "settings", str(error))
+        return
+    given = ", ".join(f"{name} from {origin}" for name, origin in sorted(settings.origins.items()))
+    yield Finding(Mark.GOOD, "settings", given or "all defaults")
+    sound = True
+    for finding in _guarded("database", _database, settings):
+        sound &= finding.mark is not Mark.BAD
+        yield finding
+    if sound:
+        yield from _guarded("clock", _clock, settings)
+        yield from _guarded("workers", _workers, settings)
+    yield from _guarded("rabbitmq" if settings.broker_url else "doorbell", _road, settings)
+
+
+def _guarded(what: str, check: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
+    """A check that meets an error of ours ends with it as a finding: each says what to do."""
+    try:
+        yield from check(settings)
+    except HarelineError as error:
+        yield Finding(Mark.BAD, what, str(error))
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    url = settings.database_url
+    from actors.store import migrations as of_actors
+
+    queries = Queries(url)
+    try:
+        queries.database_time()
+    finally:
+        queries.close()
+    yield Finding(Mark.GOOD, "database", f"{mask(url)} answers")
+    for name, migrations in (("ledger", Migrations(url)), ("actors", of_actors(url))):
+        current, head = migrations.current(), migrations.head()
+        if current == head:
+            yield Finding(Mark.GOOD, f"schema of the {name}", f"revision {head}")
+        elif url.startswith("sqlite:") and current is None:
+            yield Finding(Mark.GOOD, f"schema of the {name}", f"none yet; revision {head} comes with its first use")
+        else:
+            remedy = "run `hareline migrate` (or, if the database is the newer one, upgrade this program)"
+            yield Finding(
+                Mark.BAD, f"schema of the {name}", f"revision {current or 'none'}, this version needs {head}; {remedy}"
+            )
+
+
+def _clock(settings: Settings) -> Iterator[Finding]:
+    session = open_ledger(settings.database_url, road="embedded").session("hareline-doctor")
+    try:
+        skew_s = session.clock_skew_s()
+    finally:
+        session.close()
+    if abs(skew_s) > SKEW_S:
+        text = f"this machine is {abs(skew_s):.1f} s {'ahead of' if skew_s > 0 else 'behind'} the database"
+        yield Finding(Mark.DOUBTFUL, "clock", f"{text}; schedules fire by this one: synchronise it (NTP)")
+    else:
+        yield Finding(Mark.GOOD, "clock", f"within {SKEW_S:.0f} s of the database's")
+
+
+def _workers(settings: Settings) -> Iterator[Finding]:
+    queries = Queries(settings.database_url)
+    try:
+        workers, queues = queries.workers(), queries.queues()
+    finally:
+        queries.close()
+    alive = [worker for worker in workers if worker.silent_s < settings.lease_s]
+    served = {queue for worker in alive for queue in worker.queues}
+    if alive:
+        yield Finding(
+            Mark.GOOD, "workers", f"{len(alive)} alive, {sum(worker.active for worker in alive)} jobs running"
+        )
+    else:
+        yield Finding(Mark.DOUBTFUL, "workers", "none is alive; start one with `hareline worker`")
+    for queue in queues:
+        waiting = queue.counts.get("waiting", 0)  # type: ignore[call-overload]
+        if queue.paused:
+            by = f" by {queue.paused_by}" if queue.paused_by else ""
+            remedy = f"`hareline queues resume {queue.name}` lets it go on"
+            yield Finding(Mark.DOUBTFUL, f"queue {queue.name}", f"paused{by}, {waiting} jobs waiting; {remedy}")
+        elif waiting and alive and queue.name not in served:
+            text = f"{waiting} jobs waiting and no worker serves it; start one with `hareline worker -Q {queue.name}`"
+            yield Finding(Mark.DOUBTFUL, f"queue {queue.name}", text)
+
+
+def _road(settings: Settings) -> Iterator[Finding]:
+    if settings.broker_url:
+        from cli.checks_rabbitmq import examine_rabbitmq
+
+        yield from examine_rabbitmq(settings, settings.broker_url)
+        return
+    bell = Doorbell(open_ledger(settings.database_url, road="embedded").url)
+    try:
+        bell.listen()
+    except OSError as error:
+        text = (
+            f"{bell.folder} cannot be used ({error}); make it writable for this user, or set TMPDIR to another folder"
+        )
+        yield Finding(Mark.BAD, "doorbell", text)
+    else:
+        yield Finding(Mark.GOOD, "doorbell", f"{bell.folder}; BROKER_URL is not set, the ledger carries the jobs")
+    finally:
+        bell.close()

@@ -1,0 +1,42 @@
+"""What a supervised worker process runs: ``dramatiq cli.child:boot``."""
+
+import os
+import select
+import signal
+import threading
+
+import dramatiq
+from dramatiq import Middleware, Worker
+
+import logs
+from cli.children import SUPERVISOR_FD
+from settings import load
+
+
+class Supervised(Middleware):
+    """Tells the supervisor when the worker is ready, and ends it in good order when the supervisor has died.
+
+    Its state belongs to the process; it has no options.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def after_worker_boot(self, broker: dramatiq.Broker, worker: Worker) -> None:
+        os.write(self.fd, b".")
+        threading.Thread(target=self._watch, name="hareline-leash", daemon=True).start()
+
+    def _watch(self) -> None:
+        poll = select.poll()
+        poll.register(self.fd, 0)  # only the other end's closing is reported
+        poll.poll()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def boot() -> None:
+    """Set up logging, then the actors and their broker, as ``dramatiq actors`` would."""
+    logs.configure(load())
+    from actors import broker
+
+    if fd := os.environ.get(SUPERVISOR_FD):
+        broker.add_middleware(Supervised(int(fd)))

@@ -1,0 +1,32 @@
+"""``hareline doctor``: is everything as it must be, and if not, what to do."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from cli.checks import Mark, examine
+from cli.shown import as_json, clean
+
+_STYLES = {Mark.GOOD: "green", Mark.DOUBTFUL: "yellow", Mark.BAD: "red"}
+
+
+def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check that all is well, and say what to do if not.
+
+    It looks at settings, database, schema, clock, workers, RabbitMQ, its queues and permissions.
+
+    ✓ is good, ! is worth a look, ✗ must be mended.  Exit code 1 when there is a ✗.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    found = []
+    for finding in examine():
+        found.append(finding)
+        if not json:
+            line = Text(f"{finding.mark} ", style=_STYLES[finding.mark] if sys.stdout.isatty() else "")
+            console.print(line + Text(f"{finding.what}: {clean(finding.text)}"))
+    if json:
+        as_json(found)
+    raise typer.Exit(int(any(finding.mark is Mark.BAD for finding in found)))

@@ -1,0 +1,121 @@
+"""``hareline jobs``: look at jobs, add one, retry, cancel, remove."""
+
+from typing import Annotated, Any
+
+import typer
+from dramatiq.message import Message
+
+from cli.exits import NotFound
+from cli.given import json_of, milliseconds, nearest, operator
+from cli.opened import control, queries
+from cli.show import show_job
+from cli.shown import as_json, duration, say, table
+from control import jobs as verbs
+from errors import JobNotFound
+from ledger.states import State
+
+app = typer.Typer(no_args_is_help=True, help="Look at jobs, add one, retry, cancel, remove.")
+
+Ref = Annotated[str, typer.Argument(help="A job's id, at least 8 characters of it, or a Dramatiq message id.")]
+Refs = Annotated[list[str], typer.Argument(metavar="REF...", help="Jobs, each as for `hareline jobs show`.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("ls")
+def ls(
+    queue: Annotated[str | None, typer.Option(help="Of this queue.")] = None,
+    state: Annotated[State | None, typer.Option(help="In this state.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Of this actor.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+    before: Annotated[str | None, typer.Option(help="Older than the job with this id: the next page.")] = None,
+    json: Json = False,
+) -> None:
+    """List jobs, newest first, those in the history too."""
+    with queries() as asked:
+        rows = asked.jobs(queue=queue, state=state, actor=actor, limit=limit, before=before)
+    if json:
+        return as_json(rows)
+    table(
+        ("id", "queue", "actor", "state", "attempts", "created", "due", "finished"),
+        [(x.id, x.queue, x.actor, x.state, x.spent, x.created_at, x.run_at, x.finished_at) for x in rows],
+    )
+
+
+@app.command()
+def show(
+    ref: Ref,
+    traceback: Annotated[bool, typer.Option("--traceback", help="With the tracebacks of failed attempts.")] = False,
+    json: Json = False,
+) -> None:
+    """Show one job: its message, its timeline, its attempts and their errors."""
+    with queries() as asked:
+        job = asked.job(ref)
+    if job is None:
+        raise JobNotFound(f"no job {ref!r}: give its id, at least 8 characters of it, or its Dramatiq message id")
+    show_job(job, traceback=traceback, as_json=json)
+
+
+@app.command()
+def enqueue(
+    actor: Annotated[str, typer.Argument(help="The actor's name.")],
+    args: Annotated[str, typer.Option(help="Its arguments, as a JSON list.")] = "[]",
+    kwargs: Annotated[str, typer.Option(help="Its keyword arguments, as a JSON object.")] = "{}",
+    delay: Annotated[str | None, typer.Option(help="Not before this long from now: 500ms, 30s, 5m, 2h, 7d.")] = None,
+    priority: Annotated[int | None, typer.Option(min=1, max=5, help="1 (critical) to 5 (background).")] = None,
+    queue: Annotated[str | None, typer.Option(help="Another queue than the actor's own.")] = None,
+    json: Json = False,
+) -> None:
+    """Send a message to an actor: one new job."""
+    positional = json_of("--args", args, list, '["a", 1]')
+    named = json_of("--kwargs", kwargs, dict, '{"a": 1}')
+    delay_ms = milliseconds(delay) if delay is not None else None
+    from actors import broker
+
+    if actor not in broker.actors:
+        raise NotFound(f"no actor is named {actor!r}; {nearest(actor, broker.actors)}")
+    options: dict[str, Any] = {} if priority is None else {"priority": priority}
+    message: Message[Any] = broker.get_actor(actor).message_with_options(args=positional, kwargs=named, **options)
+    if queue is not None:
+        if queue not in broker.get_declared_queues():
+            raise NotFound(f"no actor is on queue {queue!r}; {nearest(queue, broker.get_declared_queues())}")
+        message = message.copy(queue_name=queue)
+    broker.enqueue(message, delay=delay_ms)
+    job = broker.queries.job(message.message_id)
+    broker.close()
+    assert job is not None, "it was committed a moment ago"
+    if json:
+        return as_json({"id": job.id, "message_id": job.message_id, "queue": job.queue, "state": job.state})
+    say(f"{job.id} is {job.state} on {job.queue}" + (f", due in {duration(delay_ms / 1000)}" if delay_ms else ""))
+
+
+@app.command()
+def retry(refs: Refs, json: Json = False) -> None:
+    """Run failed, cancelled or delayed jobs now; their attempts count from 0."""
+    with control() as ledger:
+        ids = [verbs.retry(ledger, ref, by=operator()) for ref in refs]
+    if json:
+        return as_json(ids)
+    for id in ids:
+        say(f"{id} is waiting")
+
+
+@app.command()
+def cancel(refs: Refs, json: Json = False) -> None:
+    """Cancel jobs: at once if they are not running, else they are asked to stop."""
+    with control() as ledger:
+        answers = {ref: verbs.cancel(ledger, ref, by=operator()) for ref in refs}
+    if json:
+        return as_json(answers)
+    for ref, answer in answers.items():
+        say(f"{ref} is cancelled" if answer == "cancelled" else f"{ref} is running and was asked to stop")
+
+
+@app.command()
+def rm(refs: Refs, json: Json = False) -> None:
+    """Forget finished jobs; only their journal stays."""
+    with control() as ledger:
+        ids = [verbs.remove(ledger, ref, by=operator()) for ref in refs]
+    if json:
+        return as_json(ids)
+    for id in ids:
+        say(f"{id} is removed")

@@ -1,0 +1,84 @@
+"""``hareline queues``: how long they are; pause and resume."""
+
+from typing import Annotated
+
+import typer
+
+from cli.exits import NotFound
+from cli.given import nearest, operator
+from cli.opened import control, queries
+from cli.shown import as_json, duration, say, table
+from control import Control
+from control import queues as verbs
+from ledger.queries import Queries
+from ledger.states import State
+from ledger.views import QueueView
+
+app = typer.Typer(no_args_is_help=True, help="How long the queues are; pause and resume them.")
+
+Names = Annotated[list[str], typer.Argument(metavar="QUEUE...", help="Queues by name.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("ls")
+def ls(json: Json = False) -> None:
+    """List the queues with their jobs at hand by state; those in the history are not counted."""
+    with queries() as asked:
+        rows = _all(asked)
+    if json:
+        return as_json(rows)
+    table(
+        ("queue", *State, "oldest waiting", "paused", "by"),
+        [
+            (x.name, *(x.counts.get(state, 0) for state in State), duration(x.oldest_waiting_s), x.paused, x.paused_by)
+            for x in rows
+        ],
+    )
+
+
+@app.command()
+def pause(names: Names, json: Json = False) -> None:
+    """Start nothing new of these queues; what runs, finishes."""
+    _check(names)
+    with control() as ledger:
+        for name in names:
+            verbs.pause(ledger, name, by=operator())
+    if json:
+        return as_json(dict.fromkeys(names, "paused"))
+    for name in names:
+        say(f"{name} is paused; `hareline queues resume {name}` lets it go on")
+
+
+@app.command()
+def resume(names: Names, json: Json = False) -> None:
+    """Let these queues go on."""
+    _check(names)
+    with control() as ledger:
+        held_back = {name: _resume(ledger, name) for name in names}
+    if json:
+        return as_json(held_back)
+    for name, count in held_back.items():
+        say(f"{name} goes on" + (f"; {count} jobs were held back" if count else ""))
+
+
+def _resume(ledger: Control, name: str) -> int:
+    return verbs.resume(ledger, name, by=operator())
+
+
+def _check(names: list[str]) -> None:
+    """Raise ``NotFound`` for a name that is no queue: a misspelt pause would be silently without effect."""
+    with queries() as asked:
+        known = {queue.name for queue in _all(asked)}
+    for name in names:
+        if name not in known:
+            raise NotFound(f"there is no queue {name!r}; {nearest(name, known)}")
+
+
+def _all(asked: Queries) -> list[QueueView]:
+    """Those the ledger knows and those that actors are on."""
+    from actors import broker
+
+    found = {queue.name: queue for queue in asked.queues()}
+    for name in broker.get_declared_queues():
+        found.setdefault(name, QueueView(name, False, None, None, {}, None))
+    return [found[name] for name in sorted(found)]

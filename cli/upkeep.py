@@ -1,0 +1,109 @@
+"""``hareline migrate``, ``config``, ``rebuild`` and ``workers ls``: the small commands of whoever runs it."""
+
+from typing import Annotated
+
+import typer
+
+from cli.exits import NotFound
+from cli.given import nearest, operator
+from cli.opened import control, queries
+from cli.shown import as_json, duration, say, table
+from settings import load, mask
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+workers = typer.Typer(no_args_is_help=True, help="Worker processes.")
+
+
+def migrate(json: Json = False) -> None:
+    """Bring the database to this version's schema.
+
+    The tables of the ledger and those of the actors.
+    """
+    url = load().database_url
+    from actors.store import migrations as of_actors
+    from ledger.migrate import Migrations
+
+    if url.startswith("sqlite:"):
+        from ledger.sqlite.file import path_of
+        from ledger.sqlite.prepare import create_parent
+
+        create_parent(path_of(url))
+    done = []
+    for name, migrations in (("ledger", Migrations(url)), ("actors", of_actors(url))):
+        before = migrations.current()
+        migrations.upgrade()
+        done.append({"tables": name, "from": before, "to": migrations.current()})
+    if json:
+        return as_json(done)
+    say(mask(url))
+    for row in done:
+        same = row["from"] == row["to"]
+        say(f"{row['tables']:<8}{row['to']}, as it was" if same else f"{row['tables']:<8}{row['from'] or 'none'} -> {row['to']}")
+
+
+def config(json: Json = False) -> None:
+    """Print the effective settings and their origin.
+
+    Secrets are masked.
+    """
+    rows = load().explain()
+    if json:
+        return as_json([row._asdict() for row in rows])
+    table(
+        ("setting", "value", "from", "variable", "what it is"),
+        [(row.name, row.value, row.origin, row.variable, row.description) for row in rows],
+    )
+
+
+def rebuild(
+    queue: Annotated[str | None, typer.Option(help="Only this queue; all, if not given.")] = None, json: Json = False
+) -> None:
+    """Send every waiting job again.
+
+    For a RabbitMQ that lost its messages; safe at any time.
+
+    Workers and schedulers do the sending, at the pace RabbitMQ takes it.
+    """
+    settings = load()
+    from control.rebuild import rebuild as send_again
+    from ledger import open_ledger
+
+    if queue is not None:
+        with queries(settings) as asked:
+            known = [found.name for found in asked.queues()]
+        if queue not in known:
+            raise NotFound(f"there is no queue {queue!r} with jobs; {nearest(queue, known)}")
+    road = "rabbitmq" if settings.broker_url else "embedded"
+    session = open_ledger(settings.database_url, road=road).session("hareline-rebuild")
+    try:
+        with control() as ledger:
+            count = send_again(ledger, session, queue=queue, by=operator())
+    finally:
+        session.close()
+    if json:
+        return as_json({"jobs": count})
+    say(f"{count} waiting jobs are sent again")
+
+
+@workers.command("ls")
+def ls(
+    everyone: Annotated[bool, typer.Option("--all", help="Also those that stopped or died.")] = False,
+    json: Json = False,
+) -> None:
+    """List the worker processes, with how many jobs they run and when they were last heard of."""
+    with queries() as asked:
+        rows = asked.workers(everyone=everyone)
+    if json:
+        return as_json(rows)
+    table(
+        ("id", "host", "pid", "state", "active", "threads", "heard", "started", "queues"),
+        [
+            (x.id, x.host, x.pid, x.state, x.active, x.threads, _ago(x.silent_s), x.started_at, " ".join(x.queues))
+            for x in rows
+        ],
+    )  # fmt: skip
+
+
+def _ago(seconds: float) -> str:
+    return f"{duration(seconds)} ago"
