@@ -7,6 +7,7 @@ import failpoints
 from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
 from ledger.sqlite import claim, enqueue, finish, giveback, relay, retention
 from ledger.sqlite.connection import Connection
+from ledger.text import clean
 
 
 class SqliteSession:
@@ -61,7 +62,7 @@ class SqliteSession:
 
     def progress(self, rows: Sequence[tuple[str, float, float | None, str]]) -> None:
         with self._connection.write() as tx:
-            tx.many("progress", [(*row, tx.now) for row in rows])
+            tx.many("progress", [(id, done, total, clean(note), tx.now) for id, done, total, note in rows])
 
     # -- the life of a worker
     def join(self, *, host: str, pid: int, queues: Sequence[str], threads: int, version: str) -> int:
