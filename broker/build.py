@@ -26,7 +26,7 @@ from middleware.current import Current
 from middleware.deadlines import Deadlines
 from middleware.groups import Groups
 from middleware.heartbeat import Heartbeat
-from middleware.maintenance import Duty, Maintenance
+from middleware.maintenance import GAP_S, Duty, Maintenance
 from middleware.relay import Relay
 from middleware.rescuer import Rescuer
 from middleware.results import LedgerResults
@@ -96,11 +96,12 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     )
 
     heartbeat = Heartbeat(ledger, recorder, lease_s=settings.lease_s, on_paused=road.pause)
-    lifecycle = Lifecycle(
-        road, recorder, heartbeat, lambda: maintenance(broker, settings), Migrations(settings.database_url).check
-    )
+    # A SQLite ledger brings itself up to date at its first use.
+    check_schema = _nothing if settings.database_url.startswith("sqlite:") else Migrations(settings.database_url).check
+    lifecycle = Lifecycle(road, recorder, heartbeat, lambda: maintenance(broker, settings), check_schema)
     for middleware in (
         Audit(recorder),  # first: its after-hook is the last
+        Capacity(concurrency),  # before the worker registers with its number of threads
         lifecycle,
         AsyncIO(),
         Current(),
@@ -113,7 +114,6 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
             min_backoff=settings.min_backoff_ms,
             max_backoff=settings.max_backoff_ms,
         ),
-        Capacity(concurrency),
         Deadlines(  # last: closest to the actor
             time_limit_ms=settings.time_limit_ms, max_age_ms=settings.max_age_ms, grace_s=settings.shutdown_grace_s
         ),
@@ -150,7 +150,8 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
         ]
     else:
         duties.append(Duty("orphan sweep", SWEEP_S, lambda session: session.resend(older_than_s=ORPHAN_S)))
-    loop = Maintenance(broker.ledger, duties)
+    # Whoever was stopped for less than that finds the others' last beats within their lease.
+    loop = Maintenance(broker.ledger, duties, gap_s=min(GAP_S, settings.lease_s / 2))
     rescuer = Rescuer(
         lease_s=settings.lease_s,
         continuous_s=loop.continuous_s,
@@ -186,6 +187,9 @@ def _amqp(settings: Settings, broker: Broker, desk: Callable[[], Desk]) -> AmqpR
         desk,
         broker.concurrency,
     )
+
+
+def _nothing() -> None: ...
 
 
 def _kept(claim: Claim, message: object, body: bytes, finish: Finish) -> None:

@@ -67,6 +67,8 @@ class Intake(Consumer):
     def admit(self, message: JobMessage) -> None:
         """A claimed job, for the next free worker thread."""
         self._ready.put(message)
+        if self.closing:  # perhaps after the last look into _ready: whoever gets it now gives it back
+            self._give_back_ready()
 
     def drain(self) -> list[Any]:
         """What was held back, for the road to return.  Nothing is admitted from now on when closing."""
@@ -78,11 +80,8 @@ class Intake(Consumer):
     def stop(self) -> list[Any]:
         """Admit nothing more; claimed jobs that never started go back to the ledger.  Returns what was held back."""
         self.closing = True
-        while True:
-            try:
-                self._give_back(self._ready.get_nowait())
-            except Empty:
-                return self.drain()
+        self._give_back_ready()
+        return self.drain()
 
     # -- for Dramatiq
     def __next__(self) -> JobMessage | None:
@@ -113,6 +112,13 @@ class Intake(Consumer):
     def close(self) -> None:
         for message in self.stop():
             self.logger.debug("Left to the road: %r.", message)
+
+    def _give_back_ready(self) -> None:
+        while True:
+            try:
+                self._give_back(self._ready.get_nowait())
+            except Empty:
+                return
 
     def _give_back(self, message: MessageProxy) -> None:
         if isinstance(message, JobMessage):

@@ -5,10 +5,13 @@ from queue import Empty
 
 import dramatiq
 from dramatiq import Middleware, Worker
+from dramatiq.broker import MessageProxy
 from dramatiq.logging import get_logger
+from dramatiq.middleware import SkipMessage
 
 from broker.road import Road
 from ledger.recorder import Recorder
+from ledger.states import Outcome
 from middleware.attempt import JobMessage
 from middleware.heartbeat import Heartbeat
 from middleware.maintenance import Maintenance
@@ -34,6 +37,7 @@ class Lifecycle(Middleware):
         self.make_maintenance = maintenance
         self.maintenance: Maintenance | None = None
         self.check_schema = check_schema
+        self._stopping = False
         self.logger = get_logger(__name__, type(self))
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: Worker) -> None:
@@ -43,7 +47,13 @@ class Lifecycle(Middleware):
         self.maintenance = self.make_maintenance()
         self.maintenance.start()
 
+    def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
+        if self._stopping and isinstance(message, JobMessage):  # a thread had it in hand when the others were returned
+            message.end(Outcome.INTERRUPTED)
+            raise SkipMessage("the worker is stopping")
+
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Worker) -> None:
+        self._stopping = True
         self.heartbeat.announce()
         if self.maintenance is not None:
             self.maintenance.stop()

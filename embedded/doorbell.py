@@ -76,12 +76,13 @@ class Doorbell:
         self._ear = self._mouth = None
 
     def _send(self, path: str) -> None:
-        if self._mouth is None or self._pid != os.getpid():
-            self._mouth = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._mouth.setblocking(False)
-            self._pid = os.getpid()
+        mouth = self._mouth
+        if mouth is None or self._pid != os.getpid():
+            mouth = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            mouth.setblocking(False)  # before any other thread sees it
+            self._mouth, self._pid = mouth, os.getpid()
         try:
-            self._mouth.sendto(b"!", path)
+            mouth.sendto(b"!", path)
         except BlockingIOError:
             pass  # its ear is full of rings it has not heard yet: one more would tell it nothing
         except ConnectionRefusedError:

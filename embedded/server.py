@@ -68,7 +68,11 @@ class Server(threading.Thread):
                 continue
             for claim in taken:
                 self.recorder.took(claim)
-                self.deliver(claim)
+                try:
+                    self.deliver(claim)
+                except Exception:
+                    logger.critical("job %s cannot be given to a worker thread", claim.id, exc_info=True)
+                    self.recorder.release(claim.id, claim.epoch)
             if not taken:
                 self._idle = True
                 if self.wants() == offered:

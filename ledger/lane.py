@@ -190,7 +190,7 @@ class Pen:
         slip = _Slip(jobs)
         self._waiting.append(slip)
         with self._pen:
-            if not slip.done:
+            while not slip.done:  # those before it may fill more than one batch
                 self._write()
         if slip.error is not None:
             raise slip.error

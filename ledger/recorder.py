@@ -5,6 +5,7 @@ a large finish; marks linger a little, since a job finished meanwhile needs none
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Recorder:
         #: job id -> epoch: what this process has claimed and not yet finished.
         self.held: dict[str, int] = {}
         self._suspect: str | None = None
+        os.register_at_fork(after_in_child=self._forked)
 
     # -- producers
     def enqueue(self, jobs: list[NewJob]) -> list[Enqueued]:
@@ -119,8 +121,8 @@ class Recorder:
         self._pen.close()
         return done
 
-    def forked(self) -> None:
-        """Called in a child: the parent's threads and what they hold are not ours."""
+    def _forked(self) -> None:
+        """In a child: the parent's threads and what they hold are not ours."""
         self._lock = threading.Lock()
         self._lanes = {}
         self.worker = 0
@@ -149,25 +151,26 @@ class Recorder:
                     claim = Claim(claim.id, Verdict.DROP, "active")
                 else:
                     self.took(claim)
-            _tell(want.answer, claim)
+            if not _tell(want.answer, claim) and claim.verdict is Verdict.RUN:
+                self.release(claim.id, claim.epoch)  # nobody would ever run it, and we would go on holding it
 
     def _write_finishes(self, session: Session, rows: list[Any]) -> None:
         wanted = [row for row in rows if type(row) is _FinishWanted]
+        if len(wanted) < len(rows):
+            released = [(row.job, row.epoch) for row in rows if type(row) is _Release]
+            if released:
+                session.release(self.worker, released)
+                for job, epoch in released:
+                    self._let_go(job, epoch)
+            progress = [(row.job, row.done, row.total, row.note) for row in rows if type(row) is _Progress]
+            if progress:
+                session.progress(progress)
+        # Last: once an answer is told nothing may fail, or the batch would be written, and told, again.
         if wanted:
             answers = session.finish(self.worker, [w.finish for w in wanted])
             for want, answer in zip(wanted, answers, strict=True):
                 self._let_go(want.finish.id, want.finish.epoch)
                 _tell(want.answer, answer)
-        if len(wanted) == len(rows):
-            return
-        released = [(row.job, row.epoch) for row in rows if type(row) is _Release]
-        if released:
-            session.release(self.worker, released)
-            for job, epoch in released:
-                self._let_go(job, epoch)
-        progress = [(row.job, row.done, row.total, row.note) for row in rows if type(row) is _Progress]
-        if progress:
-            session.progress(progress)
 
     def disown(self, held: list[tuple[str, int]]) -> None:
         """This process was fenced: these (job, epoch) are no longer its own, though they may still run."""
@@ -201,12 +204,14 @@ class Recorder:
                 logger.error("dropped %r: %s", row, error)
 
 
-def _tell(answer: Callable[[T], None], value: T) -> None:
+def _tell(answer: Callable[[T], None], value: T) -> bool:
     """What is committed is committed: a failing callback must not make the lane write it again."""
     try:
         answer(value)
+        return True
     except Exception:
         logger.critical("the answer %r could not be delivered", value, exc_info=True)
+        return False
 
 
 def _write_marks(session: Session, sent: list[tuple[str, int]]) -> None:

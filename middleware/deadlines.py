@@ -68,6 +68,7 @@ class Deadlines(Middleware):
         self._lock = threading.Condition()
         self._bodies: set[_Body] = set()
         self._next = float("inf")  # when the watcher wakes by itself
+        self._shutdown_at = float("inf")  # when the worker was told to stop
 
     @property
     def actor_options(self) -> set[str]:
@@ -99,13 +100,16 @@ class Deadlines(Middleware):
         self._current.plan = None
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        now = time.monotonic()
         with self._lock:
+            self._shutdown_at = time.monotonic()
             for body in self._bodies:
-                at = now if body.notify_shutdown else now + self.grace_s
-                if at < body.deadline:
-                    body.deadline, body.kind = at, Shutdown
+                self._hasten(body)
             self._lock.notify()
+
+    def _hasten(self, body: _Body) -> None:
+        at = self._shutdown_at if body.notify_shutdown else self._shutdown_at + self.grace_s
+        if at < body.deadline:
+            body.deadline, body.kind = at, Shutdown
 
     def _bracket(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fn)
@@ -117,23 +121,25 @@ class Deadlines(Middleware):
             body = _Body(*plan)
             try:
                 with self._lock:
+                    self._hasten(body)
                     self._bodies.add(body)
                     if body.deadline < self._next:
                         self._lock.notify()
                 return fn(*args, **kwargs)
             finally:
-                self._leave(body)
+                # An interrupt may land on any line until the body is closed: do it again until it is.
+                left = False
+                while not left:
+                    try:
+                        self._leave(body)
+                        left = True
+                    except Interrupt:
+                        continue
 
         return bracketed
 
     def _leave(self, body: _Body) -> None:
-        # An interrupt may land on any line here until close() returns: do it again until it did.
-        while True:
-            try:
-                body.close()
-                break
-            except Interrupt:
-                continue
+        body.close()
         with self._lock:
             self._bodies.discard(body)
 

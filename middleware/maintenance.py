@@ -18,7 +18,7 @@ _clock: Callable[[], float] = (
     functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 )
 
-#: A pass later than this after the one before is a gap: this process, or the database, was away.
+#: No sign of the ledger for this long is a gap: this process, or the database, was away.
 GAP_S = 5.0
 
 logger = logging.getLogger(__name__)
@@ -46,9 +46,11 @@ class Maintenance:
     times, correctness does not depend on it: each duty is safe to run twice at once.
     """
 
-    def __init__(self, ledger: Ledger, duties: list[Duty]) -> None:
+    def __init__(self, ledger: Ledger, duties: list[Duty], *, gap_s: float = GAP_S) -> None:
         self.ledger = ledger
         self.duties = duties
+        self.gap_s = gap_s
+        self._renew_s = min(LEASE_S, gap_s) / 3
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"
         self._wake = threading.Event()
         self._stopping = False
@@ -77,7 +79,8 @@ class Maintenance:
 
         Who was away itself may not judge others: after a laptop slept, everyone looks dead.
         """
-        return _clock() - self._since
+        now = _clock()
+        return now - self._since if now - self._last <= self.gap_s else 0.0
 
     def _run(self) -> None:
         session = self.ledger.session("hareline-maintenance")
@@ -89,7 +92,7 @@ class Maintenance:
                 now = time.monotonic()
                 if now >= renew_at:
                     leading = session.lease("maintenance", self.holder, LEASE_S) is not None
-                    renew_at = now + LEASE_S / 3
+                    renew_at = now + self._renew_s
                     self._touch()
                 if leading:
                     self._pass(session)
@@ -110,7 +113,7 @@ class Maintenance:
 
     def _touch(self) -> None:
         now = _clock()
-        if now - self._last > GAP_S:
+        if now - self._last > self.gap_s:
             self._since = now
         self._last = now
 

@@ -4,6 +4,7 @@ Each leaves a line in the file it is told, so that a test can count how often it
 """
 
 import asyncio
+import logging
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ from settings import load
 
 settings = load()
 logs.configure(settings)
+logging.getLogger("dramatiq").setLevel(logging.INFO)  # it says when a worker is ready
 QUEUES = {name: SimpleNamespace(concurrency=slots, keep=None) for name, slots in {"work": 8, "other": 8, "narrow": 1}.items()}
 broker = build(settings, queues=QUEUES)
 dramatiq.set_broker(broker)
