@@ -31,7 +31,7 @@ INSERT INTO jobs (id, queue, actor, priority, state, reason, created_at, run_at,
 VALUES (?, ?, ?, 3, 'failed', ?, ?, ?, ?);
 
 -- name: mark
-DELETE FROM tickets WHERE job_id = ? AND ticket = ?;
+DELETE FROM tickets WHERE job_id = ? AND ticket = ? AND NOT ready;
 
 -- claim and take -----------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ UPDATE tickets SET ready = 0 WHERE ready;
 SELECT 1 FROM tickets WHERE ready LIMIT 1;
 
 -- name: due_unsent
-SELECT t.job_id, t.ticket, t.queue, t.priority, t.due_at, j.state, j.actor, p.message_id, p.body
+SELECT t.job_id, t.ticket, t.queue, t.priority, t.due_at, j.state, j.ticket, j.actor, p.message_id, p.body
 FROM tickets AS t
 LEFT JOIN jobs AS j ON j.id = t.job_id
 LEFT JOIN payloads AS p ON p.job_id = t.job_id
@@ -187,7 +187,7 @@ ORDER BY t.due_at
 LIMIT ?;
 
 -- name: due_ready
-SELECT t.job_id, t.ticket, t.queue, t.priority, t.due_at, j.state, j.actor, '', x''
+SELECT t.job_id, t.ticket, t.queue, t.priority, t.due_at, j.state, j.ticket, j.actor, '', x''
 FROM tickets AS t
 LEFT JOIN jobs AS j ON j.id = t.job_id
 WHERE NOT t.ready AND t.due_at <= ?

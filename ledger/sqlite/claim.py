@@ -50,6 +50,7 @@ def take(tx: Transaction, worker: int, wants: Mapping[str, int], suspects: int) 
                 Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, born, number, queue, message_id, body)
             )
     _own(tx, worker, answers)
+    tx.many("drop_ticket", [(x.id,) for x in answers])
     parked.write()
     return answers
 
@@ -105,10 +106,8 @@ def _claim_each(tx: Transaction, worker: int, tickets: Collection[Ticket], suspe
 
 
 def _own(tx: Transaction, worker: int, claims: Collection[Claim]) -> None:
-    ids = [(x.id,) for x in claims]
-    tx.many("activate", ids)
+    tx.many("activate", [(x.id,) for x in claims])
     tx.many("insert_claim", [(worker, x.id, x.epoch, x.ticket, x.suspect, tx.now) for x in claims])
-    tx.many("drop_ticket", ids)
 
 
 def _paused(tx: Transaction) -> set[str]:

@@ -14,7 +14,7 @@ def promote(tx: Transaction, limit: int, resend_after_s: float) -> list[Due]:
     # Put off until the resume, so that however many there are, none is read again before.
     tx.many("stamp", [(NEVER, row[0]) for row in rows if row[2] in paused])
     rows = [row for row in rows if row[2] not in paused]
-    live = [row for row in rows if row[5] in (State.WAITING, State.DELAYED)]
+    live = [row for row in rows if row[5] in (State.WAITING, State.DELAYED) and row[6] == row[1]]
     if len(live) < len(rows):
         tx.many("drop_ticket", [(row[0],) for row in rows if row not in live])
     delayed = [row[0] for row in live if row[5] == State.DELAYED]
@@ -28,7 +28,7 @@ def promote(tx: Transaction, limit: int, resend_after_s: float) -> list[Due]:
     live.sort(key=lambda row: (row[3], row[4]))  # the urgent first
     return [
         Due(id, ticket, queue, priority, actor, message_id, body, (tx.now - due_at) / 1e6)
-        for id, ticket, queue, priority, due_at, _, actor, message_id, body in live
+        for id, ticket, queue, priority, due_at, _, _, actor, message_id, body in live
     ]
 
 
