@@ -41,7 +41,8 @@ check: setup ## Lint, formatting and types
 prove: setup-servers ## Run the tests ten times in a row, and those of the road on newer RabbitMQs too
 	set -e; for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; $(BIN)/python -m pytest -q -x $(ARGS); done
 	set -e; for version in 4.0 4.3; do echo "RabbitMQ $$version"; \
-		HARELINE_TEST_RABBITMQ=$$version $(BIN)/python -m pytest -q -x tests/integration tests/acceptance $(ARGS); done
+		export HARELINE_TEST_RABBITMQ=$$version; $(BIN)/python -m tests.servers install; \
+		$(BIN)/python -m pytest -q -x tests/integration tests/acceptance $(ARGS); done
 
 bench: setup-servers ## Measure against Dramatiq alone and Celery; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -8,12 +8,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.servers import postgres, rabbitmq
+from tests.servers.unpack import root_of
 
 _PACKAGES: dict[str, Callable[[], Path]] = {"postgresql": postgres.binaries, "rabbitmq-server": rabbitmq.binaries}
 
 
 def install() -> None:
-    """Install what is missing; no service is started and no cluster made.  Idempotent."""
+    """Install what is missing; no service is started and no cluster made.  Idempotent.
+
+    With ``HARELINE_TEST_RABBITMQ`` set, that RabbitMQ too.
+    """
+    if version := os.environ.get("HARELINE_TEST_RABBITMQ"):
+        root_of(version)
     missing = {package: reason for package, find in _PACKAGES.items() if (reason := _absence(find))}
     if not missing:
         return

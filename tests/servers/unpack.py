@@ -27,8 +27,10 @@ def root_of(version: str) -> Path:
         return root
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     root = cache / "hareline-tests" / f"rabbitmq-{version}"
-    if not root.exists():
+    if not (root / "complete").exists():
+        shutil.rmtree(root, ignore_errors=True)  # what an interrupted run left
         unpack(version, root)
+        (root / "complete").touch()
     return root
 
 
