@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Table, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Table, func, literal_column, select, update
 from uuid_utils import uuid7
 
 from ledger import Road, open_ledger
@@ -103,7 +103,7 @@ class LedgerUnderTest:
 
     def _due_at(self) -> Any:
         """None stands for "when the queue is resumed"; Python has no infinity of its own."""
-        never = literal_column(str(2**63 - 1) if self.database.sqlite else "'infinity'::timestamptz")
+        never: ColumnElement[Any] = literal_column(str(2**63 - 1) if self.database.sqlite else "'infinity'::timestamptz")
         return func.nullif(tickets.c.due_at, never, type_=Instant()).label("due_at")
 
     def row(self, job: NewJob) -> dict[str, Any]:
