@@ -14,6 +14,10 @@ from queue import Empty, SimpleQueue
 SUPERVISOR_FD = "SUPERVISOR_FD"
 
 
+#: Signals to stop within this time are one request.
+ONE_REQUEST_S = 0.5
+
+
 @dataclass(frozen=True)
 class Ended:
     """A child has exited; its process group has been told to end too."""
@@ -107,6 +111,21 @@ def catch(inbox: Inbox, *numbers: signal.Signals) -> None:
     """Deliver these signals to the inbox from now on.  For the main thread."""
     for number in numbers:
         signal.signal(number, lambda caught, frame: inbox.put(signal.Signals(caught)))
+
+
+class Stops:
+    """Tells one request to stop from two: ``timeout`` and ``make`` pass on a Ctrl-C that arrives by itself as well."""
+
+    def __init__(self) -> None:
+        self._first = 0.0
+
+    def again(self) -> bool:
+        """Whether this is a further request, meant as one."""
+        now = time.monotonic()
+        if not self._first:
+            self._first = now
+            return False
+        return now - self._first > ONE_REQUEST_S
 
 
 def receive(inbox: Inbox, timeout_s: float | None) -> Event | None:

@@ -42,7 +42,7 @@ def ls(
     table(
         ("id", "queue", "actor", "reason", "attempts", "failed", "error"),
         [
-            (x.id, x.queue, x.actor, x.reason, x.spent, x.finished_at, _error(x.error_type, x.error_message))
+            (x.id, x.queue, x.actor, x.reason, x.attempts_spent, x.finished_at, _error(x.error_type, x.error_message))
             for x in rows
         ],
     )

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 from watchfiles import PythonFilter, watch
 
-from cli.children import Changed, Child, Ended, Inbox, catch, fate, receive
+from cli.children import Changed, Child, Ended, Inbox, Stops, catch, fate, receive
 from settings import load
 
 _ROOT = Path(__file__).parents[1]
@@ -47,6 +47,7 @@ class Terminal:
         self._lock = threading.Lock()
         self._reloading = False
         self._stopping = False
+        self._stops = Stops()
 
     def run(self, reload: bool) -> int:
         """Returns 0 when everything ended in good order.  For the main thread."""
@@ -54,8 +55,8 @@ class Terminal:
         over = threading.Event()
         if reload:
             packages = [path.parent for path in _ROOT.glob("*/__init__.py") if path.parent.name != "tests"]
-            for paths, deep in ((packages, True), ([_ROOT], False)):
-                threading.Thread(target=self._watch, args=(paths, deep, over), daemon=True).start()
+            for folders, deep in ((packages, True), ([_ROOT], False)):
+                threading.Thread(target=self._watch, args=(folders, deep, over), daemon=True).start()
         self._start()
         code = 0
         while not (self._stopping and not self._children):
@@ -79,10 +80,12 @@ class Terminal:
             threading.Thread(target=self._copy, args=(name, child), daemon=True).start()
 
     def _stop(self) -> int:
-        if self._stopping:
+        if self._stops.again():
             for child in self._children.values():
                 child.kill()
             return 1
+        if self._stopping:
+            return 0
         self._stopping = True
         self._say("dev", "stopping; Ctrl-C again kills")
         for child in self._children.values():
@@ -118,8 +121,8 @@ class Terminal:
         with self._lock:
             self._console.print(prefix + Text.from_ansi(line))
 
-    def _watch(self, paths: list[Path], deep: bool, over: threading.Event) -> None:
+    def _watch(self, folders: list[Path], deep: bool, over: threading.Event) -> None:
         for changes in watch(
-            *paths, watch_filter=PythonFilter(), recursive=deep, stop_event=over, raise_interrupt=False
+            *folders, watch_filter=PythonFilter(), recursive=deep, stop_event=over, raise_interrupt=False
         ):
             self._inbox.put(Changed(tuple(sorted({Path(path).name for _, path in changes}))))

@@ -4,7 +4,6 @@ import sys
 from enum import IntEnum
 from typing import Any
 
-from typer import Context
 from typer.core import TyperGroup
 
 from cli.shown import clean
@@ -72,7 +71,7 @@ def complain(error: HarelineError) -> Exit:
 class Commands(TyperGroup):
     """All commands: whatever this project raises on purpose ends as a line on stderr and an exit code."""
 
-    def invoke(self, ctx: Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:  # typer keeps the type of a context to itself
         try:
             return super().invoke(ctx)
         except HarelineError as error:

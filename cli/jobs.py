@@ -37,7 +37,7 @@ def ls(
         return as_json(rows)
     table(
         ("id", "queue", "actor", "state", "attempts", "created", "due", "finished"),
-        [(x.id, x.queue, x.actor, x.state, x.spent, x.created_at, x.run_at, x.finished_at) for x in rows],
+        [(x.id, x.queue, x.actor, x.state, x.attempts_spent, x.created_at, x.run_at, x.finished_at) for x in rows],
     )
 
 

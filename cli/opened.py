@@ -5,9 +5,13 @@ from contextlib import contextmanager
 
 from control import Control
 from embedded.doorbell import Doorbell
-from ledger import open_ledger
+from ledger import Road, open_ledger
 from ledger.queries import Queries
 from settings import Settings, load
+
+
+def road_of(settings: Settings) -> Road:
+    return "rabbitmq" if settings.broker_url else "embedded"
 
 
 @contextmanager
@@ -24,7 +28,7 @@ def queries(settings: Settings | None = None) -> Iterator[Queries]:
 def control() -> Iterator[Control]:
     """To change jobs and queues.  The workers are told at the end, so that what may start does so at once."""
     settings = load()
-    opened = Control(settings.database_url, "rabbitmq" if settings.broker_url else "embedded")
+    opened = Control(settings.database_url, road_of(settings))
     try:
         yield opened
     finally:

@@ -41,7 +41,7 @@ def _facts(job: JobView) -> list[tuple[str, Any]]:
         ("priority", job.priority),
         ("state", job.state + (f" ({job.reason})" if job.reason else "") + (" in history" if job.archived else "")),
         ("asked to", "stop" if job.cancel_requested else ""),
-        ("attempts", job.spent),
+        ("attempts", job.attempts_spent),
         ("crashes", job.crashes or ""),
         ("created", moment(job.created_at)),
         ("due", moment(job.run_at)),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from cli.children import Child, Ended, Inbox, Ready, catch, fate, receive
+from cli.children import Child, Ended, Inbox, Ready, Stops, catch, fate, receive
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +51,7 @@ class Supervisor:
         self._turn: deque[Place] = deque()  # still to be restarted
         self._renewing: Place | None = None
         self._renew_until: float | None = None  # when it is taken for ready though it did not say so
+        self._stops = Stops()
         self._stopping = False
         self._killed = False
 
@@ -90,11 +91,13 @@ class Supervisor:
 
     def _stop(self) -> None:
         children = [place.child for place in self._places if place.child is not None]
-        if self._stopping:
+        if self._stops.again():
             log.warning("workers.killed", workers=len(children))
             self._killed = True
             for child in children:
                 child.kill()
+            return
+        if self._stopping:
             return
         self._stopping = True
         log.info("workers.stopping", workers=len(children))

@@ -6,7 +6,7 @@ import typer
 
 from cli.exits import NotFound
 from cli.given import nearest, operator
-from cli.opened import control, queries
+from cli.opened import control, queries, road_of
 from cli.shown import as_json, duration, say, table
 from settings import load, mask
 
@@ -39,7 +39,7 @@ def migrate(json: Json = False) -> None:
     say(mask(url))
     for row in done:
         same = row["from"] == row["to"]
-        say(f"{row['tables']:<8}{row['to']}, as it was" if same else f"{row['tables']:<8}{row['from'] or 'none'} -> {row['to']}")
+        say(f"{row['tables']:<8}" + (f"{row['to']}, as it was" if same else f"{row['from'] or 'none'} -> {row['to']}"))
 
 
 def config(json: Json = False) -> None:
@@ -74,8 +74,7 @@ def rebuild(
             known = [found.name for found in asked.queues()]
         if queue not in known:
             raise NotFound(f"there is no queue {queue!r} with jobs; {nearest(queue, known)}")
-    road = "rabbitmq" if settings.broker_url else "embedded"
-    session = open_ledger(settings.database_url, road=road).session("hareline-rebuild")
+    session = open_ledger(settings.database_url, road=road_of(settings)).session("hareline-rebuild")
     try:
         with control() as ledger:
             count = send_again(ledger, session, queue=queue, by=operator())
