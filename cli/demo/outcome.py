@@ -43,7 +43,7 @@ class RunRecord:
         self._database = Database(url)
         self._run = run
         # A lower bound for the ids, so that what the database held before is not searched.
-        self._since = str(uuid7(int(time.time()) - 60))
+        self._since = str(uuid7(nanoseconds=time.time_ns() - 60 * 10**9))
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many jobs there are, by (actor, state)."""
@@ -65,9 +65,10 @@ class RunRecord:
         stored = select(func.count()).select_from(usage_events).where(ours)
         by = (usage_events.c.customer, usage_events.c.provider, usage_events.c.model)
         costs = select(*by, func.sum(usage_events.c.cost)).where(ours, usage_events.c.cost.isnot(None)).group_by(*by)
+        counts = self.counts()
         with self._database.read() as connection:
             return {
-                "jobs": nested(self.counts()),
+                "jobs": nested(counts),
                 "dead": {str(error).rpartition(".")[2]: count for error, count in connection.execute(dead)},
                 "stored": connection.execute(stored).scalar_one(),
                 **sums(tuple(row) for row in connection.execute(costs)),

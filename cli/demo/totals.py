@@ -57,7 +57,7 @@ def busy_plan(requests: Mapping[str, str]) -> dict[str, list[int]]:
 
 def expected(events: Sequence[Mapping[str, Any]], busy: Mapping[str, Sequence[int]]) -> Totals:
     """The totals that these events must come to, when PostHog turns them away as ``busy`` says."""
-    jobs: Counter[tuple[str, str]] = Counter()
+    jobs: Counter[tuple[str, str]] = Counter()  # in the order of a job's way
     dead: Counter[str] = Counter()
     costs: dict[str, tuple[CompletionEvent, Decimal]] = {}
     stored: set[str] = set()

@@ -188,7 +188,12 @@ def test_an_answer_cut_off_in_its_body_is_no_success(client: PostHog, server: Sc
 
 def test_a_server_that_does_not_answer_is_given_up_after_the_timeout(server: Scripted) -> None:
     released = threading.Event()
-    server.answer = lambda request: [released.wait(), None][1]
+
+    def never(request: BaseHTTPRequestHandler) -> None:
+        released.wait()
+        request.close_connection = True
+
+    server.answer = never
     with PostHog(f"http://127.0.0.1:{server.server_port}", "phc_test", timeout_s=0.2) as client:
         with pytest.raises(PostHogUnavailable, match=r"did not answer within 0\.2 s"):
             client.capture(COMPLETION)
