@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import tempfile
+from functools import cached_property
 from pathlib import Path
 
 
@@ -22,13 +23,17 @@ class Doorbell:
     """
 
     def __init__(self, ledger: str) -> None:
-        digest = hashlib.sha256(ledger.encode()).hexdigest()[:16]
-        # A short path: a socket's may have 107 bytes.
-        self.folder = Path(tempfile.gettempdir()) / f"hareline-{os.getuid()}" / digest
+        self._digest = hashlib.sha256(ledger.encode()).hexdigest()[:16]
         self._own: Path | None = None
         self._ear: socket.socket | None = None
         self._mouth: socket.socket | None = None
         self._pid = 0
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the bells hang.  Not computed earlier than needed: ``gettempdir()`` tries out a file."""
+        # A short path: a socket's may have 107 bytes.
+        return Path(tempfile.gettempdir()) / f"hareline-{os.getuid()}" / self._digest
 
     def listen(self) -> None:
         """Hang up a bell of this process's own.  Raises OSError when the temporary folder is not writable."""
