@@ -131,6 +131,13 @@ class Settings(BaseModel):
     resend_after_s: PositiveFloat = 30
     """How long the relay waits for a confirm before it sends again."""
 
+    sweep_s: PositiveFloat = 60
+    """How often messages that RabbitMQ lost are looked for."""
+    orphan_s: PositiveFloat = 120
+    """Age at which a message that nobody claimed is looked for."""
+    reconcile_s: PositiveFloat = 15
+    """How often the dead-letter queues are compared with the ledger."""
+
     keep_completed: NonNegativeInt = 100
     """Newest completed jobs kept at hand, per queue."""
     keep_completed_s: NonNegativeInt = 3_600

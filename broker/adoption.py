@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dramatiq.errors import DecodeError
-from dramatiq.message import Message
+from dramatiq.message import Message, generate_unique_id, get_encoder
 
 from ledger.lane import Lane
 from ledger.ledger import Ledger, Session
@@ -32,7 +32,7 @@ class Foreign:
     """
 
     queue: str
-    message_id: str
+    message_id: str | None
     body: bytes
     priority: int
     adopted: Callable[[NewJob], None]
@@ -89,18 +89,22 @@ class Adoption:
         foreign.settled(foreign.buried)
 
 
-def adopt(queue: str, message_id: str, body: bytes, priority: int) -> NewJob:
+def adopt(queue: str, message_id: str | None, body: bytes, priority: int) -> NewJob:
     """A foreign Dramatiq message as a job of the queue it came by.
 
     ``queue_name`` becomes that queue, ``eta`` (milliseconds since 1970) the time it is due, a bad ``eta``
-    now, as in Dramatiq.  Raises ``DecodeError`` when the bytes are not a Dramatiq message.
+    now, as in Dramatiq.  Without a ``message_id`` it is known by the one of its AMQP properties; without that
+    too it cannot be told from another, and is a new job each time.  Raises ``DecodeError`` when the bytes are
+    not a Dramatiq message.
     """
-    message = _checked(body)
+    message = checked(body)
     eta = message.options.pop("eta", None)
     due = isinstance(eta, (int, float)) and not isinstance(eta, bool) and eta > time.time() * 1000
+    if not get_encoder().decode(body).get("message_id"):
+        message = message.copy(message_id=message_id or generate_unique_id())
     normal = message.copy(queue_name=queue)
     return NewJob(
-        id=str(uuid.uuid5(NAMESPACE, f"{queue}:{message.message_id or message_id}")),
+        id=str(uuid.uuid5(NAMESPACE, f"{queue}:{message.message_id}")),
         message_id=message.message_id,
         queue=queue,
         actor=message.actor_name,
@@ -115,10 +119,10 @@ def adopt(queue: str, message_id: str, body: bytes, priority: int) -> NewJob:
 
 def malformed(foreign: Foreign, error: Exception) -> Buried:
     """The dead letter of bytes that are no message; the same bytes on the same queue are the same letter."""
-    digest = hashlib.sha256(foreign.body).hexdigest()
+    id = letter_id(foreign.queue, foreign.body)
     return Buried(
-        id=str(uuid.uuid5(NAMESPACE, f"{foreign.queue}:{digest}")),
-        message_id=foreign.message_id or digest[:32],
+        id=id,
+        message_id=foreign.message_id or id,
         queue=foreign.queue,
         actor="",
         body=foreign.body,
@@ -127,7 +131,13 @@ def malformed(foreign: Foreign, error: Exception) -> Buried:
     )
 
 
-def _checked(body: bytes) -> Message[Any]:
+def letter_id(queue: str, body: bytes, more: str = "") -> str:
+    """The id of a dead letter that never was a job: the same for the same bytes, should they be delivered again."""
+    return str(uuid.uuid5(NAMESPACE, f"{queue}:{hashlib.sha256(body).hexdigest()}{more}"))
+
+
+def checked(body: bytes) -> Message[Any]:
+    """A Dramatiq message whose fields have the types Dramatiq relies on.  Raises ``DecodeError``."""
     message = Message.decode(body)
     well = (
         isinstance(message.actor_name, str)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from broker.adoption import Adoption, Foreign
+from broker.adoption import Adoption, Foreign, letter_id
 from broker.desk import Desk
 from broker.intake import Intake
 from broker.letters import letter, of_buried
@@ -37,6 +37,7 @@ class AmqpRoad:
         recorder: Recorder,
         desk: Callable[[], Desk],
         slots: Callable[[str], int],
+        on_found_paused: Callable[[], None],
     ) -> None:
         self.publisher = publisher(self._sent)
         self._make_consumers = consumers
@@ -44,6 +45,7 @@ class AmqpRoad:
         self.recorder = recorder
         self.desk = desk
         self.slots = slots
+        self.on_found_paused = on_found_paused
         self.adoption = Adoption(ledger)
         self.intakes: dict[str, Intake] = {}
         self._paused: frozenset[str] = frozenset()
@@ -75,12 +77,13 @@ class AmqpRoad:
         return intake
 
     def pause(self, queues: frozenset[str]) -> None:
-        assert self.consumers is not None
+        if self.consumers is None:
+            return  # not started yet; told again at the next beat
         with self._lock:
-            resumed, self._paused = self._paused - queues, queues
+            resumed, paused, self._paused = self._paused - queues, queues - self._paused, queues
         for queue in resumed & self.intakes.keys():
             self.consumers.resume(queue)
-        for queue in queues & self.intakes.keys():
+        for queue in paused & self.intakes.keys():
             self._hold(queue)
 
     def stop(self) -> None:
@@ -125,12 +128,12 @@ class AmqpRoad:
         job, number = delivery.headers.get("hareline-job"), delivery.headers.get("hareline-ticket")
         if job is None:
             self._adopt(intake, delivery)
-        elif _is_id(job) and isinstance(number, int):
+        elif _is_id(job) and type(number) is int and 0 <= number < 2**31:
             ticket = Ticket(job, number, intake.queue)
             self.recorder.claim(ticket, lambda claim: self._claimed(intake, delivery, claim, delivery.body))
         else:
             error = f"its headers name job {job!r}, ticket {number!r}, which no job can have"
-            self._bury(intake, delivery, Reason.MALFORMED, str(uuid.uuid4()), error)
+            self._bury(intake, delivery, Reason.MALFORMED, letter_id(intake.queue, delivery.body, f"{job!r}"), error)
 
     def _claimed(self, intake: Intake, delivery: Delivery, claim: Claim, body: bytes) -> None:
         """On the recorder's claims thread."""
@@ -152,6 +155,7 @@ class AmqpRoad:
             self._paused |= {queue}
         if not known:
             self._hold(queue)
+            self.on_found_paused()
 
     # -- messages of others
     def _adopt(self, intake: Intake, delivery: Delivery) -> None:
@@ -162,7 +166,7 @@ class AmqpRoad:
         self._foreign(intake, delivery, adopted, None)
 
     def _bury(self, intake: Intake, delivery: Delivery, reason: Reason, job: str, error: str) -> None:
-        buried = Buried(job, delivery.message_id, intake.queue, "", delivery.body, reason, error)
+        buried = Buried(job, delivery.message_id or job, intake.queue, "", delivery.body, reason, error)
         self._foreign(intake, delivery, _never, buried)
 
     def _foreign(
@@ -212,8 +216,9 @@ def _parcel(job: NewJob | Due, now: int) -> Parcel:
 
 
 def _is_id(text: object) -> bool:
+    """Whether it is a UUID as we write it: of the other forms PostgreSQL takes some, and SQLite finds none."""
     try:
-        return isinstance(text, str) and bool(uuid.UUID(text))
+        return isinstance(text, str) and str(uuid.UUID(text)) == text
     except ValueError:
         return False
 

@@ -1,5 +1,7 @@
 """build(settings) -> Broker."""
 
+import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -37,12 +39,10 @@ from rabbitmq.publisher import Publisher
 from rabbitmq.topology import Queue, choose_type, topology
 from settings import Settings
 
-#: How often, in seconds, the duties run that need not run at every pass.
+logger = logging.getLogger(__name__)
+
+#: How often, in seconds, finished jobs over their limits are looked for.
 RETAIN_S = 10.0
-SWEEP_S = 60.0
-RECONCILE_S = 15.0
-#: A message not claimed this long after it was sent is looked for.
-ORPHAN_S = 120.0
 #: Days the history is kept beyond its time: for the actor that archives it daily, should nobody have run it.
 BACKSTOP_DAYS = 7
 
@@ -83,7 +83,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     desk: Desk
     road: Road
     if settings.broker_url:
-        road = _amqp(settings, broker, lambda: desk)
+        road = _amqp(settings, broker, lambda: desk, on_found_paused=lambda: heartbeat.look())
     else:
         road = LocalRoad(ledger, recorder, lambda: desk, concurrency)
     broker.road = road
@@ -144,12 +144,15 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
             queues=lambda: sorted(broker.get_declared_queues()),
         )
         reconcile = projection.reconcile
+        orphans = functools.partial(sweep, broker=broker, url=url, older_than_s=settings.orphan_s)
         duties += [
-            Duty("dead letters", RECONCILE_S, lambda session: reconcile() if road.ready() else None),
-            Duty("orphan sweep", SWEEP_S, lambda session: sweep(session, broker, url) if road.ready() else None),
+            Duty("dead letters", settings.reconcile_s, lambda session: reconcile() if road.ready() else None),
+            Duty("orphan sweep", settings.sweep_s, lambda session: orphans(session) if road.ready() else None),
         ]
     else:
-        duties.append(Duty("orphan sweep", SWEEP_S, lambda session: session.resend(older_than_s=ORPHAN_S)))
+        duties.append(
+            Duty("orphan sweep", settings.sweep_s, lambda session: session.resend(older_than_s=settings.orphan_s))
+        )
     # Whoever was stopped for less than that finds the others' last beats within their lease.
     loop = Maintenance(broker.ledger, duties, gap_s=min(GAP_S, settings.lease_s / 2))
     rescuer = Rescuer(
@@ -161,16 +164,20 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
     return loop
 
 
-def sweep(session: Session, broker: Broker, url: str) -> int:
-    """Send again what RabbitMQ lost: waiting jobs whose message was confirmed long ago while their queue is empty."""
-    found = 0
-    for queue, (ready, _) in passive_counts(url, sorted(broker.get_declared_queues())).items():
-        if ready == 0:
-            found += session.resend(queue=queue, older_than_s=ORPHAN_S)
+def sweep(session: Session, broker: Broker, url: str, older_than_s: float) -> int:
+    """Send again what RabbitMQ lost: waiting jobs confirmed long ago whose queue is empty, or is not there."""
+    queues = sorted(broker.get_declared_queues())
+    there = passive_counts(url, queues)
+    empty = [queue for queue in queues if queue not in there or there[queue].messages == 0]
+    found = sum(session.resend(queue=queue, older_than_s=older_than_s) for queue in empty)
+    if found:
+        logger.warning("%d jobs waited in the ledger for messages RabbitMQ does not have: sent again", found)
     return found
 
 
-def _amqp(settings: Settings, broker: Broker, desk: Callable[[], Desk]) -> AmqpRoad:
+def _amqp(
+    settings: Settings, broker: Broker, desk: Callable[[], Desk], on_found_paused: Callable[[], None]
+) -> AmqpRoad:
     url = settings.broker_url
     assert url is not None
 
@@ -186,6 +193,7 @@ def _amqp(settings: Settings, broker: Broker, desk: Callable[[], Desk]) -> AmqpR
         broker.recorder,
         desk,
         broker.concurrency,
+        on_found_paused,
     )
 
 

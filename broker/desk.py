@@ -8,6 +8,7 @@ from typing import Any
 from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
+from broker.adoption import checked
 from broker.intake import Intake
 from ledger.recorder import Recorder
 from ledger.records import Claim, Finish, Finished, NewJob
@@ -44,7 +45,7 @@ class Desk:
     def admit(self, claim: Claim, body: bytes, intake: Intake, done: Callable[[], None]) -> None:
         """Put a claimed job before the workers.  ``done`` is called once, when how it ended is committed."""
         try:
-            message = Message.decode(body)
+            message = checked(body)
         except DecodeError as error:
             self._end(claim, None, body, intake, done, Outcome.FAILED, Reason.MALFORMED, "DecodeError", str(error.__cause__ or error))
             return
@@ -54,6 +55,7 @@ class Desk:
         # The queue it came by, not the one it names: Dramatiq looks its consumer up by this and dies on a stranger.
         message = message.copy(queue_name=intake.queue, options={"retries": claim.attempts} if claim.attempts else {})
         message.options.pop("eta", None)  # the ledger has kept it waiting; Dramatiq would park it in memory
+        message.options.pop("throws", None)  # never an exception class; Dramatiq's worker thread would die of it
 
         def settled(job: JobMessage, answer: Finished | None) -> None:
             done()

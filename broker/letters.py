@@ -6,6 +6,7 @@ from typing import Any
 
 from ledger.queries import Queries
 from ledger.records import Buried
+from ledger.states import State
 from rabbitmq.publisher import Parcel
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def of_buried(buried: Buried, timestamp: int) -> Parcel:
 
 
 class Projection:
-    """Keeps every .XQ equal to the ledger's failed jobs of its queue.
+    """Keeps every .XQ equal to the ledger's failed jobs of its queue, but for those in history.
 
     New dead letters are published as they happen.  A retry or a discard makes the queue drift; when it
     differs from the ledger in two looks between which neither moved, it is purged and filled again.
@@ -55,9 +56,9 @@ class Projection:
         self,
         queries: Queries,
         *,
-        publish: Callable[[Sequence[Parcel]], None],
+        publish: Callable[[Sequence[Parcel]], object],
         counts: Callable[[Sequence[str]], Mapping[str, int]],
-        purge: Callable[[str], None],
+        purge: Callable[[str], object],
         queues: Callable[[], Sequence[str]],
     ) -> None:
         self.queries = queries
@@ -78,7 +79,7 @@ class Projection:
         """Refill the queues that drifted; returns their names."""
         queues = list(self.queues())
         there = self.counts([f"{queue}.XQ" for queue in queues])
-        failed = {queue: states.get("failed", 0) for queue, states in self.queries.counts().items()}
+        failed = {queue: states.get(State.FAILED, 0) for queue, states in self.queries.counts().items()}
         drifted = []
         for queue in queues:
             now = (failed.get(queue, 0), there.get(f"{queue}.XQ", 0))
@@ -92,7 +93,7 @@ class Projection:
         logger.info("%s.XQ drifted from the ledger: filling it again", queue)
         self.purge(f"{queue}.XQ")
         before = None
-        while rows := self.queries.jobs(queue=queue, state="failed", limit=200, before=before):
+        while rows := self.queries.jobs(queue=queue, state="failed", limit=200, before=before, archived=False):
             self.publish_jobs([row.id for row in rows])
             before = rows[-1].id
 

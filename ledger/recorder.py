@@ -142,8 +142,9 @@ class Recorder:
         return lane
 
     def _write_claims(self, session: Session, wanted: list[_ClaimWanted]) -> None:
+        # What was ours before we asked is no answer that was lost; and by the time of the answer it may have ended.
+        held = self.held.copy()
         claims = session.claim(self.worker, [w.ticket for w in wanted], suspects=self.suspects)
-        held = self.held
         for want, claim in zip(wanted, claims, strict=True):
             if claim.verdict is Verdict.RUN:
                 if held.get(claim.id) == claim.epoch:

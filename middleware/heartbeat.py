@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 #: While a queue is paused, how long until a resume is noticed.
 PAUSED_POLL_S = 1.0
+#: After a beat that failed, how long until the next: a connection that broke is only replaced by asking again.
+RETRY_S = 0.2
 
 
 class Heartbeat:
@@ -35,7 +37,8 @@ class Heartbeat:
         self.lease_s = lease_s
         self.on_paused = on_paused
         self._paused: frozenset[str] = frozenset()
-        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._stopping = False
         self._thread: threading.Thread | None = None
 
     def join(self, broker: dramatiq.Broker, worker: Worker) -> None:
@@ -46,6 +49,10 @@ class Heartbeat:
         self._register()
         self._thread = threading.Thread(target=self._run, name="hareline-heartbeat", daemon=True)
         self._thread.start()
+
+    def look(self) -> None:
+        """Beat now: a queue was found paused, and when it is resumed must be noticed.  Any thread."""
+        self._wake.set()
 
     def announce(self) -> None:
         """Say that this worker is shutting down: from now on its death is no crash."""
@@ -59,7 +66,8 @@ class Heartbeat:
 
     def leave(self) -> None:
         """The last word of a worker: everything it still owns goes back at once."""
-        self._stop.set()
+        self._stopping = True
+        self._wake.set()
         if self._thread is None:
             return
         self._thread.join(timeout=5.0)
@@ -76,13 +84,21 @@ class Heartbeat:
         )
 
     def _run(self) -> None:
-        while not self._stop.wait(min(self.lease_s / 3, PAUSED_POLL_S) if self._paused else self.lease_s / 3):
+        pause_s = self.lease_s / 3
+        while True:
+            self._wake.wait(pause_s)
+            self._wake.clear()
+            if self._stopping:
+                return
+            pause_s = min(RETRY_S, self.lease_s / 3)
             try:
                 self._beat()
             except LedgerError as error:
                 logger.warning("worker %s could not beat: %s", self.recorder.worker, error)
             except Exception:
                 logger.critical("worker %s: the heartbeat failed", self.recorder.worker, exc_info=True)
+            else:
+                pause_s = min(self.lease_s / 3, PAUSED_POLL_S) if self._paused else self.lease_s / 3
 
     def _beat(self) -> None:
         held = list(self.recorder.held.copy().items())
@@ -99,6 +115,5 @@ class Heartbeat:
             return
         if beat.released:
             logger.warning("worker %s gave back %d jobs it owned but did not hold", self.recorder.worker, beat.released)
-        if beat.paused != self._paused:
-            self._paused = beat.paused
-            self.on_paused(beat.paused)
+        self._paused = beat.paused
+        self.on_paused(beat.paused)  # at every beat: the road may have found a pause that no beat has seen

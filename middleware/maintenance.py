@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from errors import HarelineError
+from errors import HarelineError, LedgerUnavailable
 from ledger.ledger import Ledger, Session
 
 #: CLOCK_BOOTTIME goes on while a laptop sleeps; CLOCK_MONOTONIC does not, and would call a night continuous.
@@ -98,6 +98,7 @@ class Maintenance:
                     self._pass(session)
                 self._sleep(session if leading else None, renew_at)
             except HarelineError as error:
+                self._since = _clock()  # who was cut off was perhaps not the only one: nobody is judged for a lease
                 leading, renew_at = False, 0.0
                 logger.warning("maintenance waits: %s", error)
                 self._wake.wait(1.0)
@@ -124,6 +125,8 @@ class Maintenance:
                 duty.next_at = now + duty.every_s
                 try:
                     duty.run(session)
+                except LedgerUnavailable:
+                    raise
                 except HarelineError as error:
                     logger.warning("%s waits: %s", duty.name, error)
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.rabbit import Rabbit
 from tests.acceptance.system import System, system
+from tests.servers import RabbitMQ
 
 ROADS = ("embedded-sqlite", "embedded-postgresql", "rabbitmq-postgresql")
 
@@ -37,3 +39,17 @@ def on_rabbitmq(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Syst
     road = "rabbitmq-postgresql"
     with system(tmp_path, database(request, road), carrier(request, road)) as found:
         yield found
+
+
+@pytest.fixture
+def rabbit(rabbitmq: RabbitMQ, on_rabbitmq: System) -> Rabbit:
+    """The RabbitMQ under ``on_rabbitmq``, from the outside."""
+    assert on_rabbitmq.broker_url is not None
+    return Rabbit(rabbitmq, on_rabbitmq.broker_url)
+
+
+@pytest.fixture
+def unhurried(on_rabbitmq: System) -> System:
+    """``on_rabbitmq`` with a lease no test outlasts: a busy machine must not look like a dead worker."""
+    on_rabbitmq.env["WORKER_QUEUE_STALLED_INTERVAL"] = "20000"
+    return on_rabbitmq

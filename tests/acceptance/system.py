@@ -238,6 +238,7 @@ class System:
     def close(self) -> None:
         for worker in self.workers:
             worker.kill()
+        self.queries.close()
         self.engine.dispose()
 
 
