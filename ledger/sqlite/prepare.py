@@ -1,5 +1,6 @@
 """Before a SQLite ledger's first use in this process: its directory, its file, its schema."""
 
+import re
 import sqlite3
 import threading
 from contextlib import closing
@@ -53,15 +54,22 @@ def refuse_network_filesystem(path: Path) -> None:
         mounts = Path("/proc/self/mountinfo").read_text()
     except OSError:
         return
-    best, kind = -1, ""
-    where = path.parent.resolve()
-    for line in mounts.splitlines():
-        left, _, right = line.partition(" - ")
-        mount = left.split(" ")[4].encode().decode("unicode_escape")
-        if where.is_relative_to(mount) and len(mount) >= best:
-            best, kind = len(mount), right.split(" ")[0]
+    kind = filesystem_of(path.parent.resolve(), mounts)
     if kind in _NETWORK:
         raise LedgerError(
             f"the ledger {path} is on a network filesystem ({kind}), where SQLite loses data; "
             "put it on a local disk, or use PostgreSQL (DATABASE_URL=postgresql://…)"
         )
+
+
+def filesystem_of(directory: Path, mounts: str) -> str:
+    """The type of the filesystem ``directory`` is on; ``mounts`` is the text of /proc/self/mountinfo."""
+    deepest, kind = -1, ""
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        # A space in a path is written \040.
+        mount = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split(" ")[4])
+        # Of two mounts on one directory the later one is seen.
+        if directory.is_relative_to(mount) and len(mount) >= deepest:
+            deepest, kind = len(mount), right.split(" ")[0]
+    return kind
