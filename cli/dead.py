@@ -9,7 +9,6 @@ from cli.exits import BadInput
 from cli.given import agreed, operator
 from cli.opened import control, queries
 from cli.shown import as_json, say, table
-from control import dead as verbs
 from ledger.states import Reason
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: failed jobs, and messages that could never run.")
@@ -59,7 +58,9 @@ def retry(
     json: Json = False,
 ) -> None:
     """Send dead letters round again: those named, or all that fit."""
-    _each(verbs.retry, "Retry", "sent round again", refs or [], queue, actor, reason, every, yes, json)
+    from control.dead import retry as verb
+
+    _each(verb, "Retry", "sent round again", refs or [], queue, actor, reason, every, yes, json)
 
 
 @app.command()
@@ -73,7 +74,9 @@ def discard(
     json: Json = False,
 ) -> None:
     """Remove dead letters for good: those named, or all that fit."""
-    _each(verbs.discard, "Remove for good", "removed", refs or [], queue, actor, reason, every, yes, json)
+    from control.dead import discard as verb
+
+    _each(verb, "Remove for good", "removed", refs or [], queue, actor, reason, every, yes, json)
 
 
 def _each(

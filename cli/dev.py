@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.text import Text
-from watchfiles import PythonFilter, watch
 
 from cli.children import Changed, Child, Ended, Inbox, Stops, catch, fate, receive
 from settings import load
@@ -122,6 +121,8 @@ class Terminal:
             self._console.print(prefix + Text.from_ansi(line))
 
     def _watch(self, folders: list[Path], deep: bool, over: threading.Event) -> None:
+        from watchfiles import PythonFilter, watch
+
         for changes in watch(
             *folders, watch_filter=PythonFilter(), recursive=deep, stop_event=over, raise_interrupt=False
         ):

@@ -7,10 +7,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cli.checks import Mark, examine
 from cli.shown import as_json, clean
 
-_STYLES = {Mark.GOOD: "green", Mark.DOUBTFUL: "yellow", Mark.BAD: "red"}
+_STYLES = {"✓": "green", "!": "yellow", "✗": "red"}
 
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -20,6 +19,8 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
 
     ✓ is good, ! is worth a look, ✗ must be mended.  Exit code 1 when there is a ✗.
     """
+    from cli.checks import Mark, examine  # Alembic and both roads: slow to import, and only needed here
+
     console = Console(highlight=False, soft_wrap=True)
     found = []
     for finding in examine():

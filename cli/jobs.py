@@ -3,14 +3,12 @@
 from typing import Annotated, Any
 
 import typer
-from dramatiq.message import Message
 
 from cli.exits import NotFound
 from cli.given import json_of, milliseconds, nearest, operator
 from cli.opened import control, queries
 from cli.show import show_job
 from cli.shown import as_json, duration, say, table
-from control import jobs as verbs
 from errors import JobNotFound
 from ledger.states import State
 
@@ -74,7 +72,7 @@ def enqueue(
     if actor not in broker.actors:
         raise NotFound(f"no actor is named {actor!r}; {nearest(actor, broker.actors)}")
     options: dict[str, Any] = {} if priority is None else {"priority": priority}
-    message: Message[Any] = broker.get_actor(actor).message_with_options(args=positional, kwargs=named, **options)
+    message = broker.get_actor(actor).message_with_options(args=positional, kwargs=named, **options)
     if queue is not None:
         if queue not in broker.get_declared_queues():
             raise NotFound(f"no actor is on queue {queue!r}; {nearest(queue, broker.get_declared_queues())}")
@@ -91,8 +89,10 @@ def enqueue(
 @app.command()
 def retry(refs: Refs, json: Json = False) -> None:
     """Run failed, cancelled or delayed jobs now; their attempts count from 0."""
+    from control.jobs import retry as verb
+
     with control() as ledger:
-        ids = [verbs.retry(ledger, ref, by=operator()) for ref in refs]
+        ids = [verb(ledger, ref, by=operator()) for ref in refs]
     if json:
         return as_json(ids)
     for id in ids:
@@ -102,8 +102,10 @@ def retry(refs: Refs, json: Json = False) -> None:
 @app.command()
 def cancel(refs: Refs, json: Json = False) -> None:
     """Cancel jobs: at once if they are not running, else they are asked to stop."""
+    from control.jobs import cancel as verb
+
     with control() as ledger:
-        answers = {ref: verbs.cancel(ledger, ref, by=operator()) for ref in refs}
+        answers = {ref: verb(ledger, ref, by=operator()) for ref in refs}
     if json:
         return as_json(answers)
     for ref, answer in answers.items():
@@ -113,8 +115,10 @@ def cancel(refs: Refs, json: Json = False) -> None:
 @app.command()
 def rm(refs: Refs, json: Json = False) -> None:
     """Forget finished jobs; only their journal stays."""
+    from control.jobs import remove as verb
+
     with control() as ledger:
-        ids = [verbs.remove(ledger, ref, by=operator()) for ref in refs]
+        ids = [verb(ledger, ref, by=operator()) for ref in refs]
     if json:
         return as_json(ids)
     for id in ids:

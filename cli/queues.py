@@ -1,6 +1,6 @@
 """``hareline queues``: how long they are; pause and resume."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,11 +8,11 @@ from cli.exits import NotFound
 from cli.given import nearest, operator
 from cli.opened import control, queries
 from cli.shown import as_json, duration, say, table
-from control import Control
-from control import queues as verbs
-from ledger.queries import Queries
 from ledger.states import State
 from ledger.views import QueueView
+
+if TYPE_CHECKING:
+    from ledger.queries import Queries
 
 app = typer.Typer(no_args_is_help=True, help="How long the queues are; pause and resume them.")
 
@@ -40,9 +40,11 @@ def ls(json: Json = False) -> None:
 def pause(names: Names, json: Json = False) -> None:
     """Start nothing new of these queues; what runs, finishes."""
     _check(names)
+    from control.queues import pause as verb
+
     with control() as ledger:
         for name in names:
-            verbs.pause(ledger, name, by=operator())
+            verb(ledger, name, by=operator())
     if json:
         return as_json(dict.fromkeys(names, "paused"))
     for name in names:
@@ -53,16 +55,14 @@ def pause(names: Names, json: Json = False) -> None:
 def resume(names: Names, json: Json = False) -> None:
     """Let these queues go on."""
     _check(names)
+    from control.queues import resume as verb
+
     with control() as ledger:
-        held_back = {name: _resume(ledger, name) for name in names}
+        held_back = {name: verb(ledger, name, by=operator()) for name in names}
     if json:
         return as_json(held_back)
     for name, count in held_back.items():
         say(f"{name} goes on" + (f"; {count} jobs were held back" if count else ""))
-
-
-def _resume(ledger: Control, name: str) -> int:
-    return verbs.resume(ledger, name, by=operator())
 
 
 def _check(names: list[str]) -> None:
@@ -74,7 +74,7 @@ def _check(names: list[str]) -> None:
             raise NotFound(f"there is no queue {name!r}; {nearest(name, known)}")
 
 
-def _all(asked: Queries) -> list[QueueView]:
+def _all(asked: "Queries") -> list[QueueView]:
     """Those the ledger knows and those that actors are on."""
     from actors import broker
 

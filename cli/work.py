@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-import logs
 from cli.exits import BadInput
 from cli.given import nearest
 from settings import Settings, load
@@ -26,6 +25,8 @@ def worker(processes: Processes = None, queues: Queues = None) -> None:
     SIGTERM or Ctrl-C: running jobs may end, what has not started goes back.  A second one: kill.  SIGHUP: restart
     the processes one by one.
     """
+    import logs  # and structlog: only workers log, everything else answers
+
     settings = load()
     logs.configure(settings)
     queues = [name for given in queues or [] for name in given.split(",") if name]
