@@ -240,10 +240,28 @@ def test_a_network_filesystem_is_recognised() -> None:
     assert kinds == ["ext4", "nfs4", "xfs", "ext4"]
 
 
-HOT = """
-known mark claim_look take_look any_ready_in activate drop_ticket finish_look ended_before end drop_claim owned_by
-due_unsent due_ready next_due wake ready stamp over_done over_dead
-""".split()
+HOT = [
+    "known",
+    "mark",
+    "claim_look",
+    "take_look",
+    "any_ready_in",
+    "activate",
+    "drop_ticket",
+    "finish_look",
+    "ended_before",
+    "end",
+    "drop_claim",
+    "owned_by",
+    "due_unsent",
+    "due_ready",
+    "next_due",
+    "wake",
+    "ready",
+    "stamp",
+    "over_done",
+    "over_dead",
+]
 
 
 @pytest.mark.parametrize("name", HOT)
