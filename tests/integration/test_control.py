@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from control import Control, dead, jobs, queues
 from control.rebuild import rebuild
@@ -16,6 +16,7 @@ from ledger.queries import Queries
 from ledger.records import Claim, Keep, NewJob, Ticket, Verdict
 from ledger.states import Outcome, Reason, State
 from ledger.tables import attempts, journal, payloads, results, tickets
+from ledger.tables import queues as queue_table
 from ledger.views import JobView
 from tests.ledgers import finish, join, new_job
 
@@ -278,6 +279,23 @@ def test_jobs_that_became_due_during_a_pause_run_after_it(world: World) -> None:
     while world.view(job).state is State.DELAYED:
         world.session.promote(10, resend_after_s=60)
     assert world.start(job) is not None
+
+
+def test_a_pause_waits_for_the_claims_under_way(postgres_url: str) -> None:
+    control, database = Control(postgres_url, "rabbitmq"), Database(postgres_url)
+    paused = threading.Thread(target=queues.pause, args=(control, "letters"), kwargs={"by": BY})
+    with database.write() as claiming:
+        claiming.execute(text("SELECT pg_advisory_xact_lock_shared(hashtextextended('hareline.queue.letters', 0))"))
+        paused.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while not claiming.scalar(text(waiting)):
+            assert paused.is_alive()
+        assert claiming.execute(select(queue_table)).all() == []
+    paused.join()
+    with database.read() as connection:
+        assert [row.paused for row in connection.execute(select(queue_table))] == [True]
+    control.close()
+    database.close()
 
 
 def test_a_queue_may_be_paused_before_it_is_known(world: World) -> None:
