@@ -11,12 +11,12 @@ from cli.opened import control, queries
 from cli.shown import as_json, say, table
 from ledger.states import Reason
 
-app = typer.Typer(no_args_is_help=True, help="Dead letters: failed jobs, and messages that could never run.")
+app = typer.Typer(no_args_is_help=True, help="Dead letters: look, retry, discard.")
 
 #: Up to here they are counted before the question.
 COUNTED = 1_000
 
-Refs = Annotated[list[str] | None, typer.Argument(metavar="[REF]...", help="Jobs, each as for `hareline jobs show`.")]
+Refs = Annotated[list[str] | None, typer.Argument(metavar="REF", help="Jobs, each as for `hareline jobs show`.")]
 Queue = Annotated[str | None, typer.Option(help="All of this queue.")]
 Actor = Annotated[str | None, typer.Option(help="All of this actor.")]
 Why = Annotated[Reason | None, typer.Option(help="All with this reason.")]
@@ -33,7 +33,10 @@ def ls(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
     json: Json = False,
 ) -> None:
-    """List dead letters, newest first, with their last error."""
+    """List dead letters with their last error.
+
+    Newest first, those in the history too.
+    """
     with queries() as asked:
         rows = asked.dead(queue=queue, actor=actor, reason=reason, limit=limit)
     if json:
@@ -57,7 +60,10 @@ def retry(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Send dead letters round again: those named, or all that fit."""
+    """Send dead letters round again.
+
+    Those named, or all that fit.
+    """
     from control.dead import retry as verb
 
     _each(verb, "Retry", "sent round again", refs or [], queue, actor, reason, every, yes, json)
@@ -73,7 +79,10 @@ def discard(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Remove dead letters for good: those named, or all that fit."""
+    """Remove dead letters for good.
+
+    Those named, or all that fit.  Their journal stays.
+    """
     from control.dead import discard as verb
 
     _each(verb, "Remove for good", "removed", refs or [], queue, actor, reason, every, yes, json)

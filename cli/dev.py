@@ -22,7 +22,7 @@ def dev(
     processes: Annotated[int, typer.Option("-p", "--processes", min=1, help="Worker processes.")] = 1,
     reload: Annotated[bool, typer.Option(help="Start again when a *.py file changes.")] = True,
 ) -> None:
-    """Run a worker and the scheduler, and reload them.
+    """Run a worker and the scheduler, reloading.
 
     Both start again when a *.py file changes.
 

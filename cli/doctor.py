@@ -13,7 +13,7 @@ _STYLES = {"✓": "green", "!": "yellow", "✗": "red"}
 
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Check that all is well, and say what to do if not.
+    """Check everything, and say what to mend.
 
     It looks at settings, database, schema, clock, workers, RabbitMQ, its queues and permissions.
 

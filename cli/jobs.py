@@ -15,7 +15,7 @@ from ledger.states import State
 app = typer.Typer(no_args_is_help=True, help="Look at jobs, add one, retry, cancel, remove.")
 
 Ref = Annotated[str, typer.Argument(help="A job's id, at least 8 characters of it, or a Dramatiq message id.")]
-Refs = Annotated[list[str], typer.Argument(metavar="REF...", help="Jobs, each as for `hareline jobs show`.")]
+Refs = Annotated[list[str], typer.Argument(metavar="REF", help="Jobs, each as for `hareline jobs show`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -28,7 +28,10 @@ def ls(
     before: Annotated[str | None, typer.Option(help="Older than the job with this id: the next page.")] = None,
     json: Json = False,
 ) -> None:
-    """List jobs, newest first, those in the history too."""
+    """List jobs, newest first.
+
+    Those in the history too.
+    """
     with queries() as asked:
         rows = asked.jobs(queue=queue, state=state, actor=actor, limit=limit, before=before)
     if json:
@@ -45,7 +48,10 @@ def show(
     traceback: Annotated[bool, typer.Option("--traceback", help="With the tracebacks of failed attempts.")] = False,
     json: Json = False,
 ) -> None:
-    """Show one job: its message, its timeline, its attempts and their errors."""
+    """Show one job.
+
+    Its message, its timeline, its attempts and their errors.
+    """
     with queries() as asked:
         job = asked.job(ref)
     if job is None:
@@ -88,7 +94,10 @@ def enqueue(
 
 @app.command()
 def retry(refs: Refs, json: Json = False) -> None:
-    """Run failed, cancelled or delayed jobs now; their attempts count from 0."""
+    """Run failed, cancelled or delayed jobs now.
+
+    Their attempts count from 0; those of a delayed job go on.
+    """
     from control.jobs import retry as verb
 
     with control() as ledger:
@@ -101,7 +110,10 @@ def retry(refs: Refs, json: Json = False) -> None:
 
 @app.command()
 def cancel(refs: Refs, json: Json = False) -> None:
-    """Cancel jobs: at once if they are not running, else they are asked to stop."""
+    """Cancel jobs.
+
+    At once if they are not running, else they are asked to stop.
+    """
     from control.jobs import cancel as verb
 
     with control() as ledger:
@@ -114,7 +126,10 @@ def cancel(refs: Refs, json: Json = False) -> None:
 
 @app.command()
 def rm(refs: Refs, json: Json = False) -> None:
-    """Forget finished jobs; only their journal stays."""
+    """Forget finished jobs.
+
+    Only their journal stays.
+    """
     from control.jobs import remove as verb
 
     with control() as ledger:

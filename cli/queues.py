@@ -14,15 +14,18 @@ from ledger.views import QueueView
 if TYPE_CHECKING:
     from ledger.queries import Queries
 
-app = typer.Typer(no_args_is_help=True, help="How long the queues are; pause and resume them.")
+app = typer.Typer(no_args_is_help=True, help="Look at the queues, pause and resume them.")
 
-Names = Annotated[list[str], typer.Argument(metavar="QUEUE...", help="Queues by name.")]
+Names = Annotated[list[str], typer.Argument(metavar="QUEUE", help="Queues by name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("ls")
 def ls(json: Json = False) -> None:
-    """List the queues with their jobs at hand by state; those in the history are not counted."""
+    """List the queues and their jobs by state.
+
+    Jobs that are in the history only are not counted.
+    """
     with queries() as asked:
         rows = _all(asked)
     if json:
@@ -38,7 +41,10 @@ def ls(json: Json = False) -> None:
 
 @app.command()
 def pause(names: Names, json: Json = False) -> None:
-    """Start nothing new of these queues; what runs, finishes."""
+    """Start nothing new of these queues.
+
+    What runs, finishes.
+    """
     _check(names)
     from control.queues import pause as verb
 

@@ -43,7 +43,7 @@ def migrate(json: Json = False) -> None:
 
 
 def config(json: Json = False) -> None:
-    """Print the effective settings and their origin.
+    """Print the settings and where they came from.
 
     Secrets are masked.
     """
@@ -90,7 +90,10 @@ def ls(
     everyone: Annotated[bool, typer.Option("--all", help="Also those that stopped or died.")] = False,
     json: Json = False,
 ) -> None:
-    """List the worker processes, with how many jobs they run and when they were last heard of."""
+    """List the worker processes.
+
+    How many jobs each runs, and when it was last heard of.
+    """
     with queries() as asked:
         rows = asked.workers(everyone=everyone)
     if json:

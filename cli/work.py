@@ -38,9 +38,9 @@ def worker(processes: Processes = None, queues: Queues = None) -> None:
 
 
 def scheduler() -> None:
-    """Run the scheduler, which sends recurring messages.
+    """Run the scheduler.
 
-    Each tick is sent once, however many schedulers run.
+    It sends recurring messages, each tick once, however many schedulers run.
     """
     sys.stdout.flush()
     # The scheduler is a program of its own, beside this one, not a part of it.
