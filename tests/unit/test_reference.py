@@ -1,0 +1,117 @@
+"""The reference pages that are made from the code: settings and errors.
+
+python -m tests.unit.test_reference          writes them
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import errors
+from errors import HarelineError
+from settings import VARIABLES, Settings
+
+REFERENCE = Path(__file__).parents[2] / "docs/reference"
+
+SETTINGS = """\
+# Settings
+
+Made from `settings.py` by `python -m tests.unit.test_reference`.
+
+Each setting is looked up in the environment, then in `.env`, then in `hareline.toml` (both in the working directory);
+else it has its default. In `hareline.toml` it has the name of the first column. An empty variable counts as unset. A
+name that nobody knows and a value that cannot be used are refused, with the nearest right one. `hareline config` prints
+what is in force and where it comes from.
+
+| setting | variable | default | accepted | what it is |
+|---|---|---|---|---|
+"""
+
+QUEUES = """
+One queue is set by `HARELINE_QUEUES__USAGE_TRACKING__CONCURRENCY=8`, or in `hareline.toml`:
+
+```toml
+[queues.usage-tracking]
+concurrency = 8
+```
+
+Failpoints (`HARELINE_FAILPOINTS`, see [guarantees](../guarantees.md#failpoints)) and the variables of the tests
+(`HARELINE_TEST_RABBITMQ`) are read before there are settings.
+"""
+
+ERRORS = """\
+# Errors
+
+Made from `errors.py` by `python -m tests.unit.test_reference`. Every message says what is wrong, which one, and what to
+do. The command line prints it as one line and ends with an [exit code](cli.md).
+
+"""
+
+
+def settings_page() -> str:
+    schema = Settings.model_json_schema()["properties"]
+    rows = [
+        f"| {name} | `{VARIABLES[name]}` | {_default(name)} | {_accepted(name, schema[name])} | {field.description} |\n"
+        for name, field in Settings.model_fields.items()
+    ]
+    return SETTINGS + "".join(rows) + QUEUES
+
+
+def _default(name: str) -> str:
+    value = Settings.model_fields[name].get_default(call_default_factory=True)
+    return "–" if value in (None, {}) else f"`{value}`"
+
+
+def _accepted(name: str, schema: dict[str, Any]) -> str:
+    by_hand = {
+        "database_url": "`sqlite:///PATH`, `postgresql://…`",
+        "broker_url": "`amqp://…`, `amqps://…`",
+        "posthog_url": "`http://…`, `https://…`",
+        "worker_count": "`cpus`, or a number of at least 1",
+        "queues": "see below",
+    }
+    if name in by_hand:
+        return by_hand[name]
+    schema = next((kind for kind in schema.get("anyOf", []) if kind.get("type") != "null"), schema)
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("type") == "integer" and "exclusiveMinimum" in schema:
+        return f"at least {schema['exclusiveMinimum'] + 1}"
+    for key, words in (("exclusiveMinimum", "above"), ("minimum", "at least")):
+        if key in schema:
+            return f"{words} {schema[key]:g}"
+    return "any text"
+
+
+def errors_page() -> str:
+    tree = inspect.cleandoc(errors.__doc__ or "").partition("\n\n")[2].rpartition("\n\n")[0]
+    return ERRORS + f"```text\n{inspect.cleandoc(tree)}\n```\n" + "".join(_described())
+
+
+def _described() -> Iterator[str]:
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        if issubclass(kind, HarelineError):
+            text = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0].replace("``", "`")
+            yield f"\n**{name}**: {text}\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "errors.md": errors_page}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_up_to_date(name: str) -> None:
+    assert (REFERENCE / name).read_text() == PAGES[name](), f"run: python -m {__name__}"
+
+
+def test_every_error_is_in_the_tree() -> None:
+    tree = (errors.__doc__ or "").split()
+    assert [name for name in errors.__all__ if name not in tree] == []
+
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (REFERENCE / name).write_text(page())
