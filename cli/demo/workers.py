@@ -19,10 +19,10 @@ class WorkersStopped(HarelineError):
 
 
 class Workers:
-    """``dramatiq actors``, as a user would start it, within ``with``; its log goes to ``log``."""
+    """``hareline worker``, within ``with``; its log goes to ``log``."""
 
     def __init__(self, processes: int, env: Mapping[str, str], log: Path) -> None:
-        self._command = [sys.executable, "-m", "dramatiq", "actors", "--processes", str(processes)]
+        self._command = [sys.executable, "-m", "cli", "worker", "--processes", str(processes)]
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         self._env = {**os.environ, "PYTHONPATH": path, **env}
         self._log = log
@@ -31,8 +31,11 @@ class Workers:
     def check(self) -> None:
         """Raise :class:`WorkersStopped`, with the end of their log, unless they run."""
         if self._process is not None and self._process.poll() is not None:
-            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
-            raise WorkersStopped(f"the workers exited with status {self._process.returncode}; their log ends:\n{tail}")
+            raise WorkersStopped(f"the workers exited with status {self._process.returncode}; {self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """The end of their log, for an error."""
+        return "\n".join(["their log ends:", *self._log.read_text(errors="replace").splitlines()[-20:]])
 
     def __enter__(self) -> Self:
         with self._log.open("ab") as log:
