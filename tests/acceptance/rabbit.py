@@ -1,10 +1,12 @@
 """RabbitMQ as an outsider sees it: plain pika and rabbitmqctl, nothing of ours."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
@@ -74,10 +76,18 @@ class Rabbit:
         rows = json.loads(self.server.ctl("--formatter=json", "list_queues", "-p", self.vhost, *columns))
         return {row["name"]: (row["messages_ready"], row["messages_unacknowledged"]) for row in rows}
 
+    def wait_for_consumer(self, queue: str, timeout_s: float = 30.0) -> None:
+        """Until somebody consumes the queue."""
+        deadline = time.monotonic() + timeout_s
+        while all(row["queue"]["name"] != queue for row in self.server.api("GET", f"/consumers/{self.vhost}")):
+            assert time.monotonic() < deadline, f"nobody consumes {queue}"
+            time.sleep(0.02)
+
     def close_connections(self) -> int:
         """From the server's side, as an operator would; returns how many."""
-        names = [row["name"] for row in self.server.api("GET", "/connections") if row["vhost"] == self.vhost]
-        self.server.ctl("close_all_connections", "--vhost", self.vhost, "test")
+        names = [row["name"] for row in self.server.api("GET", f"/vhosts/{self.vhost}/connections")]
+        for name in names:
+            self.server.api("DELETE", f"/connections/{quote(name)}")
         return len(names)
 
 
