@@ -152,7 +152,8 @@ class PostgresSession:
             rows = cursor.run_after(
                 "promote", "lock_paused_queues", (str(limit), str(resend_after_s), self._embedded_sql), ()
             )
-            failpoints.hit("promote.committed")
+            if rows:
+                failpoints.hit("promote.committed")
             return [Due(*row) for row in rows]
 
         return self._connection.call(work)

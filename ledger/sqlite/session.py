@@ -86,7 +86,8 @@ class SqliteSession:
     def promote(self, limit: int, *, resend_after_s: float) -> list[Due]:
         with self._connection.write() as tx:
             due = relay.promote(tx, limit, resend_after_s)
-        failpoints.hit("promote.committed")
+        if due:
+            failpoints.hit("promote.committed")
         return due
 
     def next_due_s(self) -> float | None:

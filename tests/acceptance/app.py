@@ -52,6 +52,19 @@ def record_start(path: str, line: str) -> None:
     note(path, f"{line} {time.time()}")
 
 
+@dramatiq.actor(queue_name="work")
+def nap(path: str, line: str, seconds: float) -> None:
+    """Takes a while; one line at its start."""
+    note(path, line)
+    time.sleep(seconds)
+
+
+@dramatiq.actor(queue_name="narrow")
+def nap_narrow(path: str, line: str, seconds: float) -> None:
+    note(path, line)
+    time.sleep(seconds)
+
+
 @dramatiq.actor(queue_name="work", time_limit=float("inf"))
 def hold(path: str, line: str, release: str) -> None:
     """Starts, then waits until the file ``release`` exists."""

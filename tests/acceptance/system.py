@@ -1,5 +1,7 @@
 """A whole Hareline system for a test: real worker processes, a real ledger, a real road."""
 
+import atexit
+import functools
 import json
 import os
 import signal
@@ -8,22 +10,39 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from sqlalchemy import create_engine, text
 
 from ledger.queries import Queries
+from tests.acceptance.nursery import Nursery, Program
 
 ROOT = Path(__file__).parents[2]
 READY = "Worker process is ready for action."
 
 
+@functools.cache
+def nursery() -> Nursery:
+    """The one of this test run."""
+    found = Nursery(
+        {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "dramatiq_worker_timeout": "100",  # ms until an idle thread sees that it was told to stop
+        }
+    )
+    atexit.register(found.close)
+    return found
+
+
 class Worker:
     """A ``dramatiq`` process with its children, in a process group of its own."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Program) -> None:
         self.process = process
         self.lines: list[str] = []
         self._news = threading.Condition()
@@ -62,7 +81,7 @@ class Worker:
 
     def kill(self) -> None:
         """kill -9, the process and its children, at once."""
-        if self.process.poll() is None:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
         self._reader.join(10)
@@ -142,14 +161,8 @@ class System:
         app: str = "tests.acceptance.app",
     ) -> Worker:
         """Start ``dramatiq APP -p processes``, and wait until it is ready."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dramatiq", app, "-p", str(processes), *args],
-            cwd=self.folder,
-            env={**self.env, **(env or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
+        process = nursery().start(
+            ["-m", "dramatiq", app, "-p", str(processes), *args], env={**self.env, **(env or {})}, cwd=self.folder
         )
         worker = Worker(process)
         self.workers.append(worker)
@@ -162,12 +175,15 @@ class System:
     ) -> subprocess.CompletedProcess[str]:
         """Run code in a producer process, with the actors and ``log`` (the path they write to) in scope."""
         program = f"from tests.acceptance.app import *\nlog = {str(self.log)!r}\n{code}"
-        done = subprocess.run(
-            [sys.executable, "-c", program], cwd=self.folder, env={**self.env, **(env or {})}, capture_output=True, text=True, timeout=120
-        )
-        if check and done.returncode:
-            raise AssertionError(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return done
+        with TemporaryFile(dir=self.folder) as stdout, TemporaryFile(dir=self.folder) as stderr:
+            process = nursery().start(
+                ["-c", program], env={**self.env, **(env or {})}, cwd=self.folder, stdout=stdout, stderr=stderr
+            )
+            code = process.wait(120)
+            outputs = [(file.seek(0), file.read().decode())[1] for file in (stdout, stderr)]
+        if check and code:
+            raise AssertionError(f"exit code {code}\n{outputs[0]}\n{outputs[1]}")
+        return subprocess.CompletedProcess(program, code, *outputs)
 
     @contextmanager
     def producer(self, send: str, prefix: str = "job", *, pause_s: float = 0.01) -> Iterator[Producer]:

@@ -1,0 +1,155 @@
+"""Starts Python programs in a hundredth of the time: a process that has imported the libraries forks one for each.
+
+Nothing of this project is imported before the fork (failpoints and settings are read at import), and every program
+runs in a session, an environment and a folder of its own, as one started from a shell would.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+LIBRARIES = (
+    "alembic.command",
+    "dramatiq.cli",
+    "dramatiq.results",
+    "pika",
+    "psycopg",
+    "pydantic",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "sqlalchemy.dialects.sqlite",
+    "structlog",
+    "uuid_utils",
+)
+
+
+class Program:
+    """A program started by a :class:`Nursery`: as much of a ``Popen`` as the tests need."""
+
+    def __init__(self, status: int, stdout: IO[str] | None) -> None:
+        self._status = os.fdopen(status, "rb", buffering=0)
+        self.pid = int(self._status.readline())
+        self.stdout = stdout
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for the signal that killed it; None while it runs."""
+        return self._look(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        code = self._look(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(f"pid {self.pid}", timeout or 0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def _look(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
+            self.returncode = os.waitstatus_to_exitcode(int(self._status.readline()))
+            self._status.close()
+        return self.returncode
+
+
+class Nursery:
+    """One such process; it ends with its owner."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen([sys.executable, "-m", "tests.acceptance.nursery"], env=env, stdin=theirs)
+
+    def start(
+        self,
+        arguments: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        stdout: IO[bytes] | None = None,
+        stderr: IO[bytes] | None = None,
+    ) -> Program:
+        """Run ``python ARGUMENTS`` (``-m MODULE …`` or ``-c CODE``).
+
+        Without ``stdout``, both streams are read from the program's ``stdout``.
+        """
+        ours, status = os.pipe()
+        reader, writer = os.pipe() if stdout is None else (None, stdout.fileno())
+        request = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd)}
+        ends = [status, writer, stderr.fileno() if stderr else writer]
+        folder = cwd / f"program-{status}-{time.monotonic_ns()}"
+        folder.write_text(json.dumps(request))  # too long for a packet, perhaps
+        socket.send_fds(self._socket, [str(folder).encode()], ends)
+        os.close(status)
+        if reader is not None:
+            os.close(writer)
+        return Program(ours, os.fdopen(reader, errors="replace") if reader is not None else None)
+
+    def close(self) -> None:
+        self._socket.close()
+        self._process.wait(10)
+
+
+def main() -> None:
+    """Fork for every request; only the children of children come out of the loop, and run."""
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    door = socket.socket(fileno=os.dup(0))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        path, ends, _, _ = socket.recv_fds(door, 4096, 3)
+        if not path:
+            return
+        if os.fork() == 0:
+            break
+        for end in ends:
+            os.close(end)
+    door.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _watch(ends[0])
+    _become(json.loads(Path(os.fsdecode(path)).read_text()), *ends)
+
+
+def _watch(status: int) -> None:
+    """Fork once more; the parent tells what becomes of the child, which returns."""
+    pid = os.fork()
+    if pid:
+        os.setsid()  # no signal meant for the child's group or the owner's reaches us
+        with contextlib.suppress(BrokenPipeError):
+            os.write(status, f"{pid}\n".encode())
+            os.write(status, f"{os.waitpid(pid, 0)[1]}\n".encode())
+        os._exit(0)
+
+
+def _become(request: dict[str, object], status: int, stdout: int, stderr: int) -> None:
+    os.close(status)
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDONLY)
+    for end, number in ((null, 0), (stdout, 1), (stderr, 2)):
+        os.dup2(end, number)
+    os.closerange(3, 64)
+    os.chdir(str(request["cwd"]))
+    os.environ.clear()
+    os.environ.update(request["env"])  # type: ignore[arg-type]
+    kind, what, *rest = request["arguments"]  # type: ignore[misc]
+    if kind == "-m":
+        sys.argv = [what, *rest]
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = ["-c", *rest]
+        exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+
+
+if __name__ == "__main__":
+    main()
