@@ -30,8 +30,8 @@ demo: setup ## Run the demo: a few thousand usage events, priced and delivered
 run: setup ## Run a worker and the scheduler in this terminal, reloading on change
 	$(BIN)/hareline dev $(ARGS)
 
-test: setup-servers ## Run the tests; one of them: make test ARGS="tests/unit -k settings"
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## Run the tests, on servers of their own; one of them: make test ARGS="tests/unit -k settings"
+	$(BIN)/python -m tests.servers test $(ARGS)
 
 check: setup ## Lint, formatting and types
 	$(BIN)/ruff check .

@@ -13,8 +13,12 @@ from tests.servers.unpack import root_of
 _PACKAGES: dict[str, Callable[[], Path]] = {"postgresql": postgres.binaries, "rabbitmq-server": rabbitmq.binaries}
 
 
+class CannotInstall(Exception):
+    """Raised when servers are missing and may not, or cannot, be installed; says what to install."""
+
+
 def install() -> None:
-    """Install what is missing; no service is started and no cluster made.  Idempotent.
+    """Install what is missing; no service is started and no cluster made.  Idempotent.  Raises ``CannotInstall``.
 
     With ``HARELINE_TEST_RABBITMQ`` set, that RabbitMQ too.
     """
@@ -25,9 +29,9 @@ def install() -> None:
         return
     command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
     if shutil.which("apt-get") is None:
-        raise SystemExit("\n".join(missing.values()))
+        raise CannotInstall("\n".join(missing.values()))
     if os.geteuid() != 0:
-        raise SystemExit("\n".join([*missing.values(), f"for instance: sudo {' '.join(command)}"]))
+        raise CannotInstall("\n".join([*missing.values(), f"for instance: sudo {' '.join(command)}"]))
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     with ExitStack() as files:
         files.enter_context(_unless_it_exists("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n"))
