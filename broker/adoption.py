@@ -146,5 +146,6 @@ def checked(body: bytes) -> Message[Any]:
         and isinstance(message.options, dict)
     )
     if not well:
-        raise DecodeError("fields of the wrong type", body, TypeError("actor_name, message_id, kwargs or options has the wrong type"))
+        error = TypeError("actor_name, message_id, kwargs or options has the wrong type")
+        raise DecodeError("fields of the wrong type", body, error)
     return message

@@ -117,7 +117,7 @@ class AmqpRoad:
         intake = self.intakes.get(delivery.queue)
         if intake is None or intake.closing:
             delivery.reject()
-        elif intake.reserve(delivery):
+        elif intake.reserve(delivery, delivery.priority or 0):
             self._claim(intake, delivery)
 
     def _on_room(self, intake: Intake, delivery: Any) -> None:
@@ -133,7 +133,7 @@ class AmqpRoad:
             self.recorder.claim(ticket, lambda claim: self._claimed(intake, delivery, claim, delivery.body))
         else:
             error = f"its headers name job {job!r}, ticket {number!r}, which no job can have"
-            self._bury(intake, delivery, Reason.MALFORMED, letter_id(intake.queue, delivery.body, f"{job!r}"), error)
+            self._bury(intake, delivery, Reason.MALFORMED, letter_id(intake.queue, delivery.body, error), error)
 
     def _claimed(self, intake: Intake, delivery: Delivery, claim: Claim, body: bytes) -> None:
         """On the recorder's claims thread."""

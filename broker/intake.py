@@ -1,7 +1,8 @@
 """The way of claimed jobs of one queue into this process: as many as it has slots for."""
 
+import heapq
+import itertools
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -16,7 +17,8 @@ class Intake(Consumer):
     """What Dramatiq consumes; it never fails, hides reconnects, and acknowledges nothing by itself.
 
     A slot is taken before a job is claimed and given back when its actor has ended, so no more
-    than ``slots`` jobs of the queue run in this process.  What arrives while all are taken is held back.
+    than ``slots`` jobs of the queue run in this process.  What arrives while all are taken is held back, and
+    goes on by priority.
     """
 
     def __init__(
@@ -37,18 +39,19 @@ class Intake(Consumer):
         self._release = release
         self._lock = threading.Lock()
         self._busy = 0
-        self._held: deque[Any] = deque()
+        self._held: list[tuple[int, int, Any]] = []  # a heap
+        self._arrivals = itertools.count()
         self._ready: SimpleQueue[JobMessage] = SimpleQueue()
 
     # -- for the road
-    def reserve(self, arrival: Any = None) -> bool:
-        """Take a slot, or hold the arrival back until there is one."""
+    def reserve(self, arrival: Any = None, priority: int = 0) -> bool:
+        """Take a slot, or hold the arrival back until there is one; of those held back the highest goes first."""
         with self._lock:
             if self._busy < self.slots and not self.closing:
                 self._busy += 1
                 return True
             if arrival is not None:
-                self._held.append(arrival)
+                heapq.heappush(self._held, (-priority, next(self._arrivals), arrival))
             return False
 
     @property
@@ -59,7 +62,7 @@ class Intake(Consumer):
     def vacate(self) -> None:
         """Give a slot back, or pass it on to what was held back."""
         with self._lock:
-            arrival = self._held.popleft() if self._held and not self.closing else None
+            arrival = heapq.heappop(self._held)[2] if self._held and not self.closing else None
             if arrival is None:
                 self._busy -= 1
         self._on_room(self, arrival)
@@ -73,7 +76,7 @@ class Intake(Consumer):
     def drain(self) -> list[Any]:
         """What was held back, for the road to return.  Nothing is admitted from now on when closing."""
         with self._lock:
-            held = list(self._held)
+            held = [arrival for _, _, arrival in sorted(self._held)]
             self._held.clear()
         return held
 

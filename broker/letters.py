@@ -7,6 +7,7 @@ from typing import Any
 from ledger.queries import Queries
 from ledger.records import Buried
 from ledger.states import State
+from ledger.text import clean
 from rabbitmq.publisher import Parcel
 
 logger = logging.getLogger(__name__)
@@ -18,17 +19,21 @@ NO_TICKET = 0
 def letter(
     *, job: str, queue: str, actor: str, message_id: str, body: bytes, priority: int, timestamp: int, headers: Mapping[str, Any]
 ) -> Parcel:
-    """A dead letter as a message on ``queue``.XQ."""
+    """A dead letter as a message on ``queue``.XQ, whatever characters are in its texts."""
     return Parcel(
         queue=f"{queue}.XQ",
         body=body,
         job=job,
         ticket=NO_TICKET,
-        message_id=message_id,
-        type=actor,
+        message_id=clean(message_id),
+        type=clean(actor),
         priority=priority,
         timestamp=timestamp,
-        headers={f"hareline-{name}": value for name, value in headers.items() if value is not None},
+        headers={
+            f"hareline-{name}": clean(value) if isinstance(value, str) else value
+            for name, value in headers.items()
+            if value is not None
+        },
     )
 
 

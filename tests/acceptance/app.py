@@ -74,6 +74,13 @@ def hold(path: str, line: str, release: str) -> None:
     note(path, f"end {line}")
 
 
+@dramatiq.actor(queue_name="work")
+def linger(path: str, line: str, ms: int) -> None:
+    """Takes a while."""
+    time.sleep(ms / 1000)
+    note(path, line)
+
+
 @dramatiq.actor(queue_name="work", time_limit=float("inf"))
 def die(path: str, line: str) -> None:
     """Kills its process, every time."""
@@ -92,6 +99,35 @@ def fail_once(path: str, line: str) -> None:
     note(path, line)
     if Path(path).read_text().splitlines().count(line) == 1:
         raise RuntimeError(f"not yet, {line}")
+
+
+@dramatiq.actor(queue_name="work", max_retries=0)
+def need(path: str, line: str, needed: str) -> None:
+    """Fails unless the file ``needed`` exists."""
+    note(path, line)
+    if not Path(needed).exists():
+        raise RuntimeError(f"{line} found nothing")
+
+
+class UnreadableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text for you")
+
+
+@dramatiq.actor(queue_name="work", max_retries=0)
+def fail_strangely(how: str) -> None:
+    """Raises what a ledger may stumble over."""
+    raise {
+        "nul": RuntimeError("a\x00b"),
+        "surrogate": RuntimeError("a\udc80b"),
+        "unreadable": UnreadableError(),
+        "endless": RuntimeError("x" * 5_000_000),
+    }[how]
+
+
+@dramatiq.actor(queue_name="work", store_results=True)
+def answer_strangely(how: str) -> object:
+    return {"nul": "a\x00b", "surrogate": "a\udc80b", "not a number": float("nan")}[how]
 
 
 @dramatiq.actor(queue_name="work", store_results=True)

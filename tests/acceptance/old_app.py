@@ -1,0 +1,19 @@
+"""The program before a deploy: it does not know most of ``app``'s actors yet."""
+
+from types import SimpleNamespace
+
+import dramatiq
+
+import logs
+from broker import build
+from settings import load
+
+settings = load()
+logs.configure(settings)
+broker = build(settings, queues={"work": SimpleNamespace(concurrency=8, keep=None)})
+dramatiq.set_broker(broker)
+
+
+@dramatiq.actor(queue_name="work")
+def long_known() -> None:
+    """Declares the queue, so that this program consumes it."""

@@ -1,0 +1,66 @@
+"""A paused queue starts nothing new, costs nothing, and goes on when it is resumed."""
+
+from collections import Counter
+from datetime import timedelta
+
+from control.queues import pause, resume
+from control.transaction import Control
+from tests.acceptance.rabbit import Rabbit, settled
+from tests.acceptance.system import System
+from tests.servers import RabbitMQ
+
+PREFETCHED = 2 * 8  # of the queue ``work``
+
+
+def test_a_pause_starts_nothing_new_and_a_resume_goes_on(anywhere: System, rabbitmq: RabbitMQ) -> None:
+    system = anywhere
+    system.env["WORKER_QUEUE_STALLED_INTERVAL"] = "20000"
+    control = Control(system.database_url, "rabbitmq" if system.broker_url else "embedded")
+    system.run("broker.enqueue_many([linger.message(log, n, 50) for n in range(500)])")
+    system.worker()
+    system.until(lambda: len(system.ran()) > 20)
+
+    pause(control, "work", by="a test")
+    paused_at = system.queries.database_time()
+    system.run("record_other.send(log, 'other')")
+    system.until(lambda: "other" in system.ran(), because="for the other queue")
+    system.until(lambda: not system.states().get("active"), because="for what was running")
+    started = "SELECT count(*) FROM attempts a JOIN jobs j ON j.id = a.job_id WHERE j.queue = 'work' AND a.started_at > :at"
+    assert system.sql(started, at=stored(system, paused_at)) == [(0,)]
+    [(waiting, moved)] = system.sql(
+        "SELECT count(*), count(CASE WHEN ticket > 1 THEN 1 END) FROM jobs WHERE queue = 'work' AND state = 'waiting'"
+    )
+    assert waiting > 300
+    assert moved <= 2 * PREFETCHED  # those whose messages were in the process's hands, and hardly more
+
+    resume(control, "work", by="a test")
+    resumed_at = system.queries.database_time()
+    soon = stored(system, resumed_at + timedelta(seconds=2))
+    system.until(lambda: system.sql(started, at=stored(system, resumed_at)) != [(0,)], because="to go on")
+    assert system.sql("SELECT count(*) FROM attempts WHERE started_at > :from AND started_at < :to", **{"from": stored(system, resumed_at), "to": soon}) != [(0,)]
+    assert system.finished(501) == {"completed": 501}
+    assert Counter(system.ran()) == Counter(["other", *map(str, range(500))])
+    settled(system, Rabbit(rabbitmq, system.broker_url) if system.broker_url else None)
+    control.close()
+
+
+def test_a_pause_that_no_heartbeat_saw_is_lifted_all_the_same(unhurried: System, rabbit: Rabbit) -> None:
+    system = unhurried
+    control = Control(system.database_url, "rabbitmq")
+    system.worker()
+    for round_ in range(3):
+        pause(control, "work", by="a test")
+        system.run(f"for n in range(20): record.send(log, f'{round_}-{{n}}')")
+        parked = f"SELECT count(*) > 0 FROM journal WHERE event = 'parked' AND at > (SELECT paused_at FROM queues)"
+        system.until(lambda parked=parked: system.sql(parked) == [(True,)], because="for a claim to find the pause")
+        resume(control, "work", by="a test")
+        assert system.finished(20 * (round_ + 1), timeout_s=15) == {"completed": 20 * (round_ + 1)}
+    settled(system, rabbit)
+    control.close()
+
+
+def stored(system: System, moment: object) -> object:
+    """A time as the ledger's tables have it."""
+    from ledger.tables import to_micros
+
+    return to_micros(moment) if system.database_url.startswith("sqlite") else moment  # type: ignore[arg-type]
