@@ -74,6 +74,8 @@ class AmqpRoad:
         with self._lock:
             self.intakes = {**self.intakes, queue: intake}
         self.consumers.open(queue, prefetch=2 * slots)
+        if queue in self._paused:
+            self._hold(queue)
         return intake
 
     def pause(self, queues: frozenset[str]) -> None:
@@ -153,8 +155,8 @@ class AmqpRoad:
         with self._lock:
             known = queue in self._paused
             self._paused |= {queue}
+        self._hold(queue)
         if not known:
-            self._hold(queue)
             self.on_found_paused()
 
     # -- messages of others

@@ -76,6 +76,12 @@ class Rabbit:
         rows = json.loads(self.server.ctl("--formatter=json", "list_queues", "-p", self.vhost, *columns))
         return {row["name"]: (row["messages_ready"], row["messages_unacknowledged"]) for row in rows}
 
+    def ready(self) -> dict[str, int]:
+        """Of every queue: messages ready; exact, and cheaper than :meth:`counts`."""
+        names = [row["name"] for row in self.server.api("GET", f"/queues/{self.vhost}?columns=name")]
+        with self.channel() as channel:
+            return {name: channel.queue_declare(name, passive=True).method.message_count for name in names}
+
     def wait_for_consumer(self, queue: str, timeout_s: float = 30.0) -> None:
         """Until somebody consumes the queue."""
         deadline = time.monotonic() + timeout_s
@@ -113,7 +119,10 @@ def settled(system: System, rabbit: Rabbit | None = None, *, timeout_s: float = 
         return {queue: count for queue, count in rabbit.counts().items() if any(count)}
 
     def agrees() -> bool:
-        return carried() == {queue: (len(jobs), 0) for queue, jobs in dead().items()}
+        expected = {queue: len(jobs) for queue, jobs in dead().items()}
+        if {queue: count for queue, count in rabbit.ready().items() if count} != expected:
+            return False
+        return carried() == {queue: (count, 0) for queue, count in expected.items()}
 
     try:
         system.until(agrees, timeout_s, because="until RabbitMQ holds the dead letters and nothing else")

@@ -57,9 +57,7 @@ def test_what_a_wiped_rabbitmq_lost_is_sent_again_by_rebuild(unhurried: System, 
     settled(system, rabbit)
 
 
-def test_during_a_memory_alarm_sends_return_at_once_and_running_jobs_finish(
-    unhurried: System, rabbit: Rabbit
-) -> None:
+def test_during_a_memory_alarm_sends_return_at_once_and_running_jobs_finish(unhurried: System, rabbit: Rabbit) -> None:
     system, release = unhurried, unhurried.folder / "release"
     system.worker()
     system.run(f"hold.send(log, 'held', {str(release)!r})")
@@ -128,9 +126,7 @@ def test_a_work_queue_deleted_while_sending_is_declared_again_and_its_messages_a
     settled(system, rabbit)
 
 
-def test_messages_purged_behind_the_ledgers_back_are_sent_again_by_the_sweep(
-    unhurried: System, rabbit: Rabbit
-) -> None:
+def test_messages_purged_behind_the_ledgers_back_are_sent_again_by_the_sweep(unhurried: System, rabbit: Rabbit) -> None:
     system = unhurried
     system.env |= {"HARELINE_SWEEP_S": "0.5", "HARELINE_ORPHAN_S": "1"}
     system.run("for n in range(200): record.send(log, n)\nbroker.road.flush(10)")
@@ -143,9 +139,7 @@ def test_messages_purged_behind_the_ledgers_back_are_sent_again_by_the_sweep(
     settled(system, rabbit)
 
 
-def test_a_queue_that_exists_with_other_arguments_is_named_and_used_as_it_is(
-    unhurried: System, rabbit: Rabbit
-) -> None:
+def test_a_queue_that_exists_with_other_arguments_is_named_and_used_as_it_is(unhurried: System, rabbit: Rabbit) -> None:
     system = unhurried
     with rabbit.channel() as channel:  # as stock Dramatiq declares it
         arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "work.XQ"}
@@ -163,7 +157,8 @@ def test_a_queue_that_exists_with_other_arguments_is_named_and_used_as_it_is(
 
 def test_users_with_no_more_rights_than_they_need_run_the_system(unhurried: System, rabbit: Rabbit) -> None:
     system = unhurried
-    asked = definitions(["work", "other", "narrow"], queue_type="classic", server=rabbit.server.version[:2])
+    version = (rabbit.server.version[0], rabbit.server.version[1])
+    asked = definitions(["work", "other", "narrow"], queue_type="classic", server=version)
     system.env["HARELINE_QUEUE_TYPE"] = "classic"
     rabbit.server.api("POST", f"/definitions/{rabbit.vhost}", {"queues": _without_vhost(asked["queues"])})
     urls = {}

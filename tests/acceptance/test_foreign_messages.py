@@ -161,8 +161,10 @@ def all_threads_live(system: System) -> None:
         f"        broker.enqueue(hold.message(log, queue, {str(release)!r}).copy(queue_name=queue))"
     )
     system.until(lambda: system.states().get("active") == THREADS, because="for every thread to run something")
-    started = lambda: sum(line.startswith("start ") for line in system.ran())  # noqa: E731
-    system.until(lambda: started() == THREADS, because="for every thread to run something")
+    starts = [f"start {queue}" for queue in ("work", "other", "narrow")]
+    system.until(
+        lambda: sum(line in starts for line in system.ran()) == THREADS, because="for every thread to run something"
+    )
     release.touch()
     system.until(
         lambda: system.states().get("completed", 0) == before.get("completed", 0) + THREADS,

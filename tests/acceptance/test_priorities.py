@@ -25,8 +25,7 @@ def test_a_critical_job_and_its_retry_pass_a_backlog(anywhere: System, rabbit_or
     first, second = (f"hold.message(log, '{name}', {str(system.folder / name)!r})" for name in ("first", "second"))
     system.run(f"broker.enqueue({first}.copy(queue_name='narrow'))")
     system.until(lambda: system.ran() == ["start first"])
-    system.run(f"broker.enqueue_many([record_narrow.message_with_options(args=(log, n), priority=5) for n in range({BACKGROUND})])")
-    confirmed(system)
+    background(system, "record_narrow")
     system.run(
         "broker.enqueue(fail_once.message_with_options(args=(log, 'critical'), priority=1).copy(queue_name='narrow'))\n"
         f"broker.enqueue({second}.copy(queue_name='narrow', options={{'priority': 1}}))"
@@ -50,8 +49,7 @@ def test_of_what_a_process_has_prefetched_the_critical_one_goes_first(unhurried:
     for gate in gates:
         system.run(f"hold.send(log, {gate!r}, {gate!r})")
     system.until(lambda: len(system.ran()) == 8)
-    system.run(f"broker.enqueue_many([record.message_with_options(args=(log, n), priority=5) for n in range({BACKGROUND})])")
-    confirmed(system)
+    background(system, "record")
     system.run("record.send_with_options(args=(log, 'critical'), priority=1)")
     confirmed(system)
     (system.folder / "gate0").touch()
@@ -61,6 +59,12 @@ def test_of_what_a_process_has_prefetched_the_critical_one_goes_first(unhurried:
         (system.folder / gate).touch()
     assert system.finished(BACKGROUND + 9) == {"completed": BACKGROUND + 9}
     settled(system, rabbit)
+
+
+def background(system: System, actor: str) -> None:
+    many = f"[{actor}.message_with_options(args=(log, n), priority=5) for n in range({BACKGROUND})]"
+    system.run(f"broker.enqueue_many({many})")
+    confirmed(system)
 
 
 def confirmed(system: System) -> None:
