@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 _TRIES = 8  # of a transaction that lost a deadlock
 _CONNECT_S = 10
-#: Set on every connection.  The plans of the hot statements must not depend on when the tables were last analysed: a
-#: table that was empty then and has a million rows now would be read whole.  So: one plan per statement, by index.
+#: Set on every connection.  One plan per statement: planning a claim costs as much as running it.  It must not depend
+#: on how large the tables were when it was made: no table is read as a whole (see also ledger/sql/postgres.sql).
 _SETTINGS = {
     "timezone": "UTC",
     "statement_timeout": "60s",
@@ -30,8 +30,7 @@ _SETTINGS = {
     "idle_in_transaction_session_timeout": "60s",
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
+    "max_parallel_workers_per_gather": "0",
     "jit": "off",
 }
 #: The database is there but cannot take this now: another try may succeed, on the same connection or a new one.

@@ -1,12 +1,13 @@
 -- The statements of the ledger on PostgreSQL.  Three habits explain their shape:
 --
--- * Locks before writes, in the order of ids: `… ORDER BY j.id FOR UPDATE OF j` locks after sorting.  An
---   `UPDATE … FROM unnest` locks in whatever order its plan happens to read, and deadlocks.  Whoever locks a ticket
---   without its job uses SKIP LOCKED, so never waits.
--- * Every join has a table with an index on its inner side; two CTEs are never joined, since hash and merge joins
---   are off (see connection.py) and a nested loop over two lists is quadratic.
+-- * Locks before writes, in the order of ids: the ids are sorted first, then each row is locked by a LATERAL … FOR
+--   UPDATE.  An `UPDATE … FROM unnest` locks in whatever order its plan happens to read, and deadlocks.  Whoever locks
+--   a ticket without its job uses SKIP LOCKED, so never waits.
+-- * No statement joins a table: rows are found by a LATERAL subquery that cannot be flattened (FOR UPDATE, OFFSET 0),
+--   by a scalar subquery, or by `= ANY (ARRAY(…))`.  Each of these can only be an index lookup.  A join's plan depends
+--   on how large the tables were when it was made: one made on empty tables reads a million rows as a whole later.
 -- * READ COMMITTED rechecks only the locked row's own columns after a wait, so whatever must still hold (epoch,
---   state, ticket) is compared with a column of jobs, in the same query that locks it.
+--   state, ticket) is compared with a column of jobs, in the same subquery that locks it.
 
 -- name: lock_queues
 -- Shared: a pause takes the same lock exclusively.  A statement of its own, since the next one's snapshot must be
@@ -30,8 +31,8 @@ WITH judged AS MATERIALIZED (
       ELSE 'take' END AS word
   FROM (
     SELECT a.n, a.ticket AS asked, j.id, j.queue, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.created_at
-    FROM unnest($2::uuid[], $3::int[]) WITH ORDINALITY AS a(id, ticket, n) JOIN jobs j ON j.id = a.id
-    ORDER BY j.id FOR UPDATE OF j
+    FROM (SELECT * FROM unnest($2::uuid[], $3::int[]) WITH ORDINALITY AS a(id, ticket, n) ORDER BY id OFFSET 0) AS a
+    CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = a.id FOR UPDATE) AS j
   ) AS l
 ), chosen AS MATERIALIZED (
   SELECT *, word = 'take' OR word = 'suspect' AND n IN (
@@ -40,7 +41,7 @@ WITH judged AS MATERIALIZED (
     ) AS taken
   FROM judged
 ), moved AS (
-  UPDATE jobs j SET state = 'active', epoch = j.epoch + 1 FROM chosen c WHERE c.taken AND j.id = c.id
+  UPDATE jobs SET state = 'active', epoch = epoch + 1 WHERE id = ANY (ARRAY(SELECT id FROM chosen WHERE taken))
 ), owned AS (
   INSERT INTO claims (worker_id, job_id, epoch, ticket, suspect, claimed_at)
   SELECT $1::int, id, epoch + 1, ticket, crashes > 0, clock_timestamp() FROM chosen WHERE taken
@@ -56,12 +57,13 @@ WITH picked AS MATERIALIZED (
     SELECT job_id, ticket, due_at FROM tickets WHERE queue = w.queue AND ready
     ORDER BY priority, due_at LIMIT w.room FOR UPDATE SKIP LOCKED
   ) AS t
-  WHERE NOT EXISTS (SELECT FROM queues q WHERE q.name = w.queue AND q.paused)
+  WHERE w.queue <> ALL (ARRAY(SELECT name FROM queues WHERE name = ANY ($2::text[]) AND paused))
     AND EXISTS (SELECT FROM workers WHERE id = $1::int AND state IN ('running', 'stopping'))
 ), held AS MATERIALIZED (
   SELECT p.ticket AS asked, p.due_at, j.id, j.queue, j.priority, j.state, j.ticket, j.epoch, j.attempts, j.crashes,
     j.created_at
-  FROM picked p JOIN jobs j ON j.id = p.job_id ORDER BY j.id FOR UPDATE OF j SKIP LOCKED
+  FROM (SELECT * FROM picked ORDER BY job_id OFFSET 0) AS p
+  CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = p.job_id FOR UPDATE SKIP LOCKED) AS j
 ), judged AS MATERIALIZED (
   SELECT *, CASE WHEN state <> 'waiting' OR ticket <> asked THEN 'stale'
       WHEN crashes = 0 THEN 'take'
@@ -72,15 +74,16 @@ WITH picked AS MATERIALIZED (
       ELSE 'suspect' END AS word
   FROM held
 ), moved AS (
-  UPDATE jobs j SET state = 'active', epoch = j.epoch + 1 FROM judged c WHERE c.word = 'take' AND j.id = c.id
+  UPDATE jobs SET state = 'active', epoch = epoch + 1
+  WHERE id = ANY (ARRAY(SELECT id FROM judged WHERE word = 'take'))
 ), owned AS (
   INSERT INTO claims (worker_id, job_id, epoch, ticket, suspect, claimed_at)
   SELECT $1::int, id, epoch + 1, ticket, crashes > 0, clock_timestamp() FROM judged WHERE word = 'take'
 ), used AS (
-  DELETE FROM tickets t USING judged c WHERE c.word <> 'suspect' AND t.job_id = c.id
+  DELETE FROM tickets WHERE job_id = ANY (ARRAY(SELECT id FROM judged WHERE word <> 'suspect'))
 )
 SELECT c.id::text, c.word, c.epoch + 1, c.attempts, c.crashes, c.created_at, c.ticket, c.queue, p.message_id, p.body
-FROM judged c JOIN payloads p ON p.job_id = c.id WHERE c.word <> 'stale'
+FROM judged c CROSS JOIN LATERAL (SELECT * FROM payloads WHERE job_id = c.id OFFSET 0) AS p WHERE c.word <> 'stale'
 ORDER BY c.priority, c.due_at;
 
 -- name: park
@@ -90,15 +93,17 @@ WITH held AS MATERIALIZED (
   SELECT j.id, j.queue, j.priority, j.ticket + 1 AS ticket, a.why,
     CASE WHEN a.why IN ('suspect', 'fenced') THEN 'delayed' ELSE 'waiting' END AS state,
     CASE WHEN a.why IN ('suspect', 'fenced') THEN clock_timestamp() + interval '1 second'
-      WHEN EXISTS (SELECT FROM queues q WHERE q.name = j.queue AND q.paused) THEN 'infinity'
+      WHEN (SELECT paused FROM queues q WHERE q.name = j.queue) THEN 'infinity'
       ELSE clock_timestamp() END AS due_at
-  FROM unnest($2::uuid[], $3::int[], $4::text[]) AS a(id, ticket, why)
-  JOIN jobs j ON j.id = a.id AND j.ticket = a.ticket AND j.state = 'waiting'
-  ORDER BY j.id FOR UPDATE OF j
+  FROM (SELECT * FROM unnest($2::uuid[], $3::int[], $4::text[]) AS a(id, ticket, why) ORDER BY id OFFSET 0) AS a
+  CROSS JOIN LATERAL (
+    SELECT * FROM jobs WHERE id = a.id AND ticket = a.ticket AND state = 'waiting' FOR UPDATE
+  ) AS j
 ), moved AS (
-  UPDATE jobs j SET ticket = h.ticket, state = h.state,
-    run_at = CASE WHEN h.state = 'delayed' THEN h.due_at ELSE j.run_at END
-  FROM held h WHERE j.id = h.id
+  UPDATE jobs j SET (ticket, state, run_at) = (
+    SELECT h.ticket, h.state, CASE WHEN h.state = 'delayed' THEN h.due_at ELSE j.run_at END FROM held h WHERE h.id = j.id
+  )
+  WHERE id = ANY (ARRAY(SELECT id FROM held))
 ), ticketed AS (
   INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
   SELECT id, queue, priority, ticket, false, due_at FROM held ORDER BY id
@@ -110,34 +115,45 @@ SELECT id, clock_timestamp(), 'parked', 'worker ' || $1, json_build_object('why'
 -- name: finish_completed
 -- The usual batch: everything completed, nothing to keep but that.
 WITH held AS MATERIALIZED (
-  SELECT a.n, a.outcome, j.id, j.epoch, j.state, j.attempts
-  FROM unnest($1::uuid[], $2::int[], $3::text[]) WITH ORDINALITY AS a(id, epoch, outcome, n)
-  JOIN jobs j ON j.id = a.id AND j.epoch = a.epoch
-  ORDER BY j.id FOR UPDATE OF j
+  SELECT a.n, a.outcome, j.*, c.*
+  FROM (
+    SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) WITH ORDINALITY AS a(id, epoch, outcome, n)
+    ORDER BY id OFFSET 0
+  ) AS a
+  CROSS JOIN LATERAL (
+    SELECT id, epoch, state, attempts FROM jobs WHERE id = a.id AND epoch = a.epoch FOR UPDATE
+  ) AS j
+  LEFT JOIN LATERAL (
+    SELECT worker_id, claimed_at FROM claims WHERE job_id = a.id AND epoch = a.epoch OFFSET 0
+  ) AS c ON true
 ), moved AS (
-  UPDATE jobs j SET state = 'completed', attempts = j.attempts + 1, finished_at = clock_timestamp()
-  FROM held h WHERE h.state = 'active' AND j.id = h.id
+  UPDATE jobs SET state = 'completed', attempts = attempts + 1, finished_at = clock_timestamp()
+  WHERE id = ANY (ARRAY(SELECT id FROM held WHERE state = 'active'))
 ), disowned AS (
-  DELETE FROM claims c USING held h WHERE h.state = 'active' AND c.job_id = h.id AND c.epoch = h.epoch
-  RETURNING h.id, h.epoch, h.attempts + 1 AS number, h.outcome, c.worker_id, c.claimed_at
+  DELETE FROM claims WHERE job_id = ANY (ARRAY(SELECT id FROM held WHERE state = 'active'))
 ), kept AS (
   INSERT INTO attempts (job_id, epoch, number, outcome, worker_id, started_at, finished_at)
-  SELECT id, epoch, number, outcome, worker_id, claimed_at, clock_timestamp() FROM disowned
+  SELECT id, epoch, attempts + 1, outcome, worker_id, claimed_at, clock_timestamp() FROM held WHERE state = 'active'
 )
 SELECT n, CASE state WHEN 'active' THEN 'completed' ELSE state END, state = 'active', outcome FROM held;
 
 -- name: finish
 WITH held AS MATERIALIZED (
-  SELECT a.*, j.state, j.ticket, j.queue, j.priority, j.attempts,
+  SELECT a.*, j.state, j.ticket, j.queue, j.priority, j.attempts, c.*,
     CASE WHEN j.cancel_requested AND a.outcome IN ('retrying', 'snoozed', 'parked', 'interrupted') THEN 'cancelled'
       ELSE a.outcome END AS ended
-  FROM ROWS FROM (json_to_recordset($1::json) AS (
+  FROM (
+    SELECT * FROM ROWS FROM (json_to_recordset($1::json) AS (
       id uuid, epoch int, outcome text, reason text, error_type text, error_message text, traceback text,
       delay_ms bigint, result text, result_ttl_ms bigint
     )) WITH ORDINALITY AS a(id, epoch, outcome, reason, error_type, error_message, traceback, delay_ms, result,
       result_ttl_ms, n)
-  JOIN jobs j ON j.id = a.id AND j.epoch = a.epoch
-  ORDER BY j.id FOR UPDATE OF j
+    ORDER BY id OFFSET 0
+  ) AS a
+  CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = a.id AND epoch = a.epoch FOR UPDATE) AS j
+  LEFT JOIN LATERAL (
+    SELECT worker_id, claimed_at FROM claims WHERE job_id = a.id AND epoch = a.epoch OFFSET 0
+  ) AS c ON true
 ), judged AS MATERIALIZED (
   SELECT *, clock_timestamp() AS at,
     CASE WHEN ended IN ('completed', 'skipped') THEN 'completed'
@@ -151,16 +167,19 @@ WITH held AS MATERIALIZED (
     CASE state_now WHEN 'delayed' THEN at + delay_ms * interval '1 ms' WHEN 'waiting' THEN at END AS run_at
   FROM judged
 ), moved AS (
-  UPDATE jobs j SET state = d.state_now, attempts = coalesce(d.number, j.attempts), ticket = j.ticket + d.again::int,
-    reason = CASE d.state_now WHEN 'failed' THEN coalesce(d.reason, 'retries_exhausted') END,
-    run_at = coalesce(d.run_at, j.run_at), finished_at = CASE WHEN NOT d.again THEN d.at END
-  FROM done d WHERE j.id = d.id
+  UPDATE jobs j SET (state, attempts, ticket, reason, run_at, finished_at) = (
+    SELECT d.state_now, coalesce(d.number, j.attempts), j.ticket + d.again::int,
+      CASE d.state_now WHEN 'failed' THEN coalesce(d.reason, 'retries_exhausted') END,
+      coalesce(d.run_at, j.run_at), CASE WHEN NOT d.again THEN d.at END
+    FROM done d WHERE d.id = j.id
+  )
+  WHERE id = ANY (ARRAY(SELECT id FROM done))
 ), disowned AS (
-  DELETE FROM claims c USING done d WHERE c.job_id = d.id AND c.epoch = d.epoch RETURNING d.*, c.worker_id, c.claimed_at
+  DELETE FROM claims WHERE job_id = ANY (ARRAY(SELECT id FROM done))
 ), kept AS (
   INSERT INTO attempts (job_id, epoch, number, outcome, worker_id, started_at, finished_at, run_at,
     error_type, error_message, traceback)
-  SELECT id, epoch, number, ended, worker_id, claimed_at, at, run_at, error_type, error_message, traceback FROM disowned
+  SELECT id, epoch, number, ended, worker_id, claimed_at, at, run_at, error_type, error_message, traceback FROM done
 ), ticketed AS (
   INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
   SELECT id, queue, priority, ticket + 1, $2::bool AND state_now = 'waiting', run_at FROM done WHERE again ORDER BY id
@@ -174,10 +193,9 @@ SELECT n, state_now, true, ended FROM done UNION ALL SELECT n, state, false, out
 
 -- name: finished_before
 -- Of the finishes that matched no row: those committed earlier, whose job has gone on since.
-SELECT a.n, coalesce(j.state, h.state)
+SELECT n, coalesce((SELECT state FROM jobs j WHERE j.id = a.id), (SELECT state FROM history h WHERE h.id = a.id))
 FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS a(id, epoch, n)
-JOIN attempts t ON t.job_id = a.id AND t.epoch = a.epoch AND t.outcome <> 'crashed'
-LEFT JOIN jobs j ON j.id = a.id LEFT JOIN history h ON h.id = a.id;
+WHERE (SELECT outcome FROM attempts t WHERE t.job_id = a.id AND t.epoch = a.epoch) <> 'crashed';
 
 -- name: count_down
 -- One row per group, in order: each job of the batch that completes takes one off.
@@ -199,7 +217,7 @@ WITH asked AS MATERIALIZED (
   SELECT a.*, coalesce(a.at, statement_timestamp() + a.delay_ms * interval '1 ms') AS run_at
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::bytea[], $7::text[], $8::bigint[],
     $9::timestamptz[]) AS a(id, message_id, queue, actor, priority, body, producer, delay_ms, at)
-  WHERE NOT EXISTS (SELECT FROM history h WHERE h.id = a.id)
+  WHERE (SELECT h.id FROM history h WHERE h.id = a.id) IS NULL
 ), fresh AS (
   INSERT INTO jobs (id, queue, actor, priority, state, created_at, run_at)
   SELECT id, queue, actor, priority, CASE WHEN run_at > statement_timestamp() THEN 'delayed' ELSE 'waiting' END,
@@ -234,7 +252,7 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS t(id, event, acto
 WITH asked AS MATERIALIZED (
   SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[])
     AS a(id, message_id, queue, actor, body, reason, detail)
-  WHERE NOT EXISTS (SELECT FROM history h WHERE h.id = a.id)
+  WHERE (SELECT h.id FROM history h WHERE h.id = a.id) IS NULL
 ), fresh AS (
   INSERT INTO jobs (id, queue, actor, priority, state, reason, created_at, run_at, finished_at)
   SELECT id, queue, actor, 3, 'failed', reason, statement_timestamp(), statement_timestamp(), statement_timestamp()
@@ -248,27 +266,26 @@ INSERT INTO journal (job_id, at, event, detail)
 SELECT a.id, clock_timestamp(), 'buried', a.detail FROM asked a WHERE a.id IN (SELECT id FROM fresh);
 
 -- name: mark
-DELETE FROM tickets t USING (
-  SELECT t.job_id FROM unnest($1::uuid[], $2::int[]) AS a(id, ticket)
-  JOIN tickets t ON t.job_id = a.id AND t.ticket = a.ticket AND NOT t.ready
-  FOR UPDATE OF t SKIP LOCKED
-) AS s
-WHERE t.job_id = s.job_id;
+DELETE FROM tickets WHERE job_id = ANY (ARRAY(
+  SELECT t.job_id FROM unnest($1::uuid[], $2::int[]) AS a(id, ticket) CROSS JOIN LATERAL (
+    SELECT job_id FROM tickets WHERE job_id = a.id AND ticket = a.ticket AND NOT ready FOR UPDATE SKIP LOCKED
+  ) AS t
+));
 
 -- name: release
 WITH held AS MATERIALIZED (
   SELECT j.id, j.epoch, j.queue, j.priority, j.ticket + 1 AS ticket, j.cancel_requested AS ends, clock_timestamp() AS at
-  FROM unnest($2::uuid[], $3::int[]) AS a(id, epoch)
-  JOIN claims c ON c.worker_id = $1::int AND c.job_id = a.id AND c.epoch = a.epoch
-  JOIN jobs j ON j.id = a.id AND j.epoch = a.epoch AND j.state = 'active'
-  ORDER BY j.id FOR UPDATE OF j
+  FROM (SELECT * FROM unnest($2::uuid[], $3::int[]) AS a(id, epoch) ORDER BY id OFFSET 0) AS a
+  CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = a.id AND epoch = a.epoch AND state = 'active' FOR UPDATE) AS j
+  WHERE (SELECT c.epoch FROM claims c WHERE c.worker_id = $1::int AND c.job_id = a.id) = a.epoch
 ), moved AS (
-  UPDATE jobs j SET state = CASE WHEN h.ends THEN 'cancelled' ELSE 'waiting' END, epoch = j.epoch + 1,
-    ticket = CASE WHEN h.ends THEN j.ticket ELSE h.ticket END,
-    run_at = CASE WHEN h.ends THEN j.run_at ELSE h.at END, finished_at = CASE WHEN h.ends THEN h.at END
-  FROM held h WHERE j.id = h.id
+  UPDATE jobs SET state = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'waiting' END, epoch = epoch + 1,
+    ticket = ticket + (NOT cancel_requested)::int,
+    run_at = CASE WHEN cancel_requested THEN run_at ELSE clock_timestamp() END,
+    finished_at = CASE WHEN cancel_requested THEN clock_timestamp() END
+  WHERE id = ANY (ARRAY(SELECT id FROM held))
 ), disowned AS (
-  DELETE FROM claims c USING held h WHERE c.worker_id = $1::int AND c.job_id = h.id
+  DELETE FROM claims WHERE job_id = ANY (ARRAY(SELECT id FROM held))
 ), ticketed AS (
   INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
   SELECT id, queue, priority, ticket, $5::bool, at FROM held WHERE NOT ends ORDER BY id
@@ -298,7 +315,10 @@ UPDATE workers SET heartbeat_at = clock_timestamp() WHERE id = $1::int AND state
 
 -- name: owned
 SELECT c.job_id::text, c.epoch, c.claimed_at < clock_timestamp() - $2::float8 * interval '1 second', j.cancel_requested
-FROM claims c JOIN jobs j ON j.id = c.job_id AND j.epoch = c.epoch AND j.state = 'active' WHERE c.worker_id = $1::int;
+FROM (SELECT * FROM claims WHERE worker_id = $1::int OFFSET 0) AS c
+CROSS JOIN LATERAL (
+  SELECT cancel_requested FROM jobs WHERE id = c.job_id AND epoch = c.epoch AND state = 'active' OFFSET 0
+) AS j;
 
 -- name: paused
 SELECT name FROM queues WHERE paused;
@@ -322,28 +342,34 @@ WITH due AS MATERIALIZED (
   ORDER BY due_at LIMIT $1::int FOR UPDATE SKIP LOCKED
 ), held AS MATERIALIZED (
   SELECT d.due_at, d.ticket AS asked, j.id, j.state, j.ticket, j.queue, j.priority, j.actor,
-    EXISTS (SELECT FROM queues q WHERE q.name = j.queue AND q.paused) AS paused
-  FROM due d JOIN jobs j ON j.id = d.job_id ORDER BY j.id FOR UPDATE OF j SKIP LOCKED
+    coalesce((SELECT paused FROM queues q WHERE q.name = j.queue), false) AS paused
+  FROM (SELECT * FROM due ORDER BY job_id OFFSET 0) AS d
+  CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = d.job_id FOR UPDATE SKIP LOCKED) AS j
 ), judged AS MATERIALIZED (
-  SELECT *, state IN ('waiting', 'delayed') AND ticket = asked AS live FROM held
+  SELECT *, CASE WHEN state NOT IN ('waiting', 'delayed') OR ticket <> asked THEN 'drop'
+      WHEN paused THEN 'put off' ELSE 'send' END AS word
+  FROM held
 ), moved AS (
-  UPDATE jobs j SET state = 'waiting' FROM judged h WHERE h.live AND NOT h.paused AND h.state = 'delayed' AND j.id = h.id
+  UPDATE jobs SET state = 'waiting'
+  WHERE id = ANY (ARRAY(SELECT id FROM judged WHERE word = 'send' AND state = 'delayed'))
 ), stamped AS (
-  UPDATE tickets t SET ready = $3::bool AND NOT h.paused,
-    due_at = CASE WHEN h.paused THEN 'infinity' WHEN $3::bool THEN t.due_at
-      ELSE clock_timestamp() + $2::float8 * interval '1 second' END
-  FROM judged h WHERE h.live AND t.job_id = h.id
+  UPDATE tickets SET ready = $3::bool,
+    due_at = CASE WHEN $3::bool THEN due_at ELSE clock_timestamp() + $2::float8 * interval '1 second' END
+  WHERE job_id = ANY (ARRAY(SELECT id FROM judged WHERE word = 'send'))
+), put_off AS (
+  UPDATE tickets SET due_at = 'infinity' WHERE job_id = ANY (ARRAY(SELECT id FROM judged WHERE word = 'put off'))
 ), dropped AS (
-  DELETE FROM tickets t USING judged h WHERE NOT h.live AND t.job_id = h.id
-), lost AS (
-  DELETE FROM tickets t USING due d WHERE t.job_id = d.job_id AND NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id)
+  DELETE FROM tickets WHERE job_id = ANY (ARRAY(
+    SELECT id FROM judged WHERE word = 'drop'
+    UNION ALL SELECT job_id FROM due WHERE (SELECT id FROM jobs j WHERE j.id = due.job_id) IS NULL
+  ))
 ), noted AS (
   INSERT INTO journal (job_id, at, event) SELECT id, clock_timestamp(), 'promoted' FROM judged
-  WHERE live AND NOT paused AND state = 'delayed'
+  WHERE word = 'send' AND state = 'delayed'
 )
 SELECT h.id::text, h.ticket, h.queue, h.priority, h.actor, p.message_id, p.body,
   extract(epoch FROM clock_timestamp() - h.due_at)::float8
-FROM judged h JOIN payloads p ON p.job_id = h.id WHERE h.live AND NOT h.paused
+FROM judged h CROSS JOIN LATERAL (SELECT * FROM payloads WHERE job_id = h.id OFFSET 0) AS p WHERE h.word = 'send'
 ORDER BY h.priority, h.due_at;
 
 -- name: next_due
@@ -364,12 +390,15 @@ FROM silent s WHERE w.id = s.id RETURNING w.id;
 -- after its fencing, or left by an announced shutdown: given back, no crash.
 WITH owned AS MATERIALIZED (
   SELECT j.id, j.epoch, j.queue, j.priority, j.ticket, j.crashes, j.charges, j.cancel_requested,
-    c.worker_id, c.claimed_at, c.suspect, w.state = 'dead' AND w.id = ANY ($1::int[]) AS crashed,
-    'worker ' || w.id || ' on ' || w.host || ' (pid ' || w.pid || ') died or stalled' AS what
-  FROM workers w JOIN claims c ON c.worker_id = w.id
-  JOIN jobs j ON j.id = c.job_id AND j.epoch = c.epoch AND j.state = 'active'
-  WHERE w.state IN ('dead', 'stopped')
-  ORDER BY j.id FOR UPDATE OF j
+    c.worker_id, c.claimed_at, c.suspect, c.state = 'dead' AND c.worker_id = ANY ($1::int[]) AS crashed,
+    'worker ' || c.worker_id || ' on ' || c.host || ' (pid ' || c.pid || ') died or stalled' AS what
+  FROM (
+    SELECT c.*, w.state, w.host, w.pid
+    FROM (SELECT * FROM workers WHERE state IN ('dead', 'stopped') OFFSET 0) AS w
+    CROSS JOIN LATERAL (SELECT * FROM claims WHERE worker_id = w.id OFFSET 0) AS c
+    ORDER BY c.job_id OFFSET 0
+  ) AS c
+  CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = c.job_id AND epoch = c.epoch AND state = 'active' FOR UPDATE) AS j
 ), accused AS (
   SELECT *, clock_timestamp() AS at, crashed AND suspect AS charged,
     crashed AND (suspect OR NOT bool_or(suspect) OVER (PARTITION BY worker_id)) AS blamed
@@ -379,14 +408,15 @@ WITH owned AS MATERIALIZED (
     AS state_now
   FROM accused
 ), moved AS (
-  UPDATE jobs j SET state = h.state_now, epoch = j.epoch + 1, ticket = j.ticket + (h.state_now = 'waiting')::int,
-    crashes = j.crashes + h.blamed::int, charges = j.charges + h.charged::int,
-    reason = CASE h.state_now WHEN 'failed' THEN 'poison' END,
-    run_at = CASE h.state_now WHEN 'waiting' THEN h.at ELSE j.run_at END,
-    finished_at = CASE WHEN h.state_now <> 'waiting' THEN h.at END
-  FROM judged h WHERE j.id = h.id
+  UPDATE jobs j SET (state, epoch, ticket, crashes, charges, reason, run_at, finished_at) = (
+    SELECT h.state_now, j.epoch + 1, j.ticket + (h.state_now = 'waiting')::int, j.crashes + h.blamed::int,
+      j.charges + h.charged::int, CASE h.state_now WHEN 'failed' THEN 'poison' END,
+      CASE h.state_now WHEN 'waiting' THEN h.at ELSE j.run_at END, CASE WHEN h.state_now <> 'waiting' THEN h.at END
+    FROM judged h WHERE h.id = j.id
+  )
+  WHERE id = ANY (ARRAY(SELECT id FROM judged))
 ), disowned AS (
-  DELETE FROM claims c USING judged h WHERE c.worker_id = h.worker_id AND c.job_id = h.id
+  DELETE FROM claims WHERE job_id = ANY (ARRAY(SELECT id FROM judged))
 ), kept AS (
   INSERT INTO attempts (job_id, epoch, outcome, worker_id, started_at, finished_at, error_message)
   SELECT id, epoch, 'crashed', worker_id, claimed_at, at, what FROM judged WHERE crashed
@@ -408,14 +438,14 @@ SELECT id::text, state_now FROM judged;
 -- name: lost
 SELECT id::text FROM jobs j
 WHERE id > $1::uuid AND state = 'waiting' AND run_at <= statement_timestamp() - $2::float8 * interval '1 second'
-  AND NOT EXISTS (SELECT FROM tickets t WHERE t.job_id = j.id AND (NOT t.ready OR $3::bool))
+  AND (SELECT t.job_id FROM tickets t WHERE t.job_id = j.id AND (NOT t.ready OR $3::bool)) IS NULL
 ORDER BY id LIMIT $4::int;
 
 -- name: lost_in_queue
 SELECT id::text FROM jobs j
 WHERE queue = $5 AND id > $1::uuid AND state = 'waiting'
   AND run_at <= statement_timestamp() - $2::float8 * interval '1 second'
-  AND NOT EXISTS (SELECT FROM tickets t WHERE t.job_id = j.id AND (NOT t.ready OR $3::bool))
+  AND (SELECT t.job_id FROM tickets t WHERE t.job_id = j.id AND (NOT t.ready OR $3::bool)) IS NULL
 ORDER BY id LIMIT $4::int;
 
 -- name: resend
@@ -424,7 +454,7 @@ WITH held AS MATERIALIZED (
   SELECT j.id, j.queue, j.priority, j.ticket + 1 AS ticket, clock_timestamp() AS at
   FROM jobs j WHERE j.id = ANY ($1::uuid[]) AND j.state = 'waiting' ORDER BY j.id FOR UPDATE
 ), moved AS (
-  UPDATE jobs j SET ticket = h.ticket, run_at = h.at FROM held h WHERE j.id = h.id
+  UPDATE jobs SET ticket = ticket + 1, run_at = clock_timestamp() WHERE id = ANY (ARRAY(SELECT id FROM held))
 ), ticketed AS (
   INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
   SELECT id, queue, priority, ticket, $2::bool, at FROM held ORDER BY id
@@ -435,18 +465,19 @@ WITH held AS MATERIALIZED (
 SELECT count(*) FROM held;
 
 -- name: finished_queues
--- A walk from one queue's name to the next: as many index probes as there are queues.
+-- A walk from one queue's name to the next: as many index probes as there are queues.  Ordered by finished_at
+-- too, an order that only the indexes of finished jobs have.
 WITH RECURSIVE done(queue) AS (
-  (SELECT queue FROM jobs WHERE finished_at IS NOT NULL AND reason IS NULL ORDER BY queue LIMIT 1)
+  (SELECT queue FROM jobs WHERE finished_at IS NOT NULL AND reason IS NULL ORDER BY queue, finished_at LIMIT 1)
   UNION ALL
   SELECT (SELECT j.queue FROM jobs j WHERE j.finished_at IS NOT NULL AND j.reason IS NULL AND j.queue > d.queue
-    ORDER BY j.queue LIMIT 1)
+    ORDER BY j.queue, j.finished_at LIMIT 1)
   FROM done d WHERE d.queue IS NOT NULL
 ), dead(queue) AS (
-  (SELECT queue FROM jobs WHERE finished_at IS NOT NULL AND reason IS NOT NULL ORDER BY queue LIMIT 1)
+  (SELECT queue FROM jobs WHERE finished_at IS NOT NULL AND reason IS NOT NULL ORDER BY queue, finished_at LIMIT 1)
   UNION ALL
   SELECT (SELECT j.queue FROM jobs j WHERE j.finished_at IS NOT NULL AND j.reason IS NOT NULL AND j.queue > d.queue
-    ORDER BY j.queue LIMIT 1)
+    ORDER BY j.queue, j.finished_at LIMIT 1)
   FROM dead d WHERE d.queue IS NOT NULL
 )
 SELECT queue FROM done WHERE queue IS NOT NULL UNION SELECT queue FROM dead WHERE queue IS NOT NULL;
@@ -454,14 +485,16 @@ SELECT queue FROM done WHERE queue IS NOT NULL UNION SELECT queue FROM dead WHER
 -- name: over_done
 (SELECT j.id::text FROM jobs j
   WHERE j.queue = $1 AND j.finished_at < statement_timestamp() - $2::float8 * interval '1 second' AND j.reason IS NULL
-    AND NOT EXISTS (SELECT FROM results r WHERE r.job_id = j.id AND r.read_at IS NULL AND r.expires_at > statement_timestamp())
+    AND (SELECT r.job_id FROM results r
+      WHERE r.job_id = j.id AND r.read_at IS NULL AND r.expires_at > statement_timestamp()) IS NULL
   ORDER BY j.finished_at LIMIT $4::int)
 UNION
 (SELECT j.id::text FROM (
     SELECT id FROM jobs WHERE queue = $1 AND finished_at IS NOT NULL AND reason IS NULL
     ORDER BY finished_at DESC, id DESC OFFSET $3::bigint
   ) AS j
-  WHERE NOT EXISTS (SELECT FROM results r WHERE r.job_id = j.id AND r.read_at IS NULL AND r.expires_at > statement_timestamp())
+  WHERE (SELECT r.job_id FROM results r
+    WHERE r.job_id = j.id AND r.read_at IS NULL AND r.expires_at > statement_timestamp()) IS NULL
   LIMIT $4::int)
 LIMIT $4::int;
 
@@ -471,7 +504,7 @@ LIMIT $4::int;
   ORDER BY finished_at LIMIT $4::int)
 UNION
 (SELECT id::text FROM jobs WHERE queue = $1 AND finished_at IS NOT NULL AND reason IS NOT NULL
-  ORDER BY finished_at DESC, id DESC OFFSET $3::bigint LIMIT $4::int)
+  ORDER BY finished_at DESC, jobs.id DESC OFFSET $3::bigint LIMIT $4::int)
 LIMIT $4::int;
 
 -- name: lock_finished
@@ -482,7 +515,8 @@ INSERT INTO history (id, message_id, queue, actor, priority, state, reason, atte
   finished_at, producer, body, archived_at)
 SELECT j.id, p.message_id, j.queue, j.actor, j.priority, j.state, j.reason, j.attempts, j.crashes, j.created_at, j.run_at,
   j.finished_at, p.producer, p.body, clock_timestamp()
-FROM jobs j JOIN payloads p ON p.job_id = j.id WHERE j.id = ANY ($1::uuid[])
+FROM (SELECT * FROM jobs WHERE id = ANY ($1::uuid[]) OFFSET 0) AS j
+CROSS JOIN LATERAL (SELECT * FROM payloads WHERE job_id = j.id OFFSET 0) AS p
 ON CONFLICT (id) DO NOTHING;
 
 -- name: old_history
@@ -514,10 +548,10 @@ DELETE FROM journal WHERE job_id = ANY ($1::uuid[]);
 DELETE FROM results WHERE job_id = ANY ($1::uuid[]);
 
 -- name: expire_results
-DELETE FROM results WHERE job_id IN (
+DELETE FROM results WHERE job_id = ANY (ARRAY(
   SELECT job_id FROM results WHERE expires_at < statement_timestamp() ORDER BY expires_at LIMIT $1::int
   FOR UPDATE SKIP LOCKED
-);
+));
 
 -- name: expire_groups
 DELETE FROM groups WHERE expires_at < statement_timestamp();
