@@ -60,7 +60,8 @@ def _database_url(url: str) -> str:
 
 
 def _broker_url(url: str) -> str:
-    if url.startswith(("amqp://", "amqps://")):
+    user, _, _ = url.partition("://")[2].rpartition("@")
+    if url.startswith(("amqp://", "amqps://")) and (not user or ":" in user):
         return url
     raise ValueError(
         "amqp://USER:PASSWORD@HOST/VHOST or amqps://…; no other broker is supported. Unset, the ledger carries the jobs"

@@ -138,8 +138,6 @@ def receive(inbox: Inbox, timeout_s: float | None) -> Event | None:
 
 def fate(code: int) -> str:
     """How a process ended, in words."""
-    if 192 < code < 256:  # dramatiq exits with the negative code of its worker
-        code -= 256
     if code >= 0:
         return f"ended with status {code}"
     try:

@@ -60,8 +60,8 @@ class Place:
         ids = [f"00000000-0000-7000-8000-{number:012x}" for number in range(count)]
         session.enqueue([NewJob(id, id, queue, "bill", 3, body) for id in ids])
         claims = session.take(worker, {queue: count})
-        errors = {"error_type": "ValueError", "error_message": error, "traceback": f"File x\n{error}"}
-        ends = [Finish(x.id, x.epoch, Outcome.FAILED, Reason.RETRIES_EXHAUSTED, **errors) for x in claims]
+        said = ("ValueError", error, f"File x\n{error}")
+        ends = [Finish(x.id, x.epoch, Outcome.FAILED, Reason.RETRIES_EXHAUSTED, *said) for x in claims]
         session.finish(worker, ends)
         session.leave(worker)
         session.close()
@@ -275,10 +275,11 @@ def test_doctor_is_content_with_a_laptop(place: Place) -> None:
 
 def test_doctor_names_what_must_be_mended(place: Place) -> None:
     port = free_port()
-    away = {"DATABASE_URL": f"postgresql://me@127.0.0.1:{port}/x", "BROKER_URL": f"amqp://me@127.0.0.1:{port}/"}
+    away = {"DATABASE_URL": f"postgresql://me@127.0.0.1:{port}/x", "BROKER_URL": f"amqp://me:x@127.0.0.1:{port}/"}
     lines = checked(place, 1, **away)
     assert [line[0] for line in lines] == ["✓", "✗", "✗"]
     assert f"nothing listens at 127.0.0.1:{port}" in lines[2]
+    assert "expected amqp://USER:PASSWORD@HOST" in checked(place, 1, BROKER_URL="amqp://me@localhost/")[0]
     (place.folder / "hareline.toml").write_text("queue_typ = 1")
     assert "the nearest is queue_type" in checked(place, 1)[0]
 
@@ -286,7 +287,7 @@ def test_doctor_names_what_must_be_mended(place: Place) -> None:
 def test_doctor_compares_the_queues_of_rabbitmq_with_the_topology(place: Place, rabbitmq_url: str) -> None:
     def queues() -> list[str]:
         code = 1 if wrong else 0
-        return [line for line in checked(place, code, BROKER_URL=rabbitmq_url) if "queue" in line]
+        return [line for line in checked(place, code, BROKER_URL=rabbitmq_url) if line[2:].startswith("queue")]
 
     wrong = False
     [missing] = queues()
@@ -334,7 +335,7 @@ def test_a_worker_that_dies_is_started_again_and_the_others_go_on(place: Place) 
         program.wait("worker.ready", count=2)
         victim, survivor = place.workers("running")
         os.kill(victim.pid, signal.SIGKILL)
-        assert "was killed by SIGKILL" in program.wait("worker.died")[0]
+        program.wait("worker.died")
         program.wait("worker.ready", count=3)
         assert survivor.id in {worker.id for worker in place.workers("running")}
         made = place.json("jobs", "enqueue", "cleanup_audit_log", "--args", "[0]")
