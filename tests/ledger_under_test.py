@@ -103,7 +103,9 @@ class LedgerUnderTest:
 
     def _due_at(self) -> Any:
         """None stands for "when the queue is resumed"; Python has no infinity of its own."""
-        never: ColumnElement[Any] = literal_column(str(2**63 - 1) if self.database.sqlite else "'infinity'::timestamptz")
+        never: ColumnElement[Any] = literal_column(
+            str(2**63 - 1) if self.database.sqlite else "'infinity'::timestamptz"
+        )
         return func.nullif(tickets.c.due_at, never, type_=Instant()).label("due_at")
 
     def row(self, job: NewJob) -> dict[str, Any]:
