@@ -10,6 +10,7 @@ import pytest
 
 from broker import Broker, build
 from ledger.queries import Queries
+from rabbitmq.management import passive_counts
 from scheduler import BadSchedule, Schedule, first, plan
 from settings import Settings
 from tests.program import ROOT, Program, environment, hareline
@@ -79,6 +80,14 @@ def test_while_the_ledger_is_away_the_newest_tick_is_kept_and_sent_when_it_is_ba
         program.wait("schedule.sent", count=before + 1)
         assert events(program, "schedule.sent")[before] >= superseded["by"]
         assert program.stop() == 0
+
+
+def test_ticks_travel_over_rabbitmq(tmp_path: Path, postgres_url: str, rabbitmq_url: str) -> None:
+    with started(EVERY_SECOND, tmp_path, postgres_url, BROKER_URL=rabbitmq_url) as program:
+        program.wait("schedule.sent", count=2)
+        assert program.stop() == 0  # and everything handed to RabbitMQ is confirmed
+        sent = len(events(program, "schedule.sent"))
+    assert passive_counts(rabbitmq_url, ["maintenance"])["maintenance"].messages == sent
 
 
 def test_the_default_schedules_run_and_a_missed_tick_is_sent_late_but_not_twice(
