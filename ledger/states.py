@@ -50,12 +50,18 @@ TRANSITIONS: dict[Event, frozenset[tuple[State | None, State]]] = {
     Event.COMPLETED: frozenset({(State.ACTIVE, State.COMPLETED)}),
     Event.RETRYING: frozenset({(State.ACTIVE, State.DELAYED)}),
     Event.SNOOZED: frozenset({(State.ACTIVE, State.DELAYED)}),
-    Event.PARKED: frozenset({(State.WAITING, State.DELAYED), (State.WAITING, State.WAITING), (State.ACTIVE, State.DELAYED)}),
+    Event.PARKED: frozenset(
+        {(State.WAITING, State.DELAYED), (State.WAITING, State.WAITING), (State.ACTIVE, State.DELAYED)}
+    ),
     Event.RELEASED: frozenset({(State.ACTIVE, State.WAITING)}),
     Event.CRASHED: frozenset({(State.ACTIVE, State.WAITING)}),
-    Event.FAILED: frozenset({(State.ACTIVE, State.FAILED), (State.WAITING, State.FAILED), (State.DELAYED, State.FAILED)}),
+    Event.FAILED: frozenset(
+        {(State.ACTIVE, State.FAILED), (State.WAITING, State.FAILED), (State.DELAYED, State.FAILED)}
+    ),
     Event.CANCELLED: frozenset((state, State.CANCELLED) for state in LIVE),
-    Event.RETRIED: frozenset({(State.FAILED, State.WAITING), (State.CANCELLED, State.WAITING), (State.DELAYED, State.WAITING)}),
+    Event.RETRIED: frozenset(
+        {(State.FAILED, State.WAITING), (State.CANCELLED, State.WAITING), (State.DELAYED, State.WAITING)}
+    ),
     Event.RESENT: frozenset({(State.WAITING, State.WAITING)}),
 }
 

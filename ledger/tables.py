@@ -256,7 +256,12 @@ workers = Table(
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
-    Column("state", Text, CheckConstraint("state IN ('running', 'stopping', 'stopped', 'dead')", name="state"), nullable=False),
+    Column(
+        "state",
+        Text,
+        CheckConstraint("state IN ('running', 'stopping', 'stopped', 'dead')", name="state"),
+        nullable=False,
+    ),
     Column("queues", Text, nullable=False),  # JSON list
     Column("threads", Integer, nullable=False),
     Column("version", Text, nullable=False),
@@ -293,7 +298,9 @@ history = Table(
     Column("queue", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False),
-    Column("state", Text, CheckConstraint("state IN ('completed', 'failed', 'cancelled')", name="state"), nullable=False),
+    Column(
+        "state", Text, CheckConstraint("state IN ('completed', 'failed', 'cancelled')", name="state"), nullable=False
+    ),
     Column("reason", Text),
     Column("attempts", Integer, nullable=False),
     Column("crashes", Integer, nullable=False),
