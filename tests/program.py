@@ -45,7 +45,7 @@ class Program:
         threading.Thread(target=self._read, daemon=True).start()
 
     def wait(self, *parts: str, count: int = 1, timeout_s: float = 60.0) -> list[str]:
-        """The lines that contain all of these, once there are ``count``; raises when the program or time ends before."""
+        """The lines that contain all of these, once there are ``count``; raises if the program or time ends before."""
         deadline = time.monotonic() + timeout_s
         with self._news:
             while len(found := [line for line in self.lines if all(part in line for part in parts)]) < count:
