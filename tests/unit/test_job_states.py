@@ -40,7 +40,7 @@ def _diagram() -> list[str]:
     for event in Event:
         for old, new in sorted(TRANSITIONS[event], key=str):
             arrows[old, new].append(event)
-    rank = {None: -1, **{state: number for number, state in enumerate(State)}}
+    rank: dict[State | None, int] = {None: -1, **{state: number for number, state in enumerate(State)}}
     lines = [
         f"    {old or '[*]'} --> {new} : {', '.join(arrows[old, new])}"
         for old, new in sorted(arrows, key=lambda pair: (rank[pair[0]], rank[pair[1]]))
