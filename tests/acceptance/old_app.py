@@ -1,5 +1,6 @@
 """The program before a deploy: it does not know most of ``app``'s actors yet."""
 
+import logging
 from types import SimpleNamespace
 
 import dramatiq
@@ -10,6 +11,7 @@ from settings import load
 
 settings = load()
 logs.configure(settings)
+logging.getLogger("dramatiq").setLevel(logging.INFO)  # it says when a worker is ready
 broker = build(settings, queues={"work": SimpleNamespace(concurrency=8, keep=None)})
 dramatiq.set_broker(broker)
 

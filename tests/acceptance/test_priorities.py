@@ -25,7 +25,7 @@ def test_a_critical_job_and_its_retry_pass_a_backlog(anywhere: System, rabbit_or
     first, second = (f"hold.message(log, '{name}', {str(system.folder / name)!r})" for name in ("first", "second"))
     system.run(f"broker.enqueue({first}.copy(queue_name='narrow'))")
     system.until(lambda: system.ran() == ["start first"])
-    background(system, "record_narrow")
+    background(system, "record_narrow", BACKGROUND)
     system.run(
         "broker.enqueue(fail_once.message_with_options(args=(log, 'critical'), priority=1).copy(queue_name='narrow'))\n"
         f"broker.enqueue({second}.copy(queue_name='narrow', options={{'priority': 1}}))"
@@ -34,7 +34,9 @@ def test_a_critical_job_and_its_retry_pass_a_backlog(anywhere: System, rabbit_or
     (system.folder / "first").touch()
     system.until(lambda: "start second" in system.ran())
     assert passed(system, "end first", "critical") <= 1
-    confirmed(system)  # of the retry
+    retried = "SELECT count(*) FROM attempts WHERE outcome = 'retrying'"
+    system.until(lambda: system.sql(retried) == [(1,)], because="for the failure of the critical job")
+    confirmed(system)
     (system.folder / "second").touch()
     assert system.finished(BACKGROUND + 3) == {"completed": BACKGROUND + 3}
     assert system.ran().count("critical") == 2
@@ -46,10 +48,9 @@ def test_of_what_a_process_has_prefetched_the_critical_one_goes_first(unhurried:
     system = unhurried
     system.worker()
     gates = [str(system.folder / f"gate{n}") for n in range(8)]
-    for gate in gates:
-        system.run(f"hold.send(log, {gate!r}, {gate!r})")
+    system.run(f"for gate in {gates}: hold.send(log, gate, gate)")
     system.until(lambda: len(system.ran()) == 8)
-    background(system, "record")
+    background(system, "linger", 40, ", 300")
     system.run("record.send_with_options(args=(log, 'critical'), priority=1)")
     confirmed(system)
     (system.folder / "gate0").touch()
@@ -57,12 +58,12 @@ def test_of_what_a_process_has_prefetched_the_critical_one_goes_first(unhurried:
     assert passed(system, f"end {gates[0]}", "critical") <= 2
     for gate in gates:
         (system.folder / gate).touch()
-    assert system.finished(BACKGROUND + 9) == {"completed": BACKGROUND + 9}
+    assert system.finished(49) == {"completed": 49}
     settled(system, rabbit)
 
 
-def background(system: System, actor: str) -> None:
-    many = f"[{actor}.message_with_options(args=(log, n), priority=5) for n in range({BACKGROUND})]"
+def background(system: System, actor: str, count: int, more: str = "") -> None:
+    many = f"[{actor}.message_with_options(args=(log, n{more}), priority=5) for n in range({count})]"
     system.run(f"broker.enqueue_many({many})")
     confirmed(system)
 
