@@ -148,12 +148,14 @@ class Connection:
             except Exception:
                 # Out of pika itself: neither its connection nor its loop is to be trusted any more.
                 log.exception("the I/O thread of %s stumbled; it reconnects", self._name)
-                self._abandon_sockets()
+                self._abandon_socket()
+                self._loop.close()
                 self._loop = IOLoop()
                 self._loop.add_callback_threadsafe(self._run_calls)
                 self._lost("pika failed")
         self.state = State.CLOSED
-        self._abandon_sockets()
+        self._abandon_socket()
+        self._loop.close()
 
     def _run_calls(self) -> None:
         self._woken = False
@@ -241,24 +243,24 @@ class Connection:
 
     def forget(self) -> None:
         """In a forked child: let go of the parent's connection without a word to it."""
-        self._abandon_sockets()
+        self._abandon_socket()
+        # Not loop.close(): it would take our wake-up socket out of the epoll set, which is the parent's too.
+        poller = getattr(self._loop, "_poller", None)
+        for name in ("_r_interrupt", "_w_interrupt", "_poll"):
+            _shut(getattr(poller, name, None))
         self._loop = None
         self._reset()
 
-    def _abandon_sockets(self) -> None:
-        """Close our file descriptors and nothing else: no goodbye, no shutdown, no change to an epoll set."""
+    def _abandon_socket(self) -> None:
+        """Close our file descriptor and nothing else: no goodbye and no shutdown, which a parent would notice."""
         wire, self._wire, self._opening = self._opening, None, None
-        poller = getattr(self._loop, "_poller", None)
-        for owner, name in (
-            (getattr(wire, "_transport", None), "_sock"),
-            (poller, "_r_interrupt"),
-            (poller, "_w_interrupt"),
-            (poller, "_poll"),
-        ):
-            descriptor = getattr(owner, name, None)
-            if descriptor is not None:
-                with contextlib.suppress(OSError):
-                    descriptor.close()
+        _shut(getattr(getattr(wire, "_transport", None), "_sock", None))
+
+
+def _shut(descriptor: Any) -> None:
+    if descriptor is not None:
+        with contextlib.suppress(OSError):
+            descriptor.close()
 
 
 def addresses(url: str) -> list[URLParameters]:

@@ -12,22 +12,23 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from rabbitmq.consumer import Consumers, Delivery
 from rabbitmq.management import passive_counts
-from rabbitmq.topology import Queue, topology
+from rabbitmq.topology import Queue, choose_type, topology
 from tests.collect import Collected, eventually
 from tests.faultproxy import FaultProxy
 from tests.servers import RabbitMQ
+from tests.servers.rabbitmq import settle
 
 Got = Collected[Delivery]
 
 
-def classic(server: tuple[int, int]) -> list[Queue]:
-    return topology(["q", "r"], queue_type="classic", server=server)
+def wanted(server: tuple[int, int]) -> list[Queue]:
+    return topology(["q", "r"], queue_type=choose_type("auto", server), server=server)
 
 
 @contextmanager
 def consuming(url: str, prefetch: int = 10, **options: object) -> Iterator[tuple[Consumers, Got]]:
     got = Got()
-    consumers = Consumers(url, **({"on_delivery": got, "topology": classic} | options))  # type: ignore[arg-type]
+    consumers = Consumers(url, **({"on_delivery": got, "topology": wanted} | options))  # type: ignore[arg-type]
     if prefetch:
         consumers.open("q", prefetch)
     try:
@@ -37,11 +38,11 @@ def consuming(url: str, prefetch: int = 10, **options: object) -> Iterator[tuple
 
 
 @pytest.fixture
-def channel(rabbitmq_url: str) -> Iterator[BlockingChannel]:
+def channel(rabbitmq: RabbitMQ, rabbitmq_url: str) -> Iterator[BlockingChannel]:
     """A plain client's channel, in a vhost whose queues are declared."""
     connection = pika.BlockingConnection(pika.URLParameters(rabbitmq_url))
     channel = connection.channel()
-    for queue in classic((3, 10)):
+    for queue in wanted((rabbitmq.version[0], rabbitmq.version[1])):
         channel.queue_declare(queue.name, durable=True, arguments=queue.arguments)
     channel.confirm_delivery()
     yield channel
@@ -315,6 +316,7 @@ def test_consuming_goes_on_when_the_server_goes_and_comes_back(
 ) -> None:
     names = [str(number) for number in range(200)]
     publish(channel, *names)
+    settle()
     acked = Collected[str]()
     held = Collected[Delivery]()
 

@@ -14,16 +14,17 @@ import pytest
 from rabbitmq.connection import State
 from rabbitmq.management import passive_counts
 from rabbitmq.publisher import Parcel, Publisher
-from rabbitmq.topology import Queue, topology
+from rabbitmq.topology import Queue, choose_type, topology
 from tests.collect import Collected, eventually
 from tests.faultproxy import FaultProxy
 from tests.servers import RabbitMQ
+from tests.servers.rabbitmq import settle
 
 Pair = tuple[str, int]
 
 
-def classic(*names: str) -> Callable[[tuple[int, int]], list[Queue]]:
-    return lambda server: topology(names, queue_type="classic", server=server)
+def wanted(*names: str) -> Callable[[tuple[int, int]], list[Queue]]:
+    return lambda server: topology(names, queue_type=choose_type("auto", server), server=server)
 
 
 def parcel(job: str, queue: str = "q", body: bytes = b"{}", ticket: int = 1, **headers: object) -> Parcel:
@@ -38,7 +39,7 @@ class Sent(Collected[Pair]):
 @contextmanager
 def publishing(url: str, *queues: str, **options: object) -> Iterator[tuple[Publisher, Sent]]:
     sent = Sent()
-    made = {"topology": classic(*(queues or ("q",))), "on_sent": sent.add} | options
+    made = {"topology": wanted(*(queues or ("q",))), "on_sent": sent.add} | options
     publisher = Publisher(url, **made)  # type: ignore[arg-type]
     try:
         yield publisher, sent
@@ -125,6 +126,9 @@ def test_publishing_goes_on_when_the_server_goes_and_comes_back(
                 slowest = max(slowest, time.monotonic() - began)
                 number += 1
 
+        publisher.publish([parcel("first")])
+        assert publisher.flush(10)
+        settle()
         thread = threading.Thread(target=send)
         thread.start()
         sent.wait_for(50)
@@ -206,7 +210,10 @@ def test_a_queue_with_other_arguments_is_named_with_the_remedy_and_used(
     connection = pika.BlockingConnection(pika.URLParameters(rabbitmq_url))
     connection.channel().queue_declare("q", durable=True, arguments={"x-max-priority": 9})
     connection.close()
-    with publishing(rabbitmq_url) as (publisher, sent):
+    with publishing(rabbitmq_url, topology=lambda server: topology(["q"], queue_type="classic", server=server)) as (
+        publisher,
+        sent,
+    ):
         publisher.publish([parcel("j")])
         assert publisher.flush(10)
         problem = str(publisher.problems["q"])
