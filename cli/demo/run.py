@@ -1,6 +1,8 @@
 """``hareline demo``: decides on the database, then lets the show begin."""
 
 import os
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,11 +19,15 @@ def run_demo(
     It wants the queue ``usage-tracking`` for itself: a worker started by somebody else would deliver to
     its own PostHog.
 
+    For the main thread.
+
     Parameters:
       events: how many of the bundled events to send; all, if not given.
       workers: worker processes; as many as the settings say, if not given.
       as_json: print the totals as JSON, and nothing else.
     """
+    # Told to end, it ends its workers first, as after a Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="hareline-demo-") as name:
         directory = Path(name)
         configured = "database_url" in settings.origins

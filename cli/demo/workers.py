@@ -39,9 +39,8 @@ class Workers:
 
     def __enter__(self) -> Self:
         with self._log.open("ab") as log:
-            # A session of their own: a Ctrl-C in this terminal reaches them through us, after we have said so.
             self._process = subprocess.Popen(
-                self._command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self._command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         return self
 
@@ -53,5 +52,5 @@ class Workers:
         try:
             process.wait(timeout=30)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.send_signal(signal.SIGTERM)  # a second one: kill
             process.wait()
