@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 from sqlalchemy import create_engine, text
 
@@ -220,7 +221,7 @@ class System:
                 total[str(state)] = total.get(str(state), 0) + count
         return {state: count for state, count in total.items() if count}
 
-    def sql(self, statement: str, **parameters: object) -> list[tuple[object, ...]]:
+    def sql(self, statement: str, **parameters: object) -> list[tuple[Any, ...]]:
         """Rows of one statement; a write is committed."""
         with self.engine.begin() as connection:
             result = connection.execute(text(statement), parameters)
