@@ -188,7 +188,10 @@ def _amqp(
 
     return AmqpRoad(
         lambda sent: Publisher(url, topology=topology_for, on_sent=sent, confirm_timeout_s=settings.confirm_timeout_s),
-        lambda arrived: Consumers(url, on_delivery=arrived, topology=topology_for),
+        # RabbitMQ keeps giving messages to a consumer that stalled until its heartbeat is missed: about when its lease ends.
+        lambda arrived: Consumers(
+            url, on_delivery=arrived, topology=topology_for, heartbeat_s=max(2, round(settings.lease_s / 2))
+        ),
         broker.ledger,
         broker.recorder,
         desk,

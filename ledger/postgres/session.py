@@ -73,7 +73,8 @@ class PostgresSession:
         def work(cursor: Cursor) -> list[Claim]:
             failpoints.hit("claim.before_commit")
             answers = claim.take(cursor, worker, wants, suspects)
-            failpoints.hit("claim.committed")
+            if answers:
+                failpoints.hit("claim.committed")
             return answers
 
         return self._connection.call(work)

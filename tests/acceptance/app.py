@@ -59,10 +59,20 @@ def nap(path: str, line: str, seconds: float) -> None:
     time.sleep(seconds)
 
 
+@dramatiq.actor(queue_name="work")
+def spin(path: str, line: str, ms: int) -> None:
+    """Keeps a thread busy with bytecode, so that an interrupt may land anywhere."""
+    end = time.monotonic() + ms / 1000
+    while time.monotonic() < end:
+        pass
+
+
 @dramatiq.actor(queue_name="narrow")
-def nap_narrow(path: str, line: str, seconds: float) -> None:
-    note(path, line)
+def span_narrow(path: str, line: str, seconds: float) -> None:
+    """Takes a while; one line with its start and its end."""
+    start = time.monotonic()
     time.sleep(seconds)
+    note(path, f"{line} {start} {time.monotonic()}")
 
 
 @dramatiq.actor(queue_name="work", time_limit=float("inf"))
@@ -79,6 +89,16 @@ def linger(path: str, line: str, ms: int) -> None:
     """Takes a while."""
     time.sleep(ms / 1000)
     note(path, line)
+
+
+@dramatiq.actor(queue_name="other", time_limit=float("inf"))
+def hold_other(path: str, line: str, release: str) -> None:
+    hold(path, line, release)
+
+
+@dramatiq.actor(queue_name="narrow", time_limit=float("inf"))
+def hold_narrow(path: str, line: str, release: str) -> None:
+    hold(path, line, release)
 
 
 @dramatiq.actor(queue_name="work", time_limit=float("inf"))

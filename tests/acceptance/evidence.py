@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ def jobs(system: System) -> list[Job]:
         "SELECT job_id, outcome, error_type, error_message, worker_id FROM attempts ORDER BY job_id, epoch"
     ):
         tries.setdefault(str(row[0]), []).append(row)
-    rows: list[tuple[Any, ...]] = system.sql(
+    rows: Sequence[tuple[Any, ...]] = system.sql(
         "SELECT j.id, p.body, j.state, j.reason, j.attempts, j.crashes, j.charges"
         " FROM jobs AS j JOIN payloads AS p ON p.job_id = j.id ORDER BY j.id"
     )
@@ -40,12 +41,16 @@ def jobs(system: System) -> list[Job]:
         Job(
             str(id),
             str((json.loads(body)["args"] + ["", ""])[1]),
-            *rest,
+            state,
+            reason,
+            attempts,
+            crashes,
+            charges,
             [str(x[1]) for x in tries.get(str(id), [])],
             [f"{x[2]}: {x[3]}" for x in tries.get(str(id), []) if x[2]],
             [int(x[4]) for x in tries.get(str(id), [])],
         )
-        for id, body, *rest in rows
+        for id, body, state, reason, attempts, crashes, charges in rows
     ]
 
 
@@ -67,8 +72,8 @@ def nothing_left(system: System) -> None:
         if worker.process.poll() is None:
             assert worker.stop() == 0, "\n".join(worker.lines[-40:])
     assert _rest(system) == {}, "after all workers have stopped"
-    states = dict(system.sql("SELECT id, state FROM workers"))
-    assert set(states.values()) <= {"stopped", "dead"} or _killed(system), states
+    states = {state for (state,) in system.sql("SELECT state FROM workers")}
+    assert states <= {"stopped", "dead"} or _killed(system), states
 
 
 def _killed(system: System) -> bool:

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Protocol
 
 LIBRARIES = (
     "alembic.command",
@@ -31,6 +31,10 @@ LIBRARIES = (
     "structlog",
     "uuid_utils",
 )
+
+
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
 
 
 class Program:
@@ -69,7 +73,9 @@ class Nursery:
     def __init__(self, env: Mapping[str, str]) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen([sys.executable, "-m", "tests.acceptance.nursery"], env=env, stdin=theirs)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.acceptance.nursery"], env=env, stdin=theirs.fileno()
+            )
 
     def start(
         self,
@@ -77,21 +83,24 @@ class Nursery:
         *,
         env: Mapping[str, str],
         cwd: Path,
-        stdout: IO[bytes] | None = None,
-        stderr: IO[bytes] | None = None,
+        stdin: HasFileno | None = None,
+        stdout: HasFileno | None = None,
+        stderr: HasFileno | None = None,
     ) -> Program:
         """Run ``python ARGUMENTS`` (``-m MODULE …`` or ``-c CODE``).
 
-        Without ``stdout``, both streams are read from the program's ``stdout``.
+        Without ``stdout`` the program's can be read from; without ``stderr`` it goes where ``stdout`` does.
         """
         ours, status = os.pipe()
         reader, writer = os.pipe() if stdout is None else (None, stdout.fileno())
         request = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd)}
-        ends = [status, writer, stderr.fileno() if stderr else writer]
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        ends = [status, nothing if stdin is None else stdin.fileno(), writer, stderr.fileno() if stderr else writer]
         folder = cwd / f"program-{status}-{time.monotonic_ns()}"
         folder.write_text(json.dumps(request))  # too long for a packet, perhaps
         socket.send_fds(self._socket, [str(folder).encode()], ends)
         os.close(status)
+        os.close(nothing)
         if reader is not None:
             os.close(writer)
         return Program(ours, os.fdopen(reader, errors="replace") if reader is not None else None)
@@ -108,7 +117,7 @@ def main() -> None:
     door = socket.socket(fileno=os.dup(0))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        path, ends, _, _ = socket.recv_fds(door, 4096, 3)
+        path, ends, _, _ = socket.recv_fds(door, 4096, 4)
         if not path:
             return
         if os.fork() == 0:
@@ -132,17 +141,16 @@ def _watch(status: int) -> None:
         os._exit(0)
 
 
-def _become(request: dict[str, object], status: int, stdout: int, stderr: int) -> None:
+def _become(request: dict[str, Any], status: int, *streams: int) -> None:
     os.close(status)
     os.setsid()
-    null = os.open(os.devnull, os.O_RDONLY)
-    for end, number in ((null, 0), (stdout, 1), (stderr, 2)):
+    for number, end in enumerate(streams):
         os.dup2(end, number)
     os.closerange(3, 64)
-    os.chdir(str(request["cwd"]))
+    os.chdir(request["cwd"])
     os.environ.clear()
-    os.environ.update(request["env"])  # type: ignore[arg-type]
-    kind, what, *rest = request["arguments"]  # type: ignore[misc]
+    os.environ.update(request["env"])
+    kind, what, *rest = request["arguments"]
     if kind == "-m":
         sys.argv = [what, *rest]
         runpy.run_module(what, run_name="__main__", alter_sys=True)

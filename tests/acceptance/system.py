@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from sqlalchemy import create_engine, text
 
 from ledger.queries import Queries
 from tests.acceptance.nursery import Nursery, Program
+from tests.acceptance.shell import Shell
 
 ROOT = Path(__file__).parents[2]
 READY = "Worker process is ready for action."
@@ -74,11 +76,11 @@ class Worker:
                 self._news.wait(min(left, 0.5))
 
     def children(self) -> list[int]:
-        """The pids of its worker processes."""
+        """The pids of its worker processes that live."""
         found = []
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
             found += [int(pid) for pid in (task / "children").read_text().split()]
-        return found
+        return [pid for pid in found if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"]
 
     def kill(self) -> None:
         """kill -9, the process and its children, at once."""
@@ -151,6 +153,7 @@ class System:
         self.queries = Queries(database_url)
         self.engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"), pool_pre_ping=True)
         self.workers: list[Worker] = []
+        self.shells: list[Shell] = []
 
     def worker(
         self,
@@ -180,11 +183,26 @@ class System:
             process = nursery().start(
                 ["-c", program], env={**self.env, **(env or {})}, cwd=self.folder, stdout=stdout, stderr=stderr
             )
-            code = process.wait(120)
-            outputs = [(file.seek(0), file.read().decode())[1] for file in (stdout, stderr)]
-        if check and code:
-            raise AssertionError(f"exit code {code}\n{outputs[0]}\n{outputs[1]}")
-        return subprocess.CompletedProcess(program, code, *outputs)
+            exit_code = process.wait(120)
+            for file in (stdout, stderr):
+                file.seek(0)
+            done = subprocess.CompletedProcess(program, exit_code, stdout.read().decode(), stderr.read().decode())
+        if check and exit_code:
+            raise AssertionError(f"exit code {exit_code}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def shell(self, app: str = "tests.acceptance.app") -> Shell:
+        """Start a producer that stays, for many sends."""
+        ours, theirs = socket.socketpair()
+        program = f"from {app} import *\nimport tests.acceptance.shell\nlog = {str(self.log)!r}\n"
+        program += "tests.acceptance.shell.serve(globals())"
+        with ours, theirs, TemporaryFile(dir=self.folder) as errors:
+            process = nursery().start(
+                ["-c", program], env=self.env, cwd=self.folder, stdin=theirs, stdout=theirs, stderr=errors
+            )
+            shell = Shell(ours.makefile("rw"), process)
+        self.shells.append(shell)
+        return shell
 
     @contextmanager
     def producer(self, send: str, prefix: str = "job", *, pause_s: float = 0.01) -> Iterator[Producer]:
@@ -253,6 +271,8 @@ class System:
         return found
 
     def close(self) -> None:
+        for shell in self.shells:
+            shell.close()
         for worker in self.workers:
             worker.kill()
         self.queries.close()

@@ -31,7 +31,7 @@ def test_a_worker_that_stalled_past_its_lease_is_fenced_and_goes_on_under_a_new_
 
     anywhere.run("record.send(log, 'two')")
     assert anywhere.finished(2) == {"completed": 2}
-    workers = dict(anywhere.sql("SELECT id, state FROM workers"))
+    workers = {row[0]: row[1] for row in anywhere.sql("SELECT id, state FROM workers")}
     [again] = job(anywhere, "two").workers
     assert workers[before.workers[0]] == "dead"
     assert again not in before.workers

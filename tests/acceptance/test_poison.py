@@ -15,12 +15,16 @@ def test_a_job_that_kills_its_process_is_quarantined_and_no_neighbour_is_charged
         "broker.enqueue_many(neighbours[100:])"
     )
     deaths = 0
-    worker = anywhere.worker()
-    while job(anywhere, "poison").state != "failed":
-        if worker.process.poll() is not None:
+    anywhere.worker()
+
+    def quarantined() -> bool:
+        nonlocal deaths
+        if anywhere.workers[-1].process.poll() is not None:
             deaths += 1
-            worker = anywhere.worker(ready=False)  # as a supervisor would
-        anywhere.until(lambda: worker.process.poll() is not None or job(anywhere, "poison").state == "failed", 30)
+            anywhere.worker(ready=False)  # as a supervisor would
+        return job(anywhere, "poison").state == "failed"
+
+    anywhere.until(quarantined, 60)
     assert deaths == 4, "the first death makes it a suspect, the next three are charged"
     assert anywhere.finished(201) == {"completed": 200, "failed": 1}
 
