@@ -55,12 +55,18 @@ def main() -> None:
 def one_round(bench: Bench, jobs: int, only: list[str] | None, figures: Figures, console: Console) -> None:
     """Each figure of all systems, close together in time."""
 
-    def each(name: str, measure: Callable[[Contestant], dict[str, float] | float], systems: tuple[Contestant, ...] = ALL) -> None:
+    def each(
+        name: str, measure: Callable[[Contestant], dict[str, float] | float], systems: tuple[Contestant, ...] = ALL
+    ) -> None:
         if only and name not in only:
             return
         for system in systems:
             value = measure(system)
-            parts = {name: value} if isinstance(value, float) else {f"{name}.{part}": figure for part, figure in value.items()}
+            parts = (
+                {name: value}
+                if isinstance(value, float)
+                else {f"{name}.{part}": figure for part, figure in value.items()}
+            )
             for part, figure in parts.items():
                 figures[part][system.name].append(figure)
             console.log(name, system.name, {part: round(figure, 1) for part, figure in parts.items()})

@@ -18,7 +18,9 @@ class Contestant:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-HARELINE = Contestant("hareline", "benchmarks.on_hareline", (sys.executable, "-m", "dramatiq", "benchmarks.on_hareline", "-p", "1"))
+HARELINE = Contestant(
+    "hareline", "benchmarks.on_hareline", (sys.executable, "-m", "dramatiq", "benchmarks.on_hareline", "-p", "1")
+)
 DRAMATIQ = Contestant(
     "dramatiq",
     "benchmarks.on_dramatiq",

@@ -28,7 +28,16 @@ class Bench:
 
     def feed(self, system: Contestant, kind: str, count: int, mode: str, rate: float = 0.0) -> dict[str, float]:
         """Send ``count`` jobs; {"rate": jobs/s, "cpu_us": CPU of the producer per job}."""
-        command = [sys.executable, "-m", "benchmarks.feed", system.module, kind, str(count), mode, *([str(rate)] if rate else [])]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.feed",
+            system.module,
+            kind,
+            str(count),
+            mode,
+            *([str(rate)] if rate else []),
+        ]
         done = subprocess.run(command, env={**self.env, **system.env}, capture_output=True, text=True, timeout=300)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}:\n{done.stderr[-2000:]}")
@@ -58,7 +67,9 @@ class Bench:
         deadline = time.monotonic() + timeout_s
         while ran.count(self.records) < count:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"only {ran.count(self.records)} of {count} jobs ran in {timeout_s} s; see {self.log}")
+                raise RuntimeError(
+                    f"only {ran.count(self.records)} of {count} jobs ran in {timeout_s} s; see {self.log}"
+                )
             time.sleep(0.01)
 
     def drain(self, system: Contestant, kind: str, count: int) -> dict[str, float]:

@@ -18,12 +18,12 @@ app.conf.update(
 )
 
 
-@app.task(name="noop")
+@app.task(name="noop")  # type: ignore[untyped-decorator]
 def noop(sent: float) -> None:
     ran(sent)
 
 
-@app.task(name="nap")
+@app.task(name="nap")  # type: ignore[untyped-decorator]
 def nap(sent: float) -> None:
     time.sleep(0.002)
     ran(sent)

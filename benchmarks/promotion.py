@@ -19,7 +19,7 @@ def promotion(env: Mapping[str, str], count: int) -> float:
     """Jobs per second from due to confirmed by RabbitMQ."""
     settings = load(dict(env))
     broker = build(settings)
-    actor = dramatiq.actor(_nothing, actor_name=ACTOR, queue_name=QUEUE, broker=broker)
+    actor = dramatiq.actor(actor_name=ACTOR, queue_name=QUEUE, broker=broker)(_nothing)
     road = broker.road
     assert isinstance(road, AmqpRoad)
     for _ in range(0, count, 1000):

@@ -181,9 +181,7 @@ class AmqpRoad:
             intake.vacate()
 
         priority = min(5, max(1, 6 - delivery.priority)) if delivery.priority is not None else 3
-        self.adoption.put(
-            Foreign(intake.queue, delivery.message_id, delivery.body, priority, adopted, settled, buried)
-        )
+        self.adoption.put(Foreign(intake.queue, delivery.message_id, delivery.body, priority, adopted, settled, buried))
 
     def project(self, claim: Claim, message: Any, body: bytes, finish: Finish) -> None:
         """A job became a dead letter: show it in its .XQ."""

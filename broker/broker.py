@@ -73,7 +73,7 @@ class Broker(dramatiq.Broker):
     ) -> None:
         if instead := REPLACED.get(type(middleware)):
             raise WrongMiddleware(
-                f"Dramatiq's {type(middleware).__name__} would lose jobs here; leave it out: its work is done by {instead}."
+                f"Dramatiq's {type(middleware).__name__} would lose jobs here; leave it out, {instead} does its work."
             )
         super().add_middleware(middleware, before=before, after=after)
         self._hooks = {}
@@ -116,7 +116,7 @@ class Broker(dramatiq.Broker):
                 except Exception as error:
                     self.logger.critical("Unexpected failure in %s.", hook, exc_info=True)
                     if message is not None:
-                        message.troubles.append(f"{type(hook.__self__).__name__}: {error}")  # type: ignore[attr-defined]
+                        message.troubles.append(f"{type(hook.__self__).__name__}: {error}")
         finally:
             if message is not None:
                 self._capture.into = None
@@ -178,7 +178,7 @@ class Broker(dramatiq.Broker):
             body = message.encode()
         except (TypeError, ValueError) as error:
             raise Refusal(
-                f"{message.actor_name}: the arguments cannot be written as JSON ({error}); pass plain values or references."
+                f"{message.actor_name}: its arguments cannot be written as JSON ({error}); pass plain values."
             ) from error
         if len(body) > self.max_payload_bytes:
             raise PayloadTooLarge(
@@ -229,7 +229,8 @@ class Broker(dramatiq.Broker):
             return
         if queue_name.endswith((".XQ", ".DQ")) or not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9._-]{0,200}", queue_name):
             raise ValueError(
-                f"Queue name {queue_name!r}: letters, digits, dot, dash and underscore, starting with a letter; not ending in .XQ or .DQ."
+                f"Queue name {queue_name!r}: use letters, digits, dot, dash and underscore, start with a letter, "
+                "and do not end in .XQ or .DQ."
             )
         self.emit_before("declare_queue", queue_name)
         self.queues[queue_name] = None

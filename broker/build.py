@@ -188,7 +188,7 @@ def _amqp(
 
     return AmqpRoad(
         lambda sent: Publisher(url, topology=topology_for, on_sent=sent, confirm_timeout_s=settings.confirm_timeout_s),
-        # RabbitMQ keeps giving messages to a consumer that stalled until its heartbeat is missed: about when its lease ends.
+        # RabbitMQ feeds a consumer that stalled until a heartbeat is missed: about when its lease ends.
         lambda arrived: Consumers(
             url, on_delivery=arrived, topology=topology_for, heartbeat_s=max(2, round(settings.lease_s / 2))
         ),

@@ -47,7 +47,17 @@ class Desk:
         try:
             message = checked(body)
         except DecodeError as error:
-            self._end(claim, None, body, intake, done, Outcome.FAILED, Reason.MALFORMED, "DecodeError", str(error.__cause__ or error))
+            self._end(
+                claim,
+                None,
+                body,
+                intake,
+                done,
+                Outcome.FAILED,
+                Reason.MALFORMED,
+                "DecodeError",
+                str(error.__cause__ or error),
+            )
             return
         if message.actor_name not in self.actors:
             self._unknown_actor(claim, message, body, intake, done)
@@ -71,7 +81,9 @@ class Desk:
         name = message.actor_name
         age_s = time.time() - claim.created_at.timestamp() if claim.created_at else 0.0
         if age_s < self.unknown_actor_grace_s:
-            logger.warning("job %s is for actor %r, which is not declared here; another worker may know it", claim.id, name)
+            logger.warning(
+                "job %s is for actor %r, which is not declared here; another worker may know it", claim.id, name
+            )
             outcome, reason = Outcome.PARKED, None
         else:
             outcome, reason = Outcome.FAILED, Reason.UNKNOWN_ACTOR
@@ -100,9 +112,7 @@ class Desk:
         self.recorder.finish(finish, answered)
         intake.vacate()
 
-    def _ended(
-        self, claim: Claim, message: Message[Any] | None, body: bytes, finish: Finish, answer: Finished
-    ) -> None:
+    def _ended(self, claim: Claim, message: Message[Any] | None, body: bytes, finish: Finish, answer: Finished) -> None:
         if not answer.accepted:
             logger.error(
                 "job %s ended (%s) after this worker's lease on it was lost; it was given to another and ran twice",

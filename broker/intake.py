@@ -101,7 +101,8 @@ class Intake(Consumer):
         """The actor has ended.  The message is acknowledged later, when the ledger has committed how."""
         if isinstance(message, JobMessage) and not message.submitted:
             self.logger.critical(
-                "How job %s ended was not recorded; it is not acknowledged and will be returned by the rescuer.", message.claim.id
+                "How job %s ended was not recorded; it is not acknowledged and will be returned by the rescuer.",
+                message.claim.id,
             )
         self.vacate()
 

@@ -17,7 +17,15 @@ NO_TICKET = 0
 
 
 def letter(
-    *, job: str, queue: str, actor: str, message_id: str, body: bytes, priority: int, timestamp: int, headers: Mapping[str, Any]
+    *,
+    job: str,
+    queue: str,
+    actor: str,
+    message_id: str,
+    body: bytes,
+    priority: int,
+    timestamp: int,
+    headers: Mapping[str, Any],
 ) -> Parcel:
     """A dead letter as a message on ``queue``.XQ, whatever characters are in its texts."""
     return Parcel(

@@ -16,7 +16,9 @@ from ledger.records import Claim, Due, NewJob
 class LocalRoad:
     """Sending is ringing a bell; a job is brought in by stamping its row."""
 
-    def __init__(self, ledger: Ledger, recorder: Recorder, desk: Callable[[], Desk], slots: Callable[[str], int]) -> None:
+    def __init__(
+        self, ledger: Ledger, recorder: Recorder, desk: Callable[[], Desk], slots: Callable[[str], int]
+    ) -> None:
         self.ledger = ledger
         self.recorder = recorder
         self.desk = desk

@@ -129,9 +129,16 @@ class Lane(threading.Thread, Generic[T]):
                 return
             except LedgerUnavailable as error:
                 if self._stopping:
-                    logger.error("%s: the ledger is away at shutdown; %d rows are left to the rescuer: %s", self.name, len(batch), error)
+                    logger.error(
+                        "%s: the ledger is away at shutdown; %d rows are left to the rescuer: %s",
+                        self.name,
+                        len(batch),
+                        error,
+                    )
                     return
-                logger.warning("%s: the ledger is away, %d rows wait: %s", self.name, len(batch) + len(self._rows), error)
+                logger.warning(
+                    "%s: the ledger is away, %d rows wait: %s", self.name, len(batch) + len(self._rows), error
+                )
                 time.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(pause_s * 2, 2.0)
             except Exception as error:

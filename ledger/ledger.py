@@ -137,7 +137,7 @@ class Session(Protocol):
         ...
 
     def lease(self, name: str, holder: str, ttl_s: float) -> int | None:
-        """Take or keep the lease ``name``; the term (it goes up with each new holder), or None when another holds it."""
+        """Take or keep the lease ``name``; its term (up with each new holder), or None when another holds it."""
         ...
 
     def unlease(self, name: str, holder: str) -> None:

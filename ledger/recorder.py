@@ -117,9 +117,9 @@ class Recorder:
         """Write what is left and end the threads; false when not everything could be written."""
         with self._lock:
             lanes, self._lanes = list(self._lanes.values()), {}
-        done = all([lane.stop(timeout_s) for lane in lanes])
+        unfinished = [lane for lane in lanes if not lane.stop(timeout_s)]  # every one is stopped
         self._pen.close()
-        return done
+        return not unfinished
 
     def _forked(self) -> None:
         """In a child: the parent's threads and what they hold are not ours."""
@@ -129,7 +129,9 @@ class Recorder:
         self.held = {}
         self._suspect = None
 
-    def _lane(self, name: str, write: Callable[[Session, list[Any]], None], *, limit: int = 10_000, linger_s: float = 0.0) -> Lane[Any]:
+    def _lane(
+        self, name: str, write: Callable[[Session, list[Any]], None], *, limit: int = 10_000, linger_s: float = 0.0
+    ) -> Lane[Any]:
         lane = self._lanes.get(name)
         if lane is None:
             with self._lock:
@@ -194,7 +196,7 @@ class Recorder:
                     Outcome.FAILED,
                     reason=Reason.REFUSED,
                     error_type="LedgerError",
-                    error_message=f"the ledger refused how this attempt ended ({finish.outcome}): {type(error).__name__}"[:500],
+                    error_message=f"the ledger refused the record ({finish.outcome}): {type(error).__name__}",
                 )
                 [answered] = session.finish(self.worker, [plain])
                 self._let_go(finish.id, finish.epoch)

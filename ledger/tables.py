@@ -126,7 +126,7 @@ jobs = Table(
 )
 Index("jobs_queue", jobs.c.queue, jobs.c.id)
 # Finished jobs, for retention and the list of dead letters.  Neither index may mention ``state``: a column in an
-# index's key or predicate switches HOT off for every update of it.  A job has a reason exactly when it is a dead letter.
+# index's key or predicate switches HOT off for every update of it.  A job has a reason exactly when it is failed.
 Index(
     "jobs_done",
     jobs.c.queue,

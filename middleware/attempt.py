@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from dramatiq.broker import MessageProxy
 from dramatiq.message import Message
@@ -21,7 +22,9 @@ class JobMessage(MessageProxy):
     Audit records it, after every other hook.  ``settle`` is called when that is committed.
     """
 
-    def __init__(self, message: Message, claim: Claim, *, settle: Callable[["JobMessage", Finished | None], None]) -> None:
+    def __init__(
+        self, message: Message[Any], claim: Claim, *, settle: Callable[["JobMessage", Finished | None], None]
+    ) -> None:
         super().__init__(message)
         # Plain attributes: MessageProxy's __getattr__ costs a failed lookup at each of the dozen reads per job.
         self.queue_name = message.queue_name

@@ -85,7 +85,11 @@ class Deadlines(Middleware):
             return
         options = {**broker.get_actor(message.actor_name).options, **message.options}
         max_age = options.get("max_age", self.max_age_ms)
-        if max_age is not None and time.time() * 1000 - message.message_timestamp >= max_age and not message.claim.attempts:
+        if (
+            max_age is not None
+            and time.time() * 1000 - message.message_timestamp >= max_age
+            and not message.claim.attempts
+        ):
             message.end(Outcome.FAILED, reason=Reason.EXPIRED)
             raise SkipMessage(f"older than its max_age of {max_age} ms")
         limit = options.get("time_limit") or self.time_limit_ms

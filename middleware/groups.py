@@ -45,7 +45,10 @@ class Groups(GroupCallbacks):
     ) -> None:
         if exception is not None or message.failed or not isinstance(message, JobMessage):
             return
-        group, callbacks = message.options.get("group_completion_uuid"), message.options.get("group_completion_callbacks")
+        group, callbacks = (
+            message.options.get("group_completion_uuid"),
+            message.options.get("group_completion_callbacks"),
+        )
         if group and callbacks:
             message.group = group
             message.group_jobs = [self.new_job(Message(**callback)) for callback in callbacks]

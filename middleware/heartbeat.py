@@ -80,7 +80,11 @@ class Heartbeat:
 
     def _register(self) -> None:
         self.recorder.worker = self._session.join(
-            host=socket.gethostname(), pid=os.getpid(), queues=self._queues, threads=self._threads, version=version("hareline")
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=self._queues,
+            threads=self._threads,
+            version=version("hareline"),
         )
 
     def _run(self) -> None:
@@ -105,7 +109,7 @@ class Heartbeat:
         beat = self._session.beat(self.recorder.worker, held, lease_s=self.lease_s)
         if not beat.alive:
             logger.error(
-                "worker %s was silent for longer than its lease of %.0f s and was fenced; its %d jobs belong to others now",
+                "worker %s was silent for over its lease of %.0f s and was fenced; its %d jobs belong to others now",
                 self.recorder.worker,
                 self.lease_s,
                 len(held),

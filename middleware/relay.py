@@ -19,7 +19,9 @@ class Relay:
     Running twice at once is harmless: rows are taken with SKIP LOCKED, and a ticket sent twice is claimed once.
     """
 
-    def __init__(self, send: Callable[[Sequence[Due]], None], *, resend_after_s: float, room: Callable[[], bool]) -> None:
+    def __init__(
+        self, send: Callable[[Sequence[Due]], None], *, resend_after_s: float, room: Callable[[], bool]
+    ) -> None:
         self.send = send
         self.resend_after_s = resend_after_s
         self.room = room

@@ -11,8 +11,8 @@ logger = logging.getLogger(__name__)
 class Rescuer:
     """Fences silent workers and returns their jobs; the third charge against a suspect quarantines it.
 
-    It judges only when this process has itself been in touch with the ledger without a gap for a whole lease: after a laptop
-    slept, or the database was away, everyone looks dead for a moment.
+    It judges only when this process has itself been in touch with the ledger without a gap for a whole lease:
+    after a laptop slept, or the database was away, everyone looks dead for a moment.
     """
 
     def __init__(

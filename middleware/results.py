@@ -49,7 +49,7 @@ class LedgerResults(ResultBackend):
                 short = kind.rpartition(".")[2]
                 raise ResultFailure(f"actor raised {short}: {text}", short, text)
             if view is not None and view.body is not None:
-                return self.unwrap_result(self.encoder.decode(view.body))
+                return self.unwrap_result(self.encoder.decode(view.body))  # type: ignore[no-untyped-call]
             if not block:
                 raise ResultMissing(message)
             left = deadline - time.monotonic()

@@ -20,7 +20,9 @@ from settings import load
 settings = load()
 logs.configure(settings)
 logging.getLogger("dramatiq").setLevel(logging.INFO)  # it says when a worker is ready
-QUEUES = {name: SimpleNamespace(concurrency=slots, keep=None) for name, slots in {"work": 8, "other": 8, "narrow": 1}.items()}
+QUEUES = {
+    name: SimpleNamespace(concurrency=slots, keep=None) for name, slots in {"work": 8, "other": 8, "narrow": 1}.items()
+}
 broker = build(settings, queues=QUEUES)
 dramatiq.set_broker(broker)
 

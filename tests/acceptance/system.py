@@ -281,7 +281,9 @@ class System:
 
 @contextmanager
 def system(folder: Path, database_url: str, broker_url: str | None, **env: str) -> Iterator[System]:
-    found = System(folder, database_url, broker_url, HARELINE_KEEP_COMPLETED="1000000", HARELINE_KEEP_FAILED="1000000", **env)
+    found = System(
+        folder, database_url, broker_url, HARELINE_KEEP_COMPLETED="1000000", HARELINE_KEEP_FAILED="1000000", **env
+    )
     try:
         yield found
     finally:

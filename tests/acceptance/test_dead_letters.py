@@ -23,7 +23,7 @@ def test_a_dead_letter_says_why_in_its_headers(unhurried: System, rabbit: Rabbit
         "hareline-error": "RuntimeError: no luck with x",
         "hareline-attempts": 3,
     }
-    assert letter.body == bytes(body)  # type: ignore[call-overload]
+    assert letter.body == bytes(body)
     assert letter.properties.type == "fail"
     assert letter.properties.app_id == "hareline"
     assert letter.properties.delivery_mode == 2

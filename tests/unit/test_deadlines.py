@@ -18,10 +18,10 @@ from middleware.deadlines import Deadlines
 
 
 @pytest.fixture
-def deadlines() -> Iterator[Deadlines]:
+def deadlines() -> Deadlines:
     found = Deadlines(time_limit_ms=60_000, max_age_ms=None, grace_s=30)
     found.before_worker_boot(cast(Any, None), cast(Any, None))
-    yield found
+    return found
 
 
 @pytest.fixture
@@ -102,7 +102,9 @@ def test_no_interrupt_ever_lands_outside_the_body(broker: StubBroker, restless: 
     assert 0 < interrupted < 1_500, "the rounds must fall on both sides of the limit"
 
 
-def test_a_shutdown_interrupts_at_once_who_asked_for_it_and_others_after_the_grace(broker: StubBroker, deadlines: Deadlines) -> None:
+def test_a_shutdown_interrupts_at_once_who_asked_for_it_and_others_after_the_grace(
+    broker: StubBroker, deadlines: Deadlines
+) -> None:
     deadlines.grace_s = 0.3
     started = threading.Barrier(3)
     ended: dict[str, tuple[float, BaseException | None]] = {}
@@ -132,6 +134,7 @@ def test_a_shutdown_interrupts_at_once_who_asked_for_it_and_others_after_the_gra
     deadlines.before_worker_shutdown(broker, cast(Worker, None))
     for thread in threads:
         thread.join(5)
-    assert isinstance(ended["asked"][1], Shutdown) and isinstance(ended["patient"][1], Shutdown)
+    assert isinstance(ended["asked"][1], Shutdown)
+    assert isinstance(ended["patient"][1], Shutdown)
     assert ended["asked"][0] < ended["patient"][0]
     assert ended["patient"][0] - told >= 0.3

@@ -122,7 +122,7 @@ class Desk:
             raise LedgerUnavailable("away")
         self.entered.set()
         assert self.go_on.wait(5)
-        if len(jobs) > 1 and any(job.actor == "bad" for job in jobs) or jobs[0].actor == "bad":
+        if (len(jobs) > 1 and any(job.actor == "bad" for job in jobs)) or jobs[0].actor == "bad":
             raise ValueError("bad job")
         self.commits.append([job.id for job in jobs])
         return [Enqueued(job.id, State.WAITING) for job in jobs]

@@ -35,7 +35,7 @@ def page() -> str:
         "Generated from `actors/queues.py` by `python -m tests.unit.test_queue_catalogue`.",
         "",
         "A queue is declared when it has a job; the others are reserved names. Concurrency is per worker process and",
-        "can be set: `HARELINE_QUEUES__USAGE_TRACKING__CONCURRENCY=8`. Rate limits are listed; nothing enforces them yet.",
+        "can be set: `HARELINE_QUEUES__USAGE_TRACKING__CONCURRENCY=8`. Rate limits are only listed.",
         "",
         "| queue | concurrency | rate limit | jobs, with their priority |",
         "|---|---|---|---|",
