@@ -70,7 +70,12 @@ class AmqpRoad:
     def consume(self, queue: str, timeout_s: float) -> Intake:
         assert self.consumers is not None, "start() first"
         slots = self.slots(queue)
-        intake = Intake(queue, slots, timeout_s, on_room=self._on_room, release=self.recorder.release)
+        intake = Intake(
+            queue, slots, timeout_s,
+            on_room=self._on_room,
+            release=self.recorder.release,
+            forget=self.recorder.forget,
+        )
         with self._lock:
             self.intakes = {**self.intakes, queue: intake}
         self.consumers.open(queue, prefetch=2 * slots)

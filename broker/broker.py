@@ -26,6 +26,7 @@ from ledger.recorder import Recorder
 from ledger.records import Enqueued, Keep, NewJob
 from ledger.states import LIVE, State
 from middleware.attempt import Capture, JobMessage
+from middleware.deadlines import uninterrupted
 
 #: Stock middleware that would lose jobs here, and what does its work instead.
 REPLACED: dict[type[Middleware], str] = {
@@ -140,7 +141,8 @@ class Broker(dramatiq.Broker):
         if into is not None:
             into.append(job)
         else:
-            self._record([job])
+            with uninterrupted():
+                self._record([job])
         self.emit_after("enqueue", message, delay)
         return message
 
@@ -156,7 +158,8 @@ class Broker(dramatiq.Broker):
         if self._capture.into is not None:
             self._capture.into.extend(jobs)
         elif jobs:
-            self._record(jobs)
+            with uninterrupted():
+                self._record(jobs)
         for message in messages:
             self.emit_after("enqueue", message, delay)
         return messages

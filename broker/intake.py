@@ -29,6 +29,7 @@ class Intake(Consumer):
         *,
         on_room: Callable[["Intake", Any], None],
         release: Callable[[str, int], None],
+        forget: Callable[[str, int], None],
     ) -> None:
         self.queue = queue
         self.slots = slots
@@ -37,6 +38,7 @@ class Intake(Consumer):
         self.logger = get_logger(__name__, type(self))
         self._on_room = on_room
         self._release = release
+        self._forget = forget
         self._lock = threading.Lock()
         self._busy = 0
         self._held: list[tuple[int, int, Any]] = []  # a heap
@@ -101,9 +103,10 @@ class Intake(Consumer):
         """The actor has ended.  The message is acknowledged later, when the ledger has committed how."""
         if isinstance(message, JobMessage) and not message.submitted:
             self.logger.critical(
-                "How job %s ended was not recorded; it is not acknowledged and will be returned by the rescuer.",
-                message.claim.id,
+                "How job %s ended was not recorded; it is given back within a lease, and runs again.", message.claim.id
             )
+            self._forget(message.claim.id, message.claim.epoch)
+            message.settle(message, None)
         self.vacate()
 
     nack = ack

@@ -40,7 +40,12 @@ class LocalRoad:
         self._server.start()
 
     def consume(self, queue: str, timeout_s: float) -> Intake:
-        intake = Intake(queue, self.slots(queue), timeout_s, on_room=self._on_room, release=self.recorder.release)
+        intake = Intake(
+            queue, self.slots(queue), timeout_s,
+            on_room=self._on_room,
+            release=self.recorder.release,
+            forget=self.recorder.forget,
+        )
         with self._lock:
             self.intakes = {**self.intakes, queue: intake}
         self.bell.nudge()

@@ -198,12 +198,12 @@ class Pen:
         self._waiting.append(slip)
         with self._pen:
             while not slip.done:  # those before it may fill more than one batch
-                self._write()
+                self._write(slip)
         if slip.error is not None:
             raise slip.error
         return slip.answers
 
-    def _write(self) -> None:
+    def _write(self, own: _Slip) -> None:
         slips: list[_Slip] = []
         size = 0
         while self._waiting and (not slips or size + len(self._waiting[0].jobs) <= BATCH):
@@ -215,6 +215,9 @@ class Pen:
             for slip in slips:
                 self._alone(slip, error if len(slips) == 1 or isinstance(error, LedgerUnavailable) else None)
             return
+        except BaseException:  # Ctrl-C, an interrupt: meant for this thread; the others write their own again
+            self._waiting.extendleft(slip for slip in reversed(slips) if slip is not own)
+            raise
         start = 0
         for slip in slips:
             slip.answers = answers[start : start + len(slip.jobs)]

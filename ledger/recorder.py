@@ -164,7 +164,7 @@ class Recorder:
             if released:
                 session.release(self.worker, released)
                 for job, epoch in released:
-                    self._let_go(job, epoch)
+                    self.forget(job, epoch)
             progress = [(row.job, row.done, row.total, row.note) for row in rows if type(row) is _Progress]
             if progress:
                 session.progress(progress)
@@ -172,15 +172,11 @@ class Recorder:
         if wanted:
             answers = session.finish(self.worker, [w.finish for w in wanted])
             for want, answer in zip(wanted, answers, strict=True):
-                self._let_go(want.finish.id, want.finish.epoch)
+                self.forget(want.finish.id, want.finish.epoch)
                 _tell(want.answer, answer)
 
-    def disown(self, held: list[tuple[str, int]]) -> None:
-        """This process was fenced: these (job, epoch) are no longer its own, though they may still run."""
-        for job, epoch in held:
-            self._let_go(job, epoch)
-
-    def _let_go(self, job: str, epoch: int) -> None:
+    def forget(self, job: str, epoch: int) -> None:
+        """This claim is not held any more, and nothing is written: it was fenced, or nobody knows how it ended."""
         if self.held.get(job) == epoch:
             del self.held[job]
             if self._suspect == job:
@@ -199,7 +195,7 @@ class Recorder:
                     error_message=f"the ledger refused the record ({finish.outcome}): {type(error).__name__}",
                 )
                 [answered] = session.finish(self.worker, [plain])
-                self._let_go(finish.id, finish.epoch)
+                self.forget(finish.id, finish.epoch)
                 _tell(answer, answered)
             case _ClaimWanted(ticket, answer):
                 _tell(answer, Claim(ticket.id, Verdict.DROP, "refused"))

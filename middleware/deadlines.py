@@ -4,7 +4,8 @@ import ctypes
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dramatiq import Actor, Broker, Middleware, Worker
@@ -15,11 +16,32 @@ from dramatiq.middleware import Interrupt, Shutdown, SkipMessage, TimeLimitExcee
 from ledger.states import Outcome, Reason
 from middleware.attempt import JobMessage
 
+_running = threading.local()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """No interrupt lands in this thread inside the block: one that comes meanwhile is raised at its end.
+
+    For code of ours that an actor calls: an interrupt between any two of its lines could leave a lock taken for
+    ever, or half a transaction.
+    """
+    body: _Body | None = getattr(_running, "body", None)
+    if body is None:
+        yield
+        return
+    outer = body.shielded
+    try:
+        body.shield(True)
+        yield
+    finally:
+        body.shield(outer)
+
 
 class _Body:
     """The stretch of one thread during which, and only during which, an interrupt may land in it."""
 
-    __slots__ = ("_lock", "_open", "deadline", "kind", "notify_shutdown", "thread")
+    __slots__ = ("_lock", "_missed", "_open", "deadline", "kind", "notify_shutdown", "shielded", "thread")
 
     def __init__(self, limit_s: float, notify_shutdown: bool) -> None:
         self.thread = threading.get_ident()
@@ -28,10 +50,23 @@ class _Body:
         self.notify_shutdown = notify_shutdown
         self._lock = threading.Lock()
         self._open = True
+        self.shielded = False
+        self._missed = False
+
+    def shield(self, up: bool) -> None:
+        """Keep interrupts off, or let them through again and raise the one that was kept off."""
+        with self._lock:
+            self.shielded = up
+            missed = self._missed and not up
+            self._missed = self._missed and up
+        if missed:
+            raise self.kind
 
     def interrupt(self) -> bool:
         with self._lock:
-            if self._open:
+            if self._open and self.shielded:
+                self._missed = True
+            elif self._open:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), ctypes.py_object(self.kind))
             return self._open
 
@@ -127,6 +162,7 @@ class Deadlines(Middleware):
                 with self._lock:
                     self._hasten(body)
                     self._bodies.add(body)
+                    _running.body = body
                     if body.deadline < self._next:
                         self._lock.notify()
                 return fn(*args, **kwargs)
@@ -144,6 +180,7 @@ class Deadlines(Middleware):
 
     def _leave(self, body: _Body) -> None:
         body.close()
+        _running.body = None
         with self._lock:
             self._bodies.discard(body)
 

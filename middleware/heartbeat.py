@@ -114,7 +114,8 @@ class Heartbeat:
                 self.lease_s,
                 len(held),
             )
-            self.recorder.disown(held)
+            for job, epoch in held:
+                self.recorder.forget(job, epoch)
             self._register()
             return
         if beat.released:

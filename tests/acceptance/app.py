@@ -4,6 +4,7 @@ Each leaves a line in the file it is told, so that a test can count how often it
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -67,6 +68,14 @@ def spin(path: str, line: str, ms: int) -> None:
     end = time.monotonic() + ms / 1000
     while time.monotonic() < end:
         pass
+
+
+@dramatiq.actor(queue_name="work", time_limit=50, max_retries=0)
+def send_for_ever(path: str, line: str) -> None:
+    """Sends until it is interrupted; one line for each send that returned."""
+    for number in itertools.count():
+        record.send(path, f"{line}/{number}")
+        note(path, f"sent {line}/{number}")
 
 
 @dramatiq.actor(queue_name="narrow")

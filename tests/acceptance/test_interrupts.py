@@ -1,6 +1,6 @@
 """Time limits that run out just as their jobs end."""
 
-from tests.acceptance.evidence import jobs, nothing_left
+from tests.acceptance.evidence import jobs, nothing_left, ran
 from tests.acceptance.system import System
 
 
@@ -33,4 +33,19 @@ def test_worker_threads_survive_limits_that_run_out_in_the_last_moment(anywhere:
     anywhere.until(lambda: len(anywhere.ran()) == before + 17, because="waiting for a job in every thread")
     release.touch()
     assert sum(anywhere.finished(517).values()) == 517
+    nothing_left(anywhere)
+
+
+def test_a_send_is_never_cut_in_half_by_a_time_limit(anywhere: System) -> None:
+    anywhere.worker()
+    anywhere.run("broker.enqueue_many([send_for_ever.message(log, str(n)) for n in range(40)])")
+    anywhere.finished(40)
+    senders = [found for found in jobs(anywhere) if found.line.isdecimal()]
+    assert [(found.state, found.errors[0].partition(":")[0]) for found in senders] == [
+        ("failed", "dramatiq.middleware.time_limit.TimeLimitExceeded")
+    ] * 40
+    times = ran(anywhere)
+    sent = [line.removeprefix("sent ") for line in times if line.startswith("sent ")]
+    assert len(sent) > 40
+    assert all(times[line] == 1 for line in sent)
     nothing_left(anywhere)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from errors import LedgerUnavailable
-from ledger.lane import Lane, Pen
+from ledger.lane import Lane, Pen, _Slip
 from ledger.ledger import Session
 from ledger.records import Enqueued, NewJob
 from ledger.states import State
@@ -176,3 +176,13 @@ def test_a_connection_lost_while_idle_is_no_error_but_a_database_that_is_away_is
     desk.away = 2
     with pytest.raises(LedgerUnavailable):
         pen.enqueue([a_job("2")])
+
+
+def test_a_send_behind_too_many_for_one_transaction_returns_recorded() -> None:
+    desk = Desk()
+    desk.go_on.set()
+    pen = Pen(lambda name: cast(Session, desk))
+    pen._waiting.append(_Slip([a_job(f"before {number}") for number in range(400)]))  # whose thread is not here yet
+    answers = pen.enqueue([a_job(f"mine {number}") for number in range(200)])
+    assert [answer.id for answer in answers] == [f"mine {number}" for number in range(200)]
+    assert [len(commit) for commit in desk.commits] == [400, 200]

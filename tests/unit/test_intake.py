@@ -1,0 +1,69 @@
+"""Claimed jobs on their way into a process, and those whose way ends early."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dramatiq.message import Message
+
+from broker.intake import Intake
+from ledger.records import Claim, Finished, Verdict
+from middleware.attempt import JobMessage
+
+
+@dataclass
+class Told:
+    """What an intake told its road and its recorder."""
+
+    room: list[Any] = field(default_factory=list)
+    released: list[tuple[str, int]] = field(default_factory=list)
+    forgotten: list[tuple[str, int]] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
+
+    def intake(self, slots: int) -> Intake:
+        return Intake(
+            "work",
+            slots,
+            0.01,
+            on_room=lambda intake, arrival: self.room.append(arrival),
+            release=lambda job, epoch: self.released.append((job, epoch)),
+            forget=lambda job, epoch: self.forgotten.append((job, epoch)),
+        )
+
+    def job(self, id: str) -> JobMessage:
+        def settle(job: JobMessage, answer: Finished | None) -> None:
+            self.settled.append(job.claim.id)
+
+        message: Message[None] = Message("work", "act", (), {}, {})
+        return JobMessage(message, Claim(id, Verdict.RUN, epoch=1), settle=settle)
+
+
+def test_what_arrives_while_all_slots_are_taken_is_held_back_until_one_is_free() -> None:
+    told = Told()
+    intake = told.intake(1)
+    assert intake.reserve("first")
+    assert not intake.reserve("second")
+    intake.vacate()
+    assert told.room == ["second"], "the slot went from one to the other"
+    intake.vacate()
+    assert (told.room, intake.room) == (["second", None], 1)
+
+
+def test_a_job_claimed_while_the_worker_stops_goes_back_at_once() -> None:
+    told = Told()
+    intake = told.intake(2)
+    intake.admit(told.job("early"))
+    assert intake.stop() == []
+    intake.admit(told.job("late"))
+    assert told.released == [("early", 1), ("late", 1)]
+    assert told.settled == ["early", "late"]
+    assert next(intake) is None
+
+
+def test_a_job_whose_end_could_not_be_recorded_is_not_held_for_ever() -> None:
+    told = Told()
+    intake = told.intake(1)
+    assert intake.reserve()
+    intake.ack(told.job("unrecorded"))
+    assert told.forgotten == [("unrecorded", 1)]
+    assert told.settled == ["unrecorded"]
+    assert intake.room == 1
