@@ -71,7 +71,9 @@ class AmqpRoad:
         assert self.consumers is not None, "start() first"
         slots = self.slots(queue)
         intake = Intake(
-            queue, slots, timeout_s,
+            queue,
+            slots,
+            timeout_s,
             on_room=self._on_room,
             release=self.recorder.release,
             forget=self.recorder.forget,
@@ -89,7 +91,8 @@ class AmqpRoad:
         with self._lock:
             resumed, paused, self._paused = self._paused - queues, queues - self._paused, queues
         for queue in resumed & self.intakes.keys():
-            self.consumers.resume(queue)
+            if not self.intakes[queue].closing:
+                self.consumers.resume(queue)
         for queue in paused & self.intakes.keys():
             self._hold(queue)
 
