@@ -12,6 +12,9 @@ import tempfile
 from functools import cached_property
 from pathlib import Path
 
+#: A socket's path may have 107 bytes (103 on macOS); the bell's own name takes up to 21 of them.
+LONGEST_FOLDER = 80
+
 
 class Doorbell:
     """Rings and hears the bells of one ledger.
@@ -32,8 +35,9 @@ class Doorbell:
     @cached_property
     def folder(self) -> Path:
         """Where the bells hang.  Not computed earlier than needed: ``gettempdir()`` tries out a file."""
-        # A short path: a socket's may have 107 bytes.
-        return Path(tempfile.gettempdir()) / f"hareline-{os.getuid()}" / self._digest
+        below = Path(f"hareline-{os.getuid()}") / self._digest
+        folder = Path(tempfile.gettempdir()) / below
+        return folder if len(os.fsencode(folder)) <= LONGEST_FOLDER else "/tmp" / below
 
     def listen(self) -> None:
         """Hang up a bell of this process's own.  Raises OSError when the temporary folder is not writable."""

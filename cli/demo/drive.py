@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from actors import broker
 from actors.events import CompletionEvent, InvalidEvent
 from actors.posthog import uuid_of
-from actors.store import migrations
+from actors.store import migrations, store
 from actors.usage import track_llm_usage
 from cli.demo.generate import EVENTS
 from cli.demo.outcome import RunRecord, all_finished
@@ -37,8 +37,7 @@ def drive(database_url: str, directory: Path, *, events: int | None, workers: in
     """Run the demo on this database; ``directory`` takes the workers' log.  0 when all is as it must be."""
     run = f"demo-{secrets.token_hex(4)}"
     console = Console(quiet=as_json)
-    Migrations(database_url).upgrade()
-    migrations(database_url).upgrade()
+    prepare(database_url)
     sent = [tagged(event, run) for event in read(events)]
     known = uuids(sent, run)
     busy = busy_plan(known)
@@ -64,6 +63,15 @@ def drive(database_url: str, directory: Path, *, events: int | None, workers: in
     for line in trouble:
         Console(stderr=True).print(line, style="red", highlight=False, markup=False)
     return 1 if trouble else 0
+
+
+def prepare(database_url: str) -> None:
+    """Bring the database's schemas up to date."""
+    if database_url.startswith("sqlite:"):
+        store().close()  # it migrates itself at its first use
+    else:
+        Migrations(database_url).upgrade()
+        migrations(database_url).upgrade()
 
 
 def read(limit: int | None) -> list[Event]:

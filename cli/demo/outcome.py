@@ -1,5 +1,6 @@
 """What the ledger, the usage tables and the PostHog server say of one run of the demo."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -109,12 +110,13 @@ class RunRecord:
                 .order_by(attempts.c.epoch)
             ).all()
         started = {job: at for job, _, at, _ in reversed(tries)}
+        finished = [row.finished_at for row in rows if row.finished_at is not None]
         return Timing(
-            elapsed_s=(max(row.finished_at for row in rows) - min(row.created_at for row in rows)).total_seconds(),
-            jobs=len(rows),
+            elapsed_s=(max(finished) - min(row.created_at for row in rows)).total_seconds() if finished else math.inf,
+            jobs=len(finished),
             retried=sum(outcome == Outcome.RETRYING for _, outcome, _, _ in tries),
             queued_ms=sorted(_ms(started[row.id] - row.created_at) for row in rows if row.id in started),
-            ran_ms=sorted(_ms(finished - began) for _, _, began, finished in tries),
+            ran_ms=sorted(_ms(ended - began) for _, _, began, ended in tries),
         )
 
     def _jobs(self) -> CompoundSelect[Any]:

@@ -48,7 +48,8 @@ def where(url: str, broker_url: str | None = None) -> dict[str, str]:
 def test_the_totals_are_the_same_on_every_road(road: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     done = demo(tmp_path, "--json", **where(database(request, road), carrier(request, road)))
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     assert json.loads(done.stdout) == totals()
 
 
@@ -58,7 +59,8 @@ def test_without_any_setting_it_tells_a_newcomer_what_happened_and_leaves_nothin
 
     done = demo(tmp_path, TMPDIR=str(scratch))
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     for told in ("Dead letters", "UnknownModel", "InvalidEvent", "Cost by customer", "northwind", "jobs in", "p99"):
         assert told in done.stdout
     assert list(scratch.iterdir()) == []
