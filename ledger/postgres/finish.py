@@ -54,7 +54,7 @@ def finish(
 
 
 def _record_end(cursor: Cursor, finishes: Sequence[Finish], embedded: bool) -> list[Row]:
-    if all(f.outcome in _DONE and f.result is None for f in finishes):
+    if all(f.outcome in _DONE and f.result is None and f.error_type is None for f in finishes):
         return cursor.run(
             "finish_completed",
             literal(map(_id, finishes)),
@@ -66,7 +66,7 @@ def _record_end(cursor: Cursor, finishes: Sequence[Finish], embedded: bool) -> l
 
 def _details(f: Finish) -> dict[str, str | int | None]:
     row: dict[str, str | int | None] = {"id": f.id, "epoch": f.epoch, "outcome": f.outcome}
-    if f.outcome not in _DONE:
+    if f.outcome not in _DONE or f.error_type is not None:
         row |= {
             "delay_ms": f.delay_ms,
             "reason": f.reason,

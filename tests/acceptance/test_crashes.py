@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from control.jobs import cancel
+from control.transaction import Control
 from tests.acceptance.evidence import job, jobs, nothing_left, ran
 from tests.acceptance.system import System
 
@@ -137,7 +139,9 @@ def test_a_cancel_asked_for_during_a_run_that_crashes_is_not_forgotten(anywhere:
     release = anywhere.folder / "release"
     anywhere.run(f"hold.send(log, 'one', {str(release)!r})")
     anywhere.until(anywhere.ran)
-    anywhere.sql("UPDATE jobs SET cancel_requested = true")
+    control = Control(anywhere.database_url, "rabbitmq" if anywhere.broker_url else "embedded")
+    assert cancel(control, job(anywhere, "one").id, by="a test") == "requested"
+    control.close()
     worker.kill()
     anywhere.worker()
     assert anywhere.finished(1) == {"cancelled": 1}
