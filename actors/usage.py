@@ -9,7 +9,6 @@ from typing import Any
 import dramatiq
 import structlog
 
-from actors import broker
 from actors.events import CompletionEvent
 from actors.per_process import per_process
 from actors.posthog import PostHog
@@ -27,20 +26,18 @@ class UnknownRequest(Discard):
     """Raised when no completion event of this request id is stored."""
 
 
-@dramatiq.actor(queue_name="usage-tracking", priority=HIGH)
+@dramatiq.actor(queue_name="usage-tracking", priority=HIGH, atomic_sends=True)
 def track_llm_usage(event: dict[str, Any]) -> None:
     """Record one completion event (the fields of ``CompletionEvent``), have it priced and sent on.
 
-    Idempotent: the first event of a request id is the one that is stored.  A second run, or a duplicate,
-    stores nothing and sends the two jobs again (the first run may have died before it did), which are
-    idempotent as well.
+    Idempotent: the first event of a request id is the one that is stored, and the two jobs it sends are recorded
+    with its own completion, once.  A duplicate stores nothing and sends them again; they are idempotent as well.
     """
     completion = CompletionEvent.parse(event)
     if not store().record(completion):
         log.info("usage.known", request_id=completion.request_id)
-    broker.enqueue_many(
-        [calculate_costs.message(completion.request_id), send_to_posthog.message(completion.model_dump(mode="json"))]
-    )
+    calculate_costs.send(completion.request_id)
+    send_to_posthog.send(completion.model_dump(mode="json"))
 
 
 @dramatiq.actor(queue_name="usage-tracking", priority=NORMAL)

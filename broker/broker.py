@@ -6,7 +6,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import dramatiq
@@ -122,11 +123,21 @@ class Broker(dramatiq.Broker):
             if message is not None:
                 self._capture.into = None
 
+    @contextmanager
+    def holding(self, into: list[NewJob]) -> Iterator[None]:
+        """Within it, what this thread enqueues is not recorded but added to ``into``."""
+        outer, self._capture.into = self._capture.into, into
+        try:
+            yield
+        finally:
+            self._capture.into = outer
+
     # -- sending
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Record a message as a job and let it travel.  It is committed when this returns.
 
-        Called by an after-hook of a job being finished, it only adds to what commits with that finish.
+        Called by an after-hook of a job being finished, or in the body of an actor with ``atomic_sends``, it only
+        adds to what commits with that finish.
 
         Parameters:
           delay: milliseconds, counted from the database's clock.

@@ -22,6 +22,7 @@ from ledger.migrate import Migrations
 from ledger.queries import Queries
 from ledger.recorder import Recorder
 from ledger.records import Claim, Finish, Keep
+from middleware.atomic_sends import AtomicSends
 from middleware.audit import Audit
 from middleware.capacity import Capacity
 from middleware.current import Current
@@ -114,6 +115,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
             min_backoff=settings.min_backoff_ms,
             max_backoff=settings.max_backoff_ms,
         ),
+        AtomicSends(broker.holding),
         Deadlines(  # last: closest to the actor
             time_limit_ms=settings.time_limit_ms, max_age_ms=settings.max_age_ms, grace_s=settings.shutdown_grace_s
         ),

@@ -117,3 +117,11 @@ def name_itself(path: str, line: str) -> None:
     message = CurrentMessage.get_current_message()
     assert message is not None
     note(path, f"{line} is {message.actor_name} of {message.queue_name}")
+
+
+@dramatiq.actor(queue_name="work", min_backoff=20, atomic_sends=True)
+def send_two_and_fail_once(path: str, line: str) -> None:
+    record.send(path, f"{line}, first child")  # noqa: F405
+    broker.enqueue_many([record.message(path, f"{line}, second child")])  # noqa: F405
+    if first_time(path, line):
+        raise RuntimeError("not yet")

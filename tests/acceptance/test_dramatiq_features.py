@@ -63,6 +63,13 @@ def test_an_actor_may_say_when_to_retry(running: System) -> None:
     assert (found.state, found.outcomes, found.attempts) == ("completed", ["retrying", "completed"], 2)
 
 
+def test_an_actor_with_atomic_sends_sends_once_however_often_it_is_tried(running: System) -> None:
+    found = finish(running, "send_two_and_fail_once.send(log, 'atomic')", "atomic")
+    assert (found.state, found.outcomes) == ("completed", ["retrying", "completed"])
+    assert ran(running)["atomic"] == 2
+    assert ran(running)["atomic, first child"] == ran(running)["atomic, second child"] == 1
+
+
 def test_an_actor_may_discard_its_job(running: System) -> None:
     found = finish(running, "discard.send(log, 'discarded')", "discarded")
     assert (found.state, found.reason, found.outcomes) == ("failed", "discarded", ["failed"])
