@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from errors import LedgerUnavailable
+from errors import LedgerUnavailable, SchemaMismatch
 from ledger.ledger import Session
 from ledger.records import Enqueued, NewJob
 
@@ -31,9 +31,9 @@ class Lane(threading.Thread, Generic[T]):
     """A thread that owns one session and writes whatever has queued up.
 
     Parameters:
-      write: called with the session and a batch, on this thread.  ``LedgerUnavailable`` makes the lane
-        wait and call it again with the same batch; any other exception makes it try the rows one
-        half at a time, down to the single row that is bad, which goes to ``spoiled``.
+      write: called with the session and a batch, on this thread.  ``LedgerUnavailable`` and ``SchemaMismatch``
+        (no row's fault) make the lane wait and call it again with the same batch; any other exception makes
+        it try the rows one half at a time, down to the single row that is bad, which goes to ``spoiled``.
       spoiled: called with a row that cannot be written, and the exception.
       limit: how many rows may wait before :meth:`put` blocks.
       linger_s: how long to let rows gather before writing; 0 writes at once.
@@ -127,7 +127,7 @@ class Lane(threading.Thread, Generic[T]):
             try:
                 self._write(session, batch)
                 return
-            except LedgerUnavailable as error:
+            except (LedgerUnavailable, SchemaMismatch) as error:
                 if self._stopping:
                     logger.error(
                         "%s: the ledger is away at shutdown; %d rows are left to the rescuer: %s",

@@ -194,11 +194,16 @@ class Recorder:
                     error_type="LedgerError",
                     error_message=f"the ledger refused the record ({finish.outcome}): {type(error).__name__}",
                 )
-                [answered] = session.finish(self.worker, [plain])
-                self.forget(finish.id, finish.epoch)
+                try:
+                    [answered] = session.finish(self.worker, [plain])
+                finally:  # not even that was written: it is given back at a beat, for it is owned and not held
+                    self.forget(finish.id, finish.epoch)
                 _tell(answer, answered)
             case _ClaimWanted(ticket, answer):
                 _tell(answer, Claim(ticket.id, Verdict.DROP, "refused"))
+            case _Release(job, epoch):
+                self.forget(job, epoch)
+                logger.error("job %s could not be given back at once, a beat does it: %s", job, error)
             case _:
                 logger.error("dropped %r: %s", row, error)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import psycopg
 from psycopg import errors, pq
 
-from errors import LedgerUnavailable, SchemaMismatch
+from errors import LedgerError, LedgerUnavailable, SchemaMismatch
 from ledger.statements import statements
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,13 @@ _SETTINGS = {
     "jit": "off",
 }
 #: The database is there but cannot take this now: another try may succeed, on the same connection or a new one.
-_PASSING = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
+_PASSING = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    errors.ReadOnlySqlTransaction,
+    errors.InsufficientPrivilege,  # says nothing of the rows: they wait for the GRANT
+)
+_LIMITS = "54"  # class of SQLSTATEs: too large, however often it is tried; psycopg has them among the passing ones
 _RETRIED = (errors.DeadlockDetected, errors.SerializationFailure)
 
 #: Connections of the parent process: kept, so that no child ever closes what it shares with its parent.
@@ -82,8 +88,8 @@ class Connection:
     def call(self, work: Callable[[Cursor], T]) -> T:
         """What ``work`` returns.  It may be called again after a deadlock, so it must be a transaction as a whole.
 
-        Raises ``LedgerUnavailable`` when the database cannot be reached, breaks off or does not answer in time, and
-        ``SchemaMismatch`` when a table is missing.
+        Raises ``LedgerUnavailable`` when the database cannot be reached, breaks off, does not answer in time or does
+        not let us, ``SchemaMismatch`` when a table is missing, and ``LedgerError`` when something is too large for it.
         """
         for attempt in range(_TRIES):
             cursor = self._open()
@@ -96,6 +102,8 @@ class Connection:
                 # Not at once: whoever won has to finish first.
                 time.sleep(random.uniform(0.001, 0.01) * 2**attempt)
             except _PASSING as error:
+                if (error.sqlstate or "").startswith(_LIMITS):
+                    raise LedgerError(f"{self._shown} refused a statement: {_first_line(error)}") from error
                 if not isinstance(error, errors.LockNotAvailable | errors.QueryCanceled) or cursor.connection.broken:
                     self.close()
                 raise LedgerUnavailable(f"{self._shown}: {_first_line(error)}") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from errors import LedgerUnavailable
+from errors import LedgerError, LedgerUnavailable
 from ledger.ledger import Session
 from ledger.recorder import Recorder
 from ledger.records import Claim, Finish, Finished, NewJob, Ticket, Verdict
@@ -113,3 +113,23 @@ def test_a_finish_the_database_refuses_stops_no_neighbour_and_is_recorded(ledger
     ended = {answer.id: answer.state for answer in (answers.get(timeout=WAIT_S) for _ in jobs)}
     assert [ended[job.id] for job in jobs] == [State.FAILED if n == 7 else State.COMPLETED for n in range(20)]
     assert ledger.row(jobs[7])["reason"] == "refused"
+
+
+def test_a_job_whose_end_cannot_be_written_at_all_is_not_held_but_given_back(ledger: LedgerUnderTest) -> None:
+    def refuse(worker: int, finishes: Sequence[Finish]) -> list[Finished]:
+        raise LedgerError("refused, whatever it is")
+
+    recorder = recorder_of(ledger, lambda claim: claim())
+    job = ledger.enqueue()
+    claims: Queue[Claim] = Queue()
+    recorder.claim(Ticket(job.id, 1, job.queue), claims.put)
+    assert claims.get(timeout=WAIT_S).verdict is Verdict.RUN
+    session = ledger.new_session()
+    session.finish = refuse  # type: ignore[method-assign]
+    recorder._ledger.session = lambda name: session  # type: ignore[method-assign]
+    recorder.finish(Finish(job.id, 1, Outcome.COMPLETED), lambda answer: None)
+    assert recorder.flush(WAIT_S)
+    assert recorder.held == {}
+    assert ledger.session.beat(ledger.worker, list(recorder.held.items()), lease_s=0).released == 1
+    assert ledger.row(job)["state"] == State.WAITING
+    assert recorder.stop()

@@ -3,6 +3,7 @@
 import gc
 import os
 import random
+import secrets
 import threading
 import time
 from collections import Counter, defaultdict
@@ -13,7 +14,7 @@ import psycopg
 import pytest
 
 import failpoints
-from errors import LedgerUnavailable, SchemaMismatch
+from errors import LedgerError, LedgerUnavailable, SchemaMismatch
 from ledger import open_ledger
 from ledger.records import Claim, Finish, Ticket, Verdict
 from ledger.states import Outcome, State
@@ -75,6 +76,32 @@ def test_a_database_that_was_never_migrated_is_refused_with_the_remedy(postgres:
     with pytest.raises(SchemaMismatch, match="hareline migrate"):
         session.enqueue([new_job()])
     session.close()
+
+
+def test_what_is_too_large_for_the_database_is_refused_and_not_called_an_outage(ledger: LedgerUnderTest) -> None:
+    # Whoever sees an outage tries again, for ever, and everyone behind it waits.
+    with pytest.raises(LedgerError, match="index row") as caught:
+        ledger.enqueue(message_id=secrets.token_hex(6_000))
+    assert not isinstance(caught.value, LedgerUnavailable)
+    assert ledger.claim(ledger.enqueue())[0].verdict is Verdict.RUN
+
+
+def test_a_user_who_lost_a_permission_is_an_outage_until_it_is_granted(
+    ledger: LedgerUnderTest, postgres: Postgres
+) -> None:
+    job = ledger.enqueue()
+    with psycopg.connect(ledger.url, autocommit=True) as admin:
+        admin.execute("DROP ROLE IF EXISTS clerk")
+        admin.execute("CREATE ROLE clerk LOGIN")
+        admin.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO clerk")
+        clerk = open_ledger(ledger.url.replace("hareline@", "clerk@"), road="rabbitmq").session("test")
+        with pytest.raises(LedgerUnavailable, match="permission denied"):
+            clerk.claim(ledger.worker, [Ticket(job.id, 1, "q")])
+        admin.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO clerk")
+        assert clerk.claim(ledger.worker, [Ticket(job.id, 1, "q")])[0].verdict is Verdict.RUN
+        clerk.close()
+        admin.execute("DROP OWNED BY clerk")
+        admin.execute("DROP ROLE clerk")
 
 
 def test_a_session_is_named_in_the_servers_list(ledger: LedgerUnderTest) -> None:

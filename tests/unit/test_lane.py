@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from errors import LedgerUnavailable
+from errors import LedgerUnavailable, SchemaMismatch
 from ledger.lane import Lane, Pen, _Slip
 from ledger.ledger import Session
 from ledger.records import Enqueued, NewJob
@@ -77,7 +77,8 @@ def test_one_bad_row_stops_no_other() -> None:
     assert lane.stop()
 
 
-def test_while_the_ledger_is_away_rows_wait_and_a_full_lane_makes_its_callers_wait() -> None:
+@pytest.mark.parametrize("why", [LedgerUnavailable, SchemaMismatch])
+def test_while_the_ledger_is_away_rows_wait_and_a_full_lane_makes_its_callers_wait(why: type[Exception]) -> None:
     away = threading.Event()
     tried = threading.Event()
     written: list[int] = []
@@ -85,7 +86,7 @@ def test_while_the_ledger_is_away_rows_wait_and_a_full_lane_makes_its_callers_wa
     def write(session: Session, rows: list[int]) -> None:
         tried.set()
         if not away.is_set():
-            raise LedgerUnavailable("away")
+            raise why("away")
         written.extend(rows)
 
     lane = a_lane(write, limit=3)
