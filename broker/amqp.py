@@ -5,13 +5,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from broker.adoption import Adoption, Foreign, letter_id
 from broker.desk import Desk
 from broker.intake import Intake
 from broker.letters import letter, of_buried
+from broker.work import WorkQueue
 from failpoints import hit
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
@@ -48,6 +48,7 @@ class AmqpRoad:
         self.on_found_paused = on_found_paused
         self.adoption = Adoption(ledger)
         self.intakes: dict[str, Intake] = {}
+        self._work: WorkQueue
         self._paused: frozenset[str] = frozenset()
         self._lock = threading.Lock()
 
@@ -64,7 +65,8 @@ class AmqpRoad:
         self.recorder.mark([pair for pair in pairs if pair[1]])
 
     # -- bringing in
-    def start(self) -> None:
+    def start(self, work: WorkQueue) -> None:
+        self._work = work
         self.consumers = self._make_consumers(self._arrived)
 
     def consume(self, queue: str, timeout_s: float) -> Intake:
@@ -74,6 +76,7 @@ class AmqpRoad:
             queue,
             slots,
             timeout_s,
+            self._work,
             on_room=self._on_room,
             release=self.recorder.release,
             forget=self.recorder.forget,
@@ -149,7 +152,7 @@ class AmqpRoad:
         """On the recorder's claims thread."""
         match claim.verdict:
             case Verdict.RUN:
-                self.desk().admit(replace(claim, queue=intake.queue), body, intake, done=delivery.ack)
+                self.desk().admit(claim, body, intake, done=delivery.ack)
             case Verdict.GONE:
                 error = "its job is not in the ledger: finished and pruned long ago, or of another ledger; never run"
                 self._bury(intake, delivery, Reason.UNKNOWN_ORIGIN, claim.id, error)

@@ -63,7 +63,10 @@ class Desk:
             self._unknown_actor(claim, message, body, intake, done)
             return
         # The queue it came by, not the one it names: Dramatiq looks its consumer up by this and dies on a stranger.
-        message = message.copy(queue_name=intake.queue, options={"retries": claim.attempts} if claim.attempts else {})
+        if message.queue_name != intake.queue:
+            message = message.copy(queue_name=intake.queue)
+        if claim.attempts:
+            message.options["retries"] = claim.attempts
         message.options.pop("eta", None)  # the ledger has kept it waiting; Dramatiq would park it in memory
         message.options.pop("throws", None)  # never an exception class; Dramatiq's worker thread would die of it
 

@@ -4,17 +4,19 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable, Iterable
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.logging import get_logger
 
+from broker.work import WorkQueue
 from middleware.attempt import JobMessage
 
 
 class Intake(Consumer):
     """What Dramatiq consumes; it never fails, hides reconnects, and acknowledges nothing by itself.
+
+    Jobs do not pass through Dramatiq's consumer thread, which only waits here: they go to the worker threads directly.
 
     A slot is taken before a job is claimed and given back when its actor has ended, so no more
     than ``slots`` jobs of the queue run in this process.  What arrives while all are taken is held back, and
@@ -26,6 +28,7 @@ class Intake(Consumer):
         queue: str,
         slots: int,
         timeout_s: float,
+        work: WorkQueue,
         *,
         on_room: Callable[["Intake", Any], None],
         release: Callable[[str, int], None],
@@ -43,7 +46,8 @@ class Intake(Consumer):
         self._busy = 0
         self._held: list[tuple[int, int, Any]] = []  # a heap
         self._arrivals = itertools.count()
-        self._ready: SimpleQueue[JobMessage] = SimpleQueue()
+        self._work = work
+        self._closed = threading.Event()
 
     # -- for the road
     def reserve(self, arrival: Any = None, priority: int = 0) -> bool:
@@ -71,9 +75,10 @@ class Intake(Consumer):
 
     def admit(self, message: JobMessage) -> None:
         """A claimed job, for the next free worker thread."""
-        self._ready.put(message)
-        if self.closing:  # perhaps after the last look into _ready: whoever gets it now gives it back
-            self._give_back_ready()
+        if self.closing:
+            self._give_back(message)
+        else:
+            self._work.put(message)
 
     def drain(self) -> list[Any]:
         """What was held back, for the road to return.  Nothing is admitted from now on when closing."""
@@ -83,21 +88,13 @@ class Intake(Consumer):
         return held
 
     def stop(self) -> list[Any]:
-        """Admit nothing more; claimed jobs that never started go back to the ledger.  Returns what was held back."""
+        """Admit nothing more: what is claimed from now on goes back to the ledger.  Returns what was held back."""
         self.closing = True
-        self._give_back_ready()
         return self.drain()
 
     # -- for Dramatiq
-    def __next__(self) -> JobMessage | None:
-        try:
-            message = self._ready.get(timeout=self.timeout_s)
-        except Empty:
-            return None
-        if self.closing:
-            self._give_back(message)
-            return None
-        return message
+    def __next__(self) -> None:
+        self._closed.wait(self.timeout_s)
 
     def ack(self, message: MessageProxy) -> None:
         """The actor has ended.  The message is acknowledged later, when the ledger has committed how."""
@@ -117,15 +114,9 @@ class Intake(Consumer):
             self._give_back(message)
 
     def close(self) -> None:
+        self._closed.set()
         for message in self.stop():
             self.logger.debug("Left to the road: %r.", message)
-
-    def _give_back_ready(self) -> None:
-        while True:
-            try:
-                self._give_back(self._ready.get_nowait())
-            except Empty:
-                return
 
     def _give_back(self, message: MessageProxy) -> None:
         if isinstance(message, JobMessage):

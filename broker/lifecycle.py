@@ -10,6 +10,7 @@ from dramatiq.logging import get_logger
 from dramatiq.middleware import SkipMessage
 
 from broker.road import Road
+from broker.work import WorkQueue
 from ledger.recorder import Recorder
 from ledger.states import Outcome
 from middleware.attempt import JobMessage
@@ -43,7 +44,8 @@ class Lifecycle(Middleware):
     def before_worker_boot(self, broker: dramatiq.Broker, worker: Worker) -> None:
         self.check_schema()
         self.heartbeat.join(broker, worker)
-        self.road.start()
+        worker.work_queue = work = WorkQueue(lambda: len(self.recorder.held))  # type: ignore[assignment]
+        self.road.start(work)
         self.maintenance = self.make_maintenance()
         self.maintenance.start()
 

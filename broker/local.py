@@ -6,6 +6,7 @@ from typing import Any
 
 from broker.desk import Desk
 from broker.intake import Intake
+from broker.work import WorkQueue
 from embedded.doorbell import Doorbell
 from embedded.server import Server
 from ledger.ledger import Ledger
@@ -25,6 +26,7 @@ class LocalRoad:
         self.slots = slots
         self.bell = Doorbell(ledger.url)
         self.intakes: dict[str, Intake] = {}
+        self._work: WorkQueue
         self._lock = threading.Lock()
         self._server: Server | None = None
 
@@ -34,14 +36,18 @@ class LocalRoad:
     def ready(self) -> bool:
         return True
 
-    def start(self) -> None:
+    def start(self, work: WorkQueue) -> None:
+        self._work = work
         self.bell.listen()
         self._server = Server(self.ledger, self.recorder, self.bell, wants=self._wants, deliver=self._deliver)
         self._server.start()
 
     def consume(self, queue: str, timeout_s: float) -> Intake:
         intake = Intake(
-            queue, self.slots(queue), timeout_s,
+            queue,
+            self.slots(queue),
+            timeout_s,
+            self._work,
             on_room=self._on_room,
             release=self.recorder.release,
             forget=self.recorder.forget,

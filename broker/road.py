@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from broker.intake import Intake
+from broker.work import WorkQueue
 from ledger.records import Due, NewJob
 
 
@@ -23,8 +24,8 @@ class Road(Protocol):
         """Begin to bring in jobs of a queue."""
         ...
 
-    def start(self) -> None:
-        """A worker is about to consume."""
+    def start(self, work: WorkQueue) -> None:
+        """A worker is about to consume; its threads take from ``work``."""
         ...
 
     def stop(self) -> None:

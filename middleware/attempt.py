@@ -46,6 +46,11 @@ class JobMessage(MessageProxy):
         self.group_jobs: list[NewJob] = []
 
     @property
+    def message(self) -> "JobMessage":
+        """Itself: Dramatiq's worker threads take the message out of the item they are given."""
+        return self
+
+    @property
     def exception(self) -> BaseException | None:
         """What the actor, or a middleware before it, raised."""
         return self._exception
@@ -58,6 +63,6 @@ class JobMessage(MessageProxy):
 
 
 class Capture(threading.local):
-    """While a message's after-hooks run, what they enqueue is held back to commit with its finish."""
+    """Where this thread's enqueues are held back, to commit with a finish: in after-hooks, and for ``atomic_sends``."""
 
     into: list[NewJob] | None = None
