@@ -51,6 +51,6 @@ def configure(settings: Settings) -> None:
     logging.root.setLevel(settings.log_level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.root.level))
-    # It warns of every channel that RabbitMQ closes; we say so ourselves, unless it was to find out whether a queue exists.
+    # It warns of every channel RabbitMQ closes; we say so too, unless it was to find out whether a queue exists.
     logging.getLogger("pika.channel").setLevel(max(logging.ERROR, logging.root.level))
     logging.captureWarnings(True)
