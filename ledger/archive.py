@@ -30,7 +30,8 @@ class Archive:
         """Give up to ``limit`` jobs that finished before this moment to ``keep``, then delete them; returns how many.
 
         Each comes as plain data, ready for JSON, with its attempts and its journal.  When ``keep`` raises, nothing is
-        deleted.  When the process dies between the two, the same jobs are given again.
+        deleted.  When the process dies between the two, the same jobs are given again.  A job that an operator sends
+        round again meanwhile keeps all it has.
         """
         with self._database.read() as connection:
             jobs = _oldest(connection, before, limit)
@@ -39,9 +40,9 @@ class Archive:
         keep(jobs)
         ids = [job["id"] for job in jobs]
         with self._database.write() as connection:
+            gone = list(connection.scalars(delete(history).where(history.c.id.in_(ids)).returning(history.c.id)))
             for table in (attempts, journal, results):
-                connection.execute(delete(table).where(table.c.job_id.in_(ids)))
-            connection.execute(delete(history).where(history.c.id.in_(ids)))
+                connection.execute(delete(table).where(table.c.job_id.in_(gone)))
         return len(jobs)
 
 

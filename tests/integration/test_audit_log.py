@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from actors.maintenance import cleanup_audit_log
+from control import Control, jobs
 from errors import Discard
 from ledger.archive import Archive
 from ledger.engine import Database
 from ledger.tables import attempts, history, journal
 
 
-def finished(url: str, days_ago: Sequence[float], body: bytes = b"{}") -> list[str]:
+def finished(url: str, days_ago: Sequence[float], body: bytes = b"{}", state: str = "completed") -> list[str]:
     """Put one job into the history for each; returns their ids."""
     database = Database(url)
     now = datetime.now(UTC)
@@ -23,7 +24,7 @@ def finished(url: str, days_ago: Sequence[float], body: bytes = b"{}") -> list[s
     with database.write() as connection:
         for id, days in zip(ids, days_ago, strict=True):
             at = now - timedelta(days=days)
-            names = {"id": id, "message_id": id, "queue": "q", "actor": "a", "priority": 3, "state": "completed"}
+            names = {"id": id, "message_id": id, "queue": "q", "actor": "a", "priority": 3, "state": state}
             counts = {"attempts": 1, "crashes": 0, "producer": "test", "body": body}
             times = dict.fromkeys(("created_at", "run_at", "finished_at", "archived_at"), at)
             connection.execute(insert(history).values(**names, **counts, **times))
@@ -106,3 +107,16 @@ def test_what_could_not_be_kept_is_not_deleted(database_url: str) -> None:
         archive.take(datetime.now(UTC), full)
     archive.close()
     assert left(database_url) == (set(ids), 2, 2)
+
+
+def test_a_job_that_is_sent_round_again_while_it_is_archived_keeps_its_trail(database_url: str) -> None:
+    again, _ = finished(database_url, [40, 40], state="failed")
+    archive, control = Archive(database_url), Control(database_url, "embedded")
+
+    def retried_meanwhile(taken: Sequence[dict[str, Any]]) -> None:
+        jobs.retry(control, again, by="somebody")
+
+    archive.take(datetime.now(UTC), retried_meanwhile)
+    archive.close()
+    control.close()
+    assert left(database_url) == (set(), 1, 2), "its attempt, its journal, and the line of the retry"
