@@ -1,7 +1,7 @@
 """Starts Python programs in a hundredth of the time: a process that has imported the libraries forks one for each.
 
-Nothing of this project is imported before the fork (failpoints and settings are read at import), and every program
-runs in a session, an environment and a folder of its own, as one started from a shell would.
+Nothing that reads its environment is imported before the fork (failpoints do), and every program runs in a session, an
+environment and a folder of its own, as one started from a shell would.
 """
 
 import contextlib
@@ -30,6 +30,14 @@ LIBRARIES = (
     "sqlalchemy.dialects.sqlite",
     "structlog",
     "uuid_utils",
+    "control.jobs",
+    "ledger.migrate",
+    "ledger.queries",
+    "logs",
+    "rabbitmq.consumer",
+    "rabbitmq.management",
+    "rabbitmq.publisher",
+    "settings",
 )
 
 
@@ -114,6 +122,7 @@ def main() -> None:
     """Fork for every request; only the children of children come out of the loop, and run."""
     for library in LIBRARIES:
         importlib.import_module(library)
+    assert "failpoints" not in sys.modules
     door = socket.socket(fileno=os.dup(0))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:

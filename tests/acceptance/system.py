@@ -78,9 +78,10 @@ class Worker:
     def children(self) -> list[int]:
         """The pids of its worker processes that live."""
         found = []
-        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            found += [int(pid) for pid in (task / "children").read_text().split()]
-        return [pid for pid in found if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"]
+        for task in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += [int(pid) for pid in task.read_text().split()]
+        return [pid for pid in found if _lives(pid)]
 
     def kill(self) -> None:
         """kill -9, the process and its children, at once."""
@@ -98,6 +99,13 @@ class Worker:
     def signal(self, number: signal.Signals) -> None:
         """To the whole group."""
         os.killpg(self.process.pid, number)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @dataclass(frozen=True)

@@ -32,14 +32,15 @@ def test_a_hundred_thousand_jobs_far_ahead_neither_delay_one_that_is_due_nor_fil
     shell.run(
         "for _ in range(20): broker.enqueue_many([record.message(log, 'ahead') for _ in range(5_000)], delay=3_600_000)"
     )
-    lateness = []
-    for attempt in range(3):  # the best of three: this machine may be busy with something else
+    lateness: list[float] = []
+    while min(lateness, default=1.0) >= 0.5 and len(lateness) < 3:  # the best of three: this machine may be busy
+        line = f"due-{len(lateness)}"
         due = time.time() + 2
-        shell.run(f"record_start.send_with_options(args=(log, 'due-{attempt}'), delay=2_000)")
-        lateness.append(late_s(anywhere, f"due-{attempt}", due))
+        shell.run(f"record_start.send_with_options(args=(log, {line!r}), delay=2_000)")
+        lateness.append(late_s(anywhere, line, due))
     assert min(lateness) < 0.5, lateness
     assert memory_mib(worker) - before < 30
-    anywhere.until(lambda: anywhere.states() == {"completed": 53, "delayed": 100_000})
+    anywhere.until(lambda: anywhere.states() == {"completed": 50 + len(lateness), "delayed": 100_000})
     assert anywhere.sql("SELECT * FROM claims") == []
     anywhere.until(lambda: anywhere.sql("SELECT count(*) FROM tickets") == [(100_000,)])
 
@@ -49,16 +50,15 @@ def test_new_work_starts_within_twenty_milliseconds_on_the_embedded_road(tmp_pat
         laptop.worker()
         shell = laptop.shell()
         rounds: list[float] = []
-        for attempt in range(3):  # the best of three, as above
+        while min(rounds, default=1.0) >= 0.02 and len(rounds) < 3:  # the best of three, as above
+            number = len(rounds)
             shell.run(
-                f"for n in range(200):\n    record_start.send(log, f'{attempt} {{time.time()}}')\n    time.sleep(0.02)"
+                f"for n in range(200):\n    record_start.send(log, f'{number} {{time.time()}}')\n    time.sleep(0.02)"
             )
-            laptop.finished(200 * (attempt + 1))
-            lines = [line.split() for line in laptop.ran() if line.startswith(f"{attempt} ")]
+            laptop.finished(200 * (number + 1))
+            lines = [line.split() for line in laptop.ran() if line.startswith(f"{number} ")]
             waits = sorted(float(started) - float(sent) for _, sent, started in lines)
             assert len(waits) == 200
             rounds.append(waits[189])
-            if rounds[-1] < 0.02:
-                break
         assert min(rounds) < 0.02, rounds
         nothing_left(laptop)
