@@ -70,23 +70,16 @@ class AmqpRoad:
         self.consumers = self._make_consumers(self._arrived)
 
     def consume(self, queue: str, timeout_s: float) -> Intake:
-        assert self.consumers is not None, "start() first"
-        slots = self.slots(queue)
-        intake = Intake(
+        return Intake(
             queue,
-            slots,
+            self.slots(queue),
             timeout_s,
             self._work,
+            begin=self._begin,
             on_room=self._on_room,
             release=self.recorder.release,
             forget=self.recorder.forget,
         )
-        with self._lock:
-            self.intakes = {**self.intakes, queue: intake}
-        self.consumers.open(queue, prefetch=2 * slots)
-        if queue in self._paused:
-            self._hold(queue)
-        return intake
 
     def pause(self, queues: frozenset[str]) -> None:
         if self.consumers is None:
@@ -117,6 +110,14 @@ class AmqpRoad:
         if self.consumers is not None:
             self.consumers.stop()
         self.publisher.close()
+
+    def _begin(self, intake: Intake) -> None:
+        assert self.consumers is not None, "start() first"
+        with self._lock:
+            self.intakes = {**self.intakes, intake.queue: intake}
+        self.consumers.open(intake.queue, prefetch=2 * intake.slots)
+        if intake.queue in self._paused:
+            self._hold(intake.queue)
 
     def _hold(self, queue: str) -> None:
         """Stop consuming a paused queue, and put back what has not been claimed."""

@@ -1,6 +1,7 @@
 """Dramatiq's broker, with a ledger under it."""
 
 import atexit
+import functools
 import os
 import re
 import socket
@@ -8,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dramatiq
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
@@ -22,12 +23,14 @@ from broker.road import Road
 from errors import PayloadTooLarge, Refusal, WrongMiddleware
 from failpoints import hit
 from ledger.ledger import Ledger
-from ledger.queries import Queries
 from ledger.recorder import Recorder
 from ledger.records import Enqueued, Keep, NewJob
 from ledger.states import LIVE, State
 from middleware.attempt import Capture, JobMessage
 from middleware.deadlines import uninterrupted
+
+if TYPE_CHECKING:
+    from ledger.queries import Queries
 
 #: Stock middleware that would lose jobs here, and what does its work instead.
 REPLACED: dict[type[Middleware], str] = {
@@ -48,12 +51,12 @@ class Broker(dramatiq.Broker):
     """
 
     def __init__(
-        self, recorder: Recorder, queries: Queries, *, max_payload_bytes: int, concurrency: Callable[[str], int]
+        self, recorder: Recorder, url: str, *, max_payload_bytes: int, concurrency: Callable[[str], int]
     ) -> None:
         self._hooks: dict[str, list[Callable[..., None]]] = {}
         super().__init__(middleware=[])
         self.recorder = recorder
-        self.queries = queries
+        self._url = url
         self.max_payload_bytes = max_payload_bytes
         self.concurrency = concurrency
         self.road: Road  # set by build(): the road needs the broker's actors, the broker its road
@@ -64,6 +67,13 @@ class Broker(dramatiq.Broker):
         self._producer = ""
         self._forked()
         os.register_at_fork(after_in_child=self._forked)
+
+    @functools.cached_property
+    def queries(self) -> "Queries":
+        """The ledger's readers.  Made when first asked for: SQLAlchemy takes most of a second to import."""
+        from ledger.queries import Queries
+
+        return Queries(self._url)
 
     # -- middleware
     def add_middleware(

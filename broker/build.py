@@ -15,11 +15,8 @@ from broker.letters import Projection
 from broker.lifecycle import Lifecycle
 from broker.local import LocalRoad
 from broker.road import Road
-from control.jobs import cancel_waiting
 from ledger import open_ledger
 from ledger.ledger import Session
-from ledger.migrate import Migrations
-from ledger.queries import Queries
 from ledger.recorder import Recorder
 from ledger.records import Claim, Finish, Keep
 from middleware.atomic_sends import AtomicSends
@@ -75,11 +72,12 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         synchronous=settings.sqlite_synchronous,
     )
     recorder = Recorder(ledger)
-    queries = Queries(settings.database_url)
-    broker = Broker(recorder, queries, max_payload_bytes=settings.max_payload_bytes, concurrency=concurrency)
+    broker = Broker(
+        recorder, settings.database_url, max_payload_bytes=settings.max_payload_bytes, concurrency=concurrency
+    )
     broker.ledger = ledger
     broker.keep = {name: queue.keep for name, queue in catalogue.items() if queue.keep}
-    broker.cancel_waiting = lambda queue: cancel_waiting(settings.database_url, queue, by="flush")
+    broker.cancel_waiting = functools.partial(_cancel_waiting, settings.database_url)
 
     desk: Desk
     road: Road
@@ -97,9 +95,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     )
 
     heartbeat = Heartbeat(ledger, recorder, lease_s=settings.lease_s, on_paused=road.pause)
-    # A SQLite ledger brings itself up to date at its first use.
-    check_schema = _nothing if settings.database_url.startswith("sqlite:") else Migrations(settings.database_url).check
-    lifecycle = Lifecycle(road, recorder, heartbeat, lambda: maintenance(broker, settings), check_schema)
+    lifecycle = Lifecycle(road, recorder, heartbeat, lambda: maintenance(broker, settings), ledger.check)
     for middleware in (
         Audit(recorder),  # first: its after-hook is the last
         Capacity(concurrency),  # before the worker registers with its number of threads
@@ -109,7 +105,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         Callbacks(),
         Groups(ledger, broker.new_job),
         Pipelines(),
-        Results(backend=LedgerResults(queries)),
+        Results(backend=LedgerResults(lambda: broker.queries)),
         Retries(
             max_retries=settings.job_attempts - 1,
             min_backoff=settings.min_backoff_ms,
@@ -139,7 +135,7 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
     if isinstance(road, AmqpRoad) and settings.broker_url:
         url = settings.broker_url
         projection = Projection(
-            broker.queries,
+            lambda: broker.queries,
             publish=road.publisher.publish,
             counts=lambda names: {name: count for name, (count, _) in passive_counts(url, names).items()},
             purge=lambda name: purge(url, name),
@@ -202,7 +198,10 @@ def _amqp(
     )
 
 
-def _nothing() -> None: ...
+def _cancel_waiting(url: str, queue: str) -> int:
+    from control.jobs import cancel_waiting  # with it comes SQLAlchemy, which a producer need not wait for
+
+    return cancel_waiting(url, queue, by="flush")
 
 
 def _kept(claim: Claim, message: object, body: bytes, finish: Finish) -> None:

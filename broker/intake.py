@@ -4,7 +4,7 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Self
 
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.logging import get_logger
@@ -30,6 +30,7 @@ class Intake(Consumer):
         timeout_s: float,
         work: WorkQueue,
         *,
+        begin: Callable[["Intake"], None],
         on_room: Callable[["Intake", Any], None],
         release: Callable[[str, int], None],
         forget: Callable[[str, int], None],
@@ -39,6 +40,7 @@ class Intake(Consumer):
         self.timeout_s = timeout_s
         self.closing = False
         self.logger = get_logger(__name__, type(self))
+        self._begin = begin
         self._on_room = on_room
         self._release = release
         self._forget = forget
@@ -93,6 +95,11 @@ class Intake(Consumer):
         return self.drain()
 
     # -- for Dramatiq
+    def __iter__(self) -> Self:
+        """Only now may jobs come: Dramatiq has noted whom a thread that ends one has to tell."""
+        self._begin(self)
+        return self
+
     def __next__(self) -> None:
         self._closed.wait(self.timeout_s)
 

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ledger.queries import Queries
 from ledger.records import Buried
-from ledger.states import State
 from ledger.text import clean
 from rabbitmq.publisher import Parcel
+
+if TYPE_CHECKING:
+    from ledger.queries import Queries
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Projection:
 
     def __init__(
         self,
-        queries: Queries,
+        queries: "Callable[[], Queries]",
         *,
         publish: Callable[[Sequence[Parcel]], object],
         counts: Callable[[Sequence[str]], Mapping[str, int]],
@@ -84,7 +85,7 @@ class Projection:
     def publish_jobs(self, jobs: Sequence[str]) -> None:
         """Project failed jobs by id."""
         for job in jobs:
-            view = self.queries.job(job)
+            view = self.queries().job(job)
             if view is not None and view.state == "failed":
                 self.publish([self._of_view(view)])
 
@@ -92,10 +93,10 @@ class Projection:
         """Refill the queues that drifted; returns their names."""
         queues = list(self.queues())
         there = self.counts([f"{queue}.XQ" for queue in queues])
-        failed = {queue: states.get(State.FAILED, 0) for queue, states in self.queries.counts().items()}
+        failed = self.queries().dead_counts(queues)
         drifted = []
         for queue in queues:
-            now = (failed.get(queue, 0), there.get(f"{queue}.XQ", 0))
+            now = (failed[queue], there.get(f"{queue}.XQ", 0))
             if now[0] != now[1] and self._last.get(queue) == now:
                 self._refill(queue)
                 drifted.append(queue)
@@ -106,7 +107,7 @@ class Projection:
         logger.info("%s.XQ drifted from the ledger: filling it again", queue)
         self.purge(f"{queue}.XQ")
         before = None
-        while rows := self.queries.jobs(queue=queue, state="failed", limit=200, before=before, archived=False):
+        while rows := self.queries().jobs(queue=queue, state="failed", limit=200, before=before, archived=False):
             self.publish_jobs([row.id for row in rows])
             before = rows[-1].id
 

@@ -43,19 +43,16 @@ class LocalRoad:
         self._server.start()
 
     def consume(self, queue: str, timeout_s: float) -> Intake:
-        intake = Intake(
+        return Intake(
             queue,
             self.slots(queue),
             timeout_s,
             self._work,
+            begin=self._begin,
             on_room=self._on_room,
             release=self.recorder.release,
             forget=self.recorder.forget,
         )
-        with self._lock:
-            self.intakes = {**self.intakes, queue: intake}
-        self.bell.nudge()
-        return intake
 
     def stop(self) -> None:
         for intake in self.intakes.values():
@@ -74,6 +71,11 @@ class LocalRoad:
     def close(self) -> None:
         self.stop()
         self.bell.close()
+
+    def _begin(self, intake: Intake) -> None:
+        with self._lock:
+            self.intakes = {**self.intakes, intake.queue: intake}
+        self.bell.nudge()
 
     def _wants(self) -> dict[str, int]:
         return {queue: intake.room for queue, intake in self.intakes.items()}

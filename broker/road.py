@@ -21,7 +21,7 @@ class Road(Protocol):
         ...
 
     def consume(self, queue: str, timeout_s: float) -> Intake:
-        """Begin to bring in jobs of a queue."""
+        """The intake of a queue, which begins to bring in jobs when it is first iterated."""
         ...
 
     def start(self, work: WorkQueue) -> None:

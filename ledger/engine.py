@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from errors import LedgerError, LedgerUnavailable, SettingsError
-from ledger.tables import from_micros, now
+from ledger.instants import from_micros
+from ledger.tables import now
 
 
 class Database:

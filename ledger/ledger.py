@@ -165,6 +165,10 @@ class Ledger(Protocol):
         """The database's address, with the password masked."""
         ...
 
+    def check(self) -> None:
+        """Raise ``SchemaMismatch`` unless the database is at the revision this code knows; SQLite gets itself there."""
+        ...
+
     def session(self, name: str) -> Session:
         """A session that connects at its first use; ``name`` shows in ``pg_stat_activity``."""
         ...

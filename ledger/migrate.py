@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from errors import LedgerUnavailable, SchemaMismatch
+from ledger.revision import TABLE, refuse_other
 
 _HERE = Path(__file__).parent / "migrations"
 _SQLITE_WAIT_S = 60.0  # a second process waits this long for the first one's upgrade
@@ -29,7 +30,7 @@ class Migrations:
     connection of its own and raises ``LedgerUnavailable`` when it cannot.
     """
 
-    def __init__(self, url: str, *, location: Path = _HERE, table: str = "hareline_revision") -> None:
+    def __init__(self, url: str, *, location: Path = _HERE, table: str = TABLE) -> None:
         parsed = make_url(url)
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
@@ -63,13 +64,7 @@ class Migrations:
 
     def check(self) -> None:
         """Raise ``SchemaMismatch`` unless the database is exactly at :meth:`head`."""
-        current, head = self.current(), self.head()
-        if current != head:
-            place = self._url.render_as_string(hide_password=True)
-            raise SchemaMismatch(
-                f"{place} is at schema revision {current or 'none'} ({self._table}), this code needs {head};"
-                " run `hareline migrate` (or, if the database is the newer one, upgrade this program)"
-            )
+        refuse_other(self._url.render_as_string(hide_password=True), self.current(), self.head(), self._table)
 
     @contextmanager
     def _connect(self, *, exclusive: bool) -> Iterator[Connection]:

@@ -10,7 +10,7 @@ The ``jobs`` row is the truth.  Three narrow tables say which rows need whom, so
 Finished jobs leave ``jobs`` for ``history`` by retention.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -36,6 +36,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from ledger.instants import from_micros, to_micros
 from ledger.states import State
 
 
@@ -81,17 +82,6 @@ def _now_postgresql(element: now, compiler: Any, **kw: Any) -> str:
 def _now_sqlite(element: now, compiler: Any, **kw: Any) -> str:
     # unixepoch('subsec') needs SQLite 3.42; Debian 12 has 3.40.
     return "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
-
-
-def to_micros(moment: datetime) -> int:
-    """Whole microseconds since 1970, exactly (a float of seconds would round)."""
-    delta = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86400 + delta.seconds) * 1_000_000 + delta.microseconds
-
-
-def from_micros(micros: int) -> datetime:
-    seconds, rest = divmod(micros, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
 
 
 metadata = MetaData(

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 LEASE_S = 3.0
 #: How long a pass may sleep when nothing is known to be due: another process may add an earlier row.
 POLL_S = 0.2
+#: How long it sleeps at least; doubled, up to the above, while what is due cannot be sent.
+SHORTEST_S = 0.005
 
 
 @dataclass(slots=True)
@@ -54,6 +56,7 @@ class Maintenance:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"
         self._wake = threading.Event()
         self._stopping = False
+        self._shortest_s = SHORTEST_S
         self._since = self._last = _clock()
         self._thread: threading.Thread | None = None
 
@@ -94,9 +97,8 @@ class Maintenance:
                     leading = session.lease("maintenance", self.holder, LEASE_S) is not None
                     renew_at = now + self._renew_s
                     self._touch()
-                if leading:
-                    self._pass(session)
-                self._sleep(session if leading else None, renew_at)
+                moved = leading and self._pass(session)
+                self._sleep(session if leading else None, renew_at, moved)
             except HarelineError as error:
                 self._since = _clock()  # who was cut off was perhaps not the only one: nobody is judged for a lease
                 leading, renew_at = False, 0.0
@@ -118,21 +120,28 @@ class Maintenance:
             self._since = now
         self._last = now
 
-    def _pass(self, session: Session) -> None:
+    def _pass(self, session: Session) -> bool:
+        """Do what it is time for; whether one of the duties that are done every time found something to do."""
+        moved = False
         for duty in self.duties:
             now = time.monotonic()
             if now >= duty.next_at and not self._stopping:
                 duty.next_at = now + duty.every_s
                 try:
-                    duty.run(session)
+                    moved |= bool(duty.run(session)) and not duty.every_s
                 except LedgerUnavailable:
                     raise
                 except HarelineError as error:
                     logger.warning("%s waits: %s", duty.name, error)
+                self._touch()  # many duties in a row are no gap; one that takes so long may be one
+        return moved
 
-    def _sleep(self, session: Session | None, renew_at: float) -> None:
+    def _sleep(self, session: Session | None, renew_at: float, moved: bool) -> None:
         sleep_s = max(0.0, renew_at - time.monotonic())
         if session is not None:
             due_s = session.next_due_s()
-            sleep_s = min(sleep_s, POLL_S if due_s is None else max(0.005, min(due_s, POLL_S)))
+            # Due and not moved: RabbitMQ is away, or somebody has locked it.  Asking all the time would not help.
+            stuck = due_s is not None and due_s <= 0 and not moved
+            self._shortest_s = min(POLL_S, self._shortest_s * 2) if stuck else SHORTEST_S
+            sleep_s = min(sleep_s, POLL_S if due_s is None else max(self._shortest_s, min(due_s, POLL_S)))
         self._wake.wait(sleep_s)

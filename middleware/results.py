@@ -1,14 +1,17 @@
 """Dramatiq's results, kept in the ledger."""
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from dramatiq.message import Message
 from dramatiq.results import ResultBackend, ResultMissing, ResultTimeout
 from dramatiq.results.errors import ResultFailure
 
-from ledger.queries import Queries
 from middleware.attempt import JobMessage
+
+if TYPE_CHECKING:
+    from ledger.queries import Queries
 
 DEFAULT_TIMEOUT_MS = 10_000
 
@@ -20,7 +23,7 @@ class LedgerResults(ResultBackend):
     belongs to a job recorded as completed, and a duplicate that was dropped overwrites nothing.
     """
 
-    def __init__(self, queries: Queries) -> None:
+    def __init__(self, queries: "Callable[[], Queries]") -> None:
         super().__init__()
         self.queries = queries
 
@@ -43,7 +46,7 @@ class LedgerResults(ResultBackend):
         deadline = time.monotonic() + (DEFAULT_TIMEOUT_MS if timeout is None else timeout) / 1000
         pause = 0.005
         while True:
-            view = self.queries.result(message.message_id)
+            view = self.queries().result(message.message_id)
             if view is not None and view.state == "failed":
                 kind, text = view.error_type or "unknown", view.error_message or view.reason or ""
                 short = kind.rpartition(".")[2]

@@ -2,8 +2,12 @@
 
 from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
+
+from errors import LedgerUnavailable
 from ledger.postgres.connection import Connection, Road
 from ledger.postgres.session import PostgresSession
+from ledger.revision import TABLE, newest, refuse_other
 
 
 class PostgresLedger:
@@ -20,6 +24,16 @@ class PostgresLedger:
         self._road: Road = road
         self._publish_after_s = publish_after_s
         self.url = masked(url)
+
+    def check(self) -> None:
+        """Raise ``SchemaMismatch`` unless the database is at the revision this code knows."""
+        try:
+            with psycopg.connect(self._dsn, connect_timeout=10) as connection:
+                (name,) = connection.execute("SELECT to_regclass(%s)::text", (TABLE,)).fetchone() or (None,)
+                row = connection.execute(f"SELECT version_num FROM {TABLE}").fetchone() if name else None
+        except psycopg.OperationalError as error:
+            raise LedgerUnavailable(f"{self.url}: {error}") from error
+        refuse_other(self.url, str(row[0]) if row else None, newest())
 
     def session(self, name: str) -> PostgresSession:
         """A session that connects at its first use; ``name`` shows in ``pg_stat_activity``."""

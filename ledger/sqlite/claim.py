@@ -4,10 +4,10 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from ledger.instants import from_micros
 from ledger.records import Claim, Ticket, Verdict
 from ledger.sqlite.connection import Transaction
 from ledger.states import Event, State
-from ledger.tables import from_micros
 
 _PUT_OFF = 1_000_000  #: microseconds until a suspect that found no room tries again
 NEVER = 2**63 - 1  #: PostgreSQL's 'infinity': due when the queue is resumed

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Sequence
 
+from ledger.instants import to_micros
 from ledger.records import Buried, Enqueued, NewJob
 from ledger.sqlite.connection import Transaction
 from ledger.states import Event, State
-from ledger.tables import to_micros
 from ledger.text import clean
 
 

@@ -3,8 +3,6 @@
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-
 from errors import LedgerError, LedgerUnavailable, SettingsError
 
 BUSY_S = 30.0  #: how long a writer waits for its turn
@@ -12,8 +10,8 @@ BUSY_S = 30.0  #: how long a writer waits for its turn
 
 def path_of(url: str) -> Path:
     """The file a ``sqlite:///…`` URL names; three slashes and a path, four for an absolute one."""
-    database = make_url(url).database
-    if not database or database == ":memory:":
+    database = url.removeprefix("sqlite:///")
+    if database in ("", ":memory:", url):
         raise SettingsError(
             f"{url!r} names no file; use sqlite:///hareline.db or sqlite:////var/lib/hareline/hareline.db"
         )

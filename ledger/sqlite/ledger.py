@@ -33,6 +33,9 @@ class SqliteLedger:
         self._publish_after_s = publish_after_s
         self._synchronous = synchronous
 
+    def check(self) -> None:
+        """Nothing to refuse: the file is migrated at a session's first use."""
+
     def session(self, name: str) -> SqliteSession:
         """A session that opens the file at its first use; ``name`` has no use here."""
         return SqliteSession(

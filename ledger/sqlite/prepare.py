@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from errors import LedgerError, LedgerUnavailable
+from ledger.revision import TABLE, newest
 from ledger.sqlite.file import explain, open_file
 
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "ceph", "fuse.glusterfs", "lustre", "afs"})
@@ -24,8 +25,6 @@ def prepare(path: Path) -> None:
     with _lock:
         if path in _prepared and path.exists():
             return
-        from ledger.migrate import Migrations  # Alembic is slow to import, and only needed here
-
         refuse_network_filesystem(path)
         create_parent(path)
         # A file that cannot be written, or is no database, is found out here, by name.
@@ -33,10 +32,22 @@ def prepare(path: Path) -> None:
             first = open_file(path, "FULL")
             with closing(first):
                 first.executescript("BEGIN IMMEDIATE; COMMIT")
+                current = revision_of(first)
         except sqlite3.Error as error:
             raise explain(error, path) from error
-        Migrations(f"sqlite:///{path}").upgrade()
+        if current != newest():
+            from ledger.migrate import Migrations  # Alembic is slow to import, and only needed here
+
+            Migrations(f"sqlite:///{path}").upgrade()
         _prepared.add(path)
+
+
+def revision_of(db: sqlite3.Connection) -> str | None:
+    """The file's revision; None when it was never migrated."""
+    if not db.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (TABLE,)).fetchone()[0]:
+        return None
+    row = db.execute(f"SELECT version_num FROM {TABLE}").fetchone()
+    return str(row[0]) if row else None
 
 
 def create_parent(path: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from control.queues import pause, resume
 from control.transaction import Control
-from ledger.tables import to_micros
+from ledger.instants import to_micros
 from tests.acceptance.rabbit import Rabbit, settled
 from tests.acceptance.system import System
 from tests.servers import RabbitMQ

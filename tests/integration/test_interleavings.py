@@ -28,6 +28,9 @@ class Interposed:
     def url(self) -> str:
         return self._real.ledger.url
 
+    def check(self) -> None:
+        self._real.ledger.check()
+
     def session(self, name: str) -> Session:
         session = self._real.ledger.session(name)
         around, claim = self._around, session.claim

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -11,7 +12,9 @@ from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from errors import LedgerUnavailable, SchemaMismatch
+from ledger import open_ledger
 from ledger.migrate import Migrations
+from ledger.revision import newest
 from ledger.tables import metadata
 from tests.servers import Postgres
 
@@ -151,3 +154,20 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password() -> No
     with pytest.raises(LedgerUnavailable, match=r"someone:\*\*\*@127\.0\.0\.1:1/nowhere") as caught:
         migrations.check()
     assert "secret" not in str(caught.value)
+
+
+def test_the_newest_revision_is_known_without_alembic(database_url: str) -> None:
+    assert newest() == Migrations(database_url).head()
+
+
+def test_a_ledger_at_another_revision_is_refused_by_both_names(postgres_url: str) -> None:
+    ledger = open_ledger(postgres_url, road="embedded")
+    ledger.check()
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("UPDATE hareline_revision SET version_num = '9999'")
+    with pytest.raises(SchemaMismatch, match=rf"9999.*{newest()}.*hareline migrate"):
+        ledger.check()
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("DROP TABLE hareline_revision")
+    with pytest.raises(SchemaMismatch, match="none"):
+        ledger.check()

@@ -1,0 +1,70 @@
+"""The thread that keeps the promises neither hammers the ledger nor forgets the rest over a backlog."""
+
+import queue
+import time
+
+import pytest
+
+from ledger import Ledger, open_ledger
+from ledger.ledger import Session
+from middleware import relay
+from middleware.maintenance import Duty, Maintenance
+from tests.ledger_under_test import new_job
+
+WAIT_S = 20
+
+
+class Asked:
+    """A ledger that tells when its sessions, the real ones, are asked what is due next."""
+
+    def __init__(self, real: Ledger) -> None:
+        self._real = real
+        self.url = real.url
+        self.times: queue.SimpleQueue[float] = queue.SimpleQueue()
+
+    def check(self) -> None:
+        self._real.check()
+
+    def session(self, name: str) -> Session:
+        session = self._real.session(name)
+        next_due_s = session.next_due_s
+
+        def asked() -> float | None:
+            self.times.put(time.monotonic())
+            return next_due_s()
+
+        session.next_due_s = asked  # type: ignore[method-assign]
+        return session
+
+
+@pytest.fixture
+def ledger(sqlite_url: str) -> Ledger:
+    return open_ledger(sqlite_url, road="rabbitmq", publish_after_s=0)
+
+
+def with_due_jobs(ledger: Ledger, count: int) -> Session:
+    session = ledger.session("test")
+    session.enqueue([new_job() for _ in range(count)])
+    return session
+
+
+def test_while_rabbitmq_is_away_what_is_due_is_looked_at_a_few_times_a_second(ledger: Ledger) -> None:
+    with_due_jobs(ledger, 1).close()
+    asked = Asked(ledger)
+    away = relay.Relay(lambda due: None, resend_after_s=60, room=lambda: False)
+    loop = Maintenance(asked, [Duty("relay", 0.0, away.run)])
+    loop.start()
+    times = [asked.times.get(timeout=WAIT_S) for _ in range(12)]
+    loop.stop()
+    assert times[11] - times[10] > 0.1
+
+
+def test_a_backlog_is_sent_a_second_at_a_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "BATCH", 10)
+    monkeypatch.setattr(relay, "PASS_S", 0.0)
+    session = with_due_jobs(ledger, 25)
+    sent: list[str] = []
+    busy = relay.Relay(lambda due: sent.extend(row.id for row in due), resend_after_s=60, room=lambda: True)
+    assert [busy.run(session) for _ in range(4)] == [10, 10, 5, 0]
+    assert len(set(sent)) == 25
+    session.close()
