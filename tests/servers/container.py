@@ -12,6 +12,8 @@ from typing import NoReturn
 from tests.servers.install import CannotInstall, install
 
 IMAGE = "python:3.11-bookworm"
+#: Everything: in processes beside each other, each with servers of its own, since most tests wait most of the time.
+ALL = ("--numprocesses", "4", "--dist", "worksteal")
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,7 +27,7 @@ def run_tests(arguments: Sequence[str]) -> NoReturn:
         print(f"{error}\nDocker is here: the tests run in a container", file=sys.stderr)
         command = container(arguments)
         os.execvp(command[0], command)
-    os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *(arguments or ALL)])
 
 
 def container(arguments: Sequence[str]) -> list[str]:
