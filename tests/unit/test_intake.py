@@ -15,6 +15,7 @@ from middleware.attempt import JobMessage
 class Told:
     """What an intake told its road and its recorder."""
 
+    begun: list[Intake] = field(default_factory=list)
     room: list[Any] = field(default_factory=list)
     released: list[tuple[str, int]] = field(default_factory=list)
     forgotten: list[tuple[str, int]] = field(default_factory=list)
@@ -27,6 +28,7 @@ class Told:
             slots,
             0.01,
             self.work,
+            begin=self.begun.append,
             on_room=lambda intake, arrival: self.room.append(arrival),
             release=lambda job, epoch: self.released.append((job, epoch)),
             forget=lambda job, epoch: self.forgotten.append((job, epoch)),
@@ -38,6 +40,15 @@ class Told:
 
         message: Message[None] = Message("work", "act", (), {}, {})
         return JobMessage(message, Claim(id, Verdict.RUN, epoch=1), settle=settle)
+
+
+def test_nothing_comes_before_dramatiq_knows_the_intake() -> None:
+    # Else a short job could end before: nobody would be told, and its slot would be lost for ever.
+    told = Told()
+    intake = told.intake(1)
+    assert told.begun == []
+    iter(intake)
+    assert told.begun == [intake]
 
 
 def test_what_arrives_while_all_slots_are_taken_is_held_back_until_one_is_free() -> None:
