@@ -5,7 +5,6 @@ import functools
 import os
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from errors import PayloadTooLarge, Refusal, WrongMiddleware
 from failpoints import hit
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
-from ledger.records import Enqueued, Keep, NewJob
+from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, NewJob
 from ledger.states import LIVE, State
 from middleware.attempt import Capture, JobMessage
 from middleware.deadlines import uninterrupted
@@ -63,7 +62,7 @@ class Broker(dramatiq.Broker):
         self.ledger: Ledger
         self.keep: Mapping[str, Keep] = {}  #: retention of queues that do not go by the settings
         self._capture = Capture()
-        self._exit_hook = threading.Event()
+        self._exit_hook = False
         self._producer = ""
         self._forked()
         os.register_at_fork(after_in_child=self._forked)
@@ -119,10 +118,10 @@ class Broker(dramatiq.Broker):
         if not hooks:
             return
         message = args[0] if args and isinstance(args[0], JobMessage) else None
-        if message is not None:
-            self._capture.into = message.follow_ups
         try:
             for hook in reversed(hooks):
+                if message is not None:  # once its finish is handed over, nothing can be added to it
+                    self._capture.into = None if message.submitted else message.follow_ups
                 try:
                     hook(self, *args, **kwargs)
                 except Exception as error:
@@ -196,8 +195,13 @@ class Broker(dramatiq.Broker):
         self, message: Message[Any], *, delay: int | None = None, tick: tuple[str, Any] | None = None
     ) -> NewJob:
         """The job a message will be.  Raises ``Refusal`` when it cannot be one."""
-        if delay is not None and (isinstance(delay, bool) or not isinstance(delay, (int, float)) or delay < 0):
-            raise Refusal(f"{message.actor_name}: a delay is a number of milliseconds of at least 0, got {delay!r}.")
+        if delay is not None and (
+            isinstance(delay, bool) or not isinstance(delay, (int, float)) or not 0 <= delay <= LONGEST_DELAY_MS
+        ):
+            raise Refusal(
+                f"{message.actor_name}: a delay is a number of milliseconds from 0 to {LONGEST_DELAY_MS} (a hundred "
+                f"years), got {delay!r}."
+            )
         try:
             body = message.encode()
         except (TypeError, ValueError) as error:
@@ -232,8 +236,8 @@ class Broker(dramatiq.Broker):
         return min(5, max(1, priority)) if priority else NORMAL
 
     def _record(self, jobs: list[NewJob]) -> list[Enqueued]:
-        if not self._exit_hook.is_set():
-            self._exit_hook.set()
+        if not self._exit_hook:
+            self._exit_hook = True
             atexit.register(self._flush_at_exit, os.getpid())
         answers = self.recorder.enqueue(jobs)
         hit("send.recorded")
@@ -292,7 +296,7 @@ class Broker(dramatiq.Broker):
 
     def _forked(self) -> None:
         self._producer = f"{socket.gethostname()}:{os.getpid()}"
-        self._exit_hook.clear()
+        self._exit_hook = False
 
     def _flush_at_exit(self, pid: int) -> None:
         if pid == os.getpid():

@@ -11,6 +11,9 @@ from enum import StrEnum
 
 from ledger.states import Event, Outcome, Reason, State
 
+#: A hundred years.  A time that no calendar shows (after 9999) would make every list that it is in unreadable.
+LONGEST_DELAY_MS = 3_155_760_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class NewJob:

@@ -7,7 +7,7 @@ from typing import Any
 from dramatiq.broker import MessageProxy
 from dramatiq.message import Message
 
-from ledger.records import Claim, Finish, Finished, NewJob
+from ledger.records import LONGEST_DELAY_MS, Claim, Finish, Finished, NewJob
 from ledger.states import Outcome, Reason
 
 #: Longest text of an error kept with an attempt; tracebacks of recursive code have no natural end.
@@ -58,7 +58,8 @@ class JobMessage(MessageProxy):
     def end(self, outcome: Outcome, *, reason: Reason | None = None, delay_ms: int = 0) -> None:
         """Decide how this attempt ends; a second decision is ignored."""
         if self.ending is None:
-            self.ending = Finish(self.claim.id, self.claim.epoch, outcome, reason=reason, delay_ms=max(0, delay_ms))
+            delay_ms = min(max(0, delay_ms), LONGEST_DELAY_MS)
+            self.ending = Finish(self.claim.id, self.claim.epoch, outcome, reason=reason, delay_ms=delay_ms)
             self.failed = outcome is Outcome.FAILED
 
 

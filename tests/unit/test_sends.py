@@ -1,0 +1,71 @@
+"""What becomes of a send, as far as it can be said without a worker; the rest is in tests/acceptance."""
+
+from pathlib import Path
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq import Middleware
+from dramatiq.broker import MessageProxy
+
+from broker import Broker, build
+from errors import Refusal
+from ledger.records import LONGEST_DELAY_MS, Claim, Verdict
+from ledger.states import Outcome
+from middleware.attempt import JobMessage
+from settings import Settings
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Broker:
+    return build(Settings(database_url=f"sqlite:///{tmp_path / 'hareline.db'}"))
+
+
+def recorded(broker: Broker) -> int:
+    return sum(sum(states.values()) for states in broker.queries.counts().values())
+
+
+def test_what_a_hook_sends_after_a_job_was_handed_over_for_recording_is_recorded_by_itself(broker: Broker) -> None:
+    @dramatiq.actor(broker=broker)
+    def alarm() -> None: ...
+
+    class Alarm(Middleware):
+        def after_nack(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
+            alarm.send()
+
+    broker.add_middleware(Alarm())
+    job = JobMessage(alarm.message(), Claim("id", Verdict.RUN), settle=lambda job, answer: None)
+    broker.emit_after("nack", job)
+    assert (len(job.follow_ups), recorded(broker)) == (1, 0), "it commits with the job's finish"
+    job.submitted = True
+    broker.emit_after("nack", job)
+    assert (len(job.follow_ups), recorded(broker)) == (1, 1)
+    broker.close()
+
+
+@pytest.mark.parametrize("delay", [-1, True, "1", float("inf"), float("nan"), LONGEST_DELAY_MS + 1])
+def test_a_delay_that_is_none_is_refused(broker: Broker, delay: Any) -> None:
+    @dramatiq.actor(broker=broker)
+    def later() -> None: ...
+
+    with pytest.raises(Refusal, match="a delay is a number of milliseconds"):
+        later.send_with_options(delay=delay)
+
+
+def test_a_delay_of_a_hundred_years_is_kept_and_listed(broker: Broker) -> None:
+    @dramatiq.actor(broker=broker)
+    def later() -> None: ...
+
+    later.send_with_options(delay=LONGEST_DELAY_MS)
+    [row] = broker.queries.jobs()
+    assert row.run_at.year - row.created_at.year == 100
+    broker.close()
+
+
+def test_no_attempt_puts_a_job_off_for_longer() -> None:
+    job = JobMessage(
+        dramatiq.Message("q", "act", (), {}, {}), Claim("id", Verdict.RUN), settle=lambda job, answer: None
+    )
+    job.end(Outcome.RETRYING, delay_ms=10**15)
+    assert job.ending is not None
+    assert job.ending.delay_ms == LONGEST_DELAY_MS
