@@ -5,6 +5,7 @@ never a job.
 """
 
 import hashlib
+import logging
 import os
 import select
 import socket
@@ -14,6 +15,8 @@ from pathlib import Path
 
 #: A socket's path may have 107 bytes (103 on macOS); the bell's own name takes up to 21 of them.
 LONGEST_FOLDER = 80
+
+logger = logging.getLogger(__name__)
 
 
 class Doorbell:
@@ -61,11 +64,17 @@ class Doorbell:
             return True
 
     def ring(self) -> None:
-        """Ring every bell of this ledger, this process's own too."""
+        """Ring every bell of this ledger, this process's own too.
+
+        Never fails: work is looked for without a ring, too.
+        """
         try:
             bells = list(os.scandir(self.folder))
         except FileNotFoundError:
             return  # nobody listens
+        except OSError as error:
+            _say_unheard(error)
+            return
         for bell in bells:
             self._send(bell.path)
 
@@ -85,16 +94,25 @@ class Doorbell:
         self._ear = self._mouth = None
 
     def _send(self, path: str) -> None:
-        mouth = self._mouth
-        if mouth is None or self._pid != os.getpid():
-            mouth = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            mouth.setblocking(False)  # before any other thread sees it
-            self._mouth, self._pid = mouth, os.getpid()
         try:
-            mouth.sendto(b"!", path)
+            self._open_mouth().sendto(b"!", path)
         except BlockingIOError:
             pass  # its ear is full of rings it has not heard yet: one more would tell it nothing
         except ConnectionRefusedError:
             Path(path).unlink(missing_ok=True)  # its process died without taking it down
         except FileNotFoundError:
             pass  # taken down since we looked
+        except OSError as error:
+            _say_unheard(error)
+
+    def _open_mouth(self) -> socket.socket:
+        mouth = self._mouth
+        if mouth is None or self._pid != os.getpid():
+            mouth = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            mouth.setblocking(False)  # before any other thread sees it
+            self._mouth, self._pid = mouth, os.getpid()
+        return mouth
+
+
+def _say_unheard(error: OSError) -> None:
+    logger.warning("nobody is woken for new work, it starts when it is next looked for: %s", error)

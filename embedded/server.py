@@ -62,8 +62,8 @@ class Server(threading.Thread):
             wants = {queue: room for queue, room in offered.items() if room > 0}
             try:
                 taken = session.take(self.recorder.worker, wants, suspects=self.recorder.suspects) if wants else []
-            except LedgerError as error:
-                logger.warning("no jobs can be taken: %s", error)
+            except Exception as error:  # whatever it is: without this thread the worker lives and does nothing
+                logger.warning("no jobs can be taken: %s", error, exc_info=not isinstance(error, LedgerError))
                 time.sleep(0.5)
                 continue
             for claim in taken:

@@ -1,5 +1,7 @@
 """The bell that tells the other processes of a machine that there is work."""
 
+import errno
+import socket
 import tempfile
 from pathlib import Path
 
@@ -25,3 +27,24 @@ def test_it_is_heard_however_long_the_path_of_the_temporary_folder_is(
     finally:
         listener.close()
         ringer.close()
+
+
+def test_a_bell_that_cannot_be_rung_fails_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whoever rings has just recorded a job: to raise would say that it had not.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    listener, ringer = Doorbell("sqlite:///x.db"), Doorbell("sqlite:///x.db")
+    try:
+        listener.listen()
+        with monkeypatch.context() as out_of_files:
+            out_of_files.setattr(socket, "socket", no_more_files)
+            ringer.ring()
+        assert not listener.wait(0)
+        ringer.ring()
+        assert listener.wait(5)
+    finally:
+        listener.close()
+        ringer.close()
+
+
+def no_more_files(*args: object) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
