@@ -155,6 +155,8 @@ class PostgresSession:
             )
             if rows:
                 failpoints.hit("promote.committed")
+            if not self._embedded and len(rows) < limit:
+                cursor.run("unready", str(limit))  # for the next call
             return [Due(*row) for row in rows]
 
         return self._connection.call(work)

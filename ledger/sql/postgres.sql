@@ -372,6 +372,12 @@ SELECT h.id::text, h.ticket, h.queue, h.priority, h.actor, p.message_id, p.body,
 FROM judged h CROSS JOIN LATERAL (SELECT * FROM payloads WHERE job_id = h.id OFFSET 0) AS p WHERE h.word = 'send'
 ORDER BY h.priority, h.due_at;
 
+-- name: unready
+-- Left by a time on the embedded road: RabbitMQ has no message for them.
+UPDATE tickets SET ready = false WHERE job_id = ANY (ARRAY(
+  SELECT job_id FROM tickets WHERE ready ORDER BY queue, priority, due_at LIMIT $1::int FOR UPDATE SKIP LOCKED
+));
+
 -- name: next_due
 SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM tickets
 WHERE NOT ready AND due_at < 'infinity' ORDER BY due_at LIMIT 1;

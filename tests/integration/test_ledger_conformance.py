@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ledger import Road
+from ledger import Road, open_ledger
 from ledger.migrate import Migrations
 from ledger.records import Beat, Buried, Finish, Keep, Ticket, Verdict
 from ledger.states import Event, Outcome, Reason, State
@@ -724,6 +724,16 @@ def test_what_its_producer_did_not_publish_is_sent_by_the_relay(ledger: LedgerUn
     ledger.make_due(job)
     assert [due.id for due in ledger.session.promote(10, resend_after_s=30)] == [job.id]
     assert ledger.events(job) == []
+
+
+def test_what_was_waiting_on_the_embedded_road_is_sent_when_rabbitmq_takes_over(ledger: LedgerUnderTest) -> None:
+    before = open_ledger(ledger.url, road="embedded").session("test")
+    jobs = [new_job(), new_job()]
+    before.enqueue(jobs)
+    before.close()
+    sent = [due.id for _ in range(2) for due in ledger.session.promote(10, resend_after_s=30)]
+    assert sorted(sent) == [job.id for job in jobs]
+    assert [claim.verdict for claim in ledger.claim(*jobs)] == [Verdict.RUN] * 2
 
 
 def test_on_the_embedded_road_a_due_job_becomes_ready(embedded: LedgerUnderTest) -> None:

@@ -46,6 +46,7 @@ _HOT = [
     "rescue",
     "resend",
     "take",
+    "unready",
 ]
 _LARGE = {"jobs", "tickets", "claims", "payloads", "attempts", "history", "results", "progress", "journal"}
 #: Walked in their order until there is enough: no condition needed.
