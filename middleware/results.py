@@ -8,6 +8,7 @@ from dramatiq.message import Message
 from dramatiq.results import ResultBackend, ResultMissing, ResultTimeout
 from dramatiq.results.errors import ResultFailure
 
+from ledger.states import State
 from middleware.attempt import JobMessage
 
 if TYPE_CHECKING:
@@ -41,17 +42,19 @@ class LedgerResults(ResultBackend):
         Raises:
           ResultMissing: not blocking, and the job is not finished, or kept no result.
           ResultTimeout: blocking, and it was not there within ``timeout`` milliseconds (10 s by default).
-          ResultFailure: the job failed; carries the type and text of its last exception.
+          ResultFailure: the job failed, or was cancelled; carries the type and text of its last exception.
         """
         deadline = time.monotonic() + (DEFAULT_TIMEOUT_MS if timeout is None else timeout) / 1000
         pause = 0.005
         while True:
             view = self.queries().result(message.message_id)
-            if view is not None and view.state == "failed":
+            if view.state is State.CANCELLED:
+                raise ResultFailure("the job was cancelled", "Cancelled", "")
+            if view.status == "failure":
                 kind, text = view.error_type or "unknown", view.error_message or view.reason or ""
                 short = kind.rpartition(".")[2]
                 raise ResultFailure(f"actor raised {short}: {text}", short, text)
-            if view is not None and view.body is not None:
+            if view.body is not None:
                 return self.unwrap_result(self.encoder.decode(view.body))  # type: ignore[no-untyped-call]
             if not block:
                 raise ResultMissing(message)

@@ -7,6 +7,7 @@ import dramatiq
 import pytest
 from dramatiq import Middleware
 from dramatiq.broker import MessageProxy
+from dramatiq.results import ResultFailure, Results
 
 from broker import Broker, build
 from errors import Refusal
@@ -40,6 +41,18 @@ def test_what_a_hook_sends_after_a_job_was_handed_over_for_recording_is_recorded
     job.submitted = True
     broker.emit_after("nack", job)
     assert (len(job.follow_ups), recorded(broker)) == (1, 1)
+    broker.close()
+
+
+def test_nobody_waits_for_the_result_of_a_cancelled_job(broker: Broker) -> None:
+    @dramatiq.actor(broker=broker, store_results=True)
+    def never() -> None: ...
+
+    message = never.send()
+    broker.flush("default")
+    backend = next(x.backend for x in broker.middleware if isinstance(x, Results))
+    with pytest.raises(ResultFailure, match="cancelled"):
+        message.get_result(backend=backend, block=True, timeout=600_000)
     broker.close()
 
 
