@@ -58,11 +58,13 @@ class Maintenance:
         self._stopping = False
         self._shortest_s = SHORTEST_S
         self._since = self._last = _clock()
+        self._offset = time.time() - self._last
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread.  Once."""
         self._since = self._last = _clock()
+        self._offset = time.time() - self._last
         self._thread = threading.Thread(target=self._run, name="hareline-maintenance", daemon=True)
         self._thread.start()
 
@@ -80,7 +82,8 @@ class Maintenance:
     def continuous_s(self) -> float:
         """For how long this process has been in touch with the ledger without a gap.
 
-        Who was away itself may not judge others: after a laptop slept, everyone looks dead.
+        Who was away itself may not judge others: after a laptop slept, everyone looks dead.  So they do after this
+        machine's clock was set forward, by which a SQLite ledger goes: that is a gap, too.
         """
         now = _clock()
         return now - self._since if now - self._last <= self.gap_s else 0.0
@@ -116,9 +119,10 @@ class Maintenance:
 
     def _touch(self) -> None:
         now = _clock()
-        if now - self._last > self.gap_s:
+        offset = time.time() - now
+        if now - self._last > self.gap_s or abs(offset - self._offset) > self.gap_s:
             self._since = now
-        self._last = now
+        self._last, self._offset = now, offset
 
     def _pass(self, session: Session) -> bool:
         """Do what it is time for; whether one of the duties that are done every time found something to do."""

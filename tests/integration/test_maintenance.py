@@ -68,3 +68,16 @@ def test_a_backlog_is_sent_a_second_at_a_time(ledger: Ledger, monkeypatch: pytes
     assert [busy.run(session) for _ in range(4)] == [10, 10, 5, 0]
     assert len(set(sent)) == 25
     session.close()
+
+
+def test_nobody_is_judged_for_a_lease_after_this_machines_clock_was_set(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = Maintenance(ledger, [])
+    loop._since -= 100
+    loop._touch()
+    assert loop.continuous_s() > 99
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + 60)
+    loop._touch()
+    assert loop.continuous_s() < 99
