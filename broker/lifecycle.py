@@ -39,13 +39,15 @@ class Lifecycle(Middleware):
         self.maintenance: Maintenance | None = None
         self.check_schema = check_schema
         self._stopping = False
+        self._work: WorkQueue
         self.logger = get_logger(__name__, type(self))
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: Worker) -> None:
         self.check_schema()
         self.heartbeat.join(broker, worker)
-        worker.work_queue = work = WorkQueue(lambda: len(self.recorder.held))  # type: ignore[assignment]
-        self.road.start(work)
+        self._work = WorkQueue(lambda: len(self.recorder.held))
+        worker.work_queue = self._work  # type: ignore[assignment]
+        self.road.start(self._work)
         self.maintenance = self.make_maintenance()
         self.maintenance.start()
 
@@ -61,6 +63,7 @@ class Lifecycle(Middleware):
             self.maintenance.stop()
         self.road.stop()
         self._return_unstarted(worker)
+        self._work.close(len(worker.workers))
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: Worker) -> None:
         if not self.recorder.flush(30.0):

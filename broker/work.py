@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from middleware.attempt import JobMessage
 
@@ -19,17 +19,41 @@ class WorkQueue:
     """
 
     def __init__(self, unfinished: Callable[[], int]) -> None:
-        jobs: SimpleQueue[JobMessage] = SimpleQueue()
+        jobs: SimpleQueue[JobMessage | None] = SimpleQueue()
         self._unfinished = unfinished
-        self.put = jobs.put
-        self.get_nowait = jobs.get_nowait
+        self._closed = False
+        self.put: Callable[[JobMessage], None] = jobs.put
         self.empty = jobs.empty
         self.qsize = jobs.qsize
         self._get = jobs.get
+        self._wake = jobs.put
 
     def get(self, block: bool = True, timeout: float | None = None) -> JobMessage:
-        """The next job.  Raises ``queue.Empty`` after ``timeout`` seconds."""
-        return self._get(block, timeout)
+        """The next job.  Raises ``queue.Empty`` after ``timeout`` seconds, and soon once closed."""
+        if self._closed:
+            time.sleep(0.01)
+            raise Empty
+        job = self._get(block, timeout)
+        if job is None:
+            raise Empty
+        return job
+
+    def get_nowait(self) -> JobMessage:
+        """A job that no thread has begun.  Raises ``queue.Empty``."""
+        while True:
+            job = self._get(False)
+            if job is not None:
+                return job
+
+    def close(self, threads: int) -> None:
+        """Hand out nothing more, and wake the ``threads`` that wait.
+
+        Their timeout is not enough: a SimpleQueue's getter that was woken when its time was up, and found that
+        another had been quicker, waits on without one (CPython 3.11: what is left of it is negative by then).
+        """
+        self._closed = True
+        for _ in range(threads):
+            self._wake(None)
 
     def task_done(self) -> None:
         """A job is done when that is recorded, which its thread does not wait for."""
