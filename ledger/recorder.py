@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from ledger.lane import Lane, Pen
 from ledger.ledger import Ledger, Session
-from ledger.records import Buried, Claim, Enqueued, Finish, Finished, NewJob, Ticket, Verdict
+from ledger.records import Claim, Enqueued, Finish, Finished, NewJob, Ticket, Verdict
 from ledger.states import Outcome, Reason
 
 logger = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ class Recorder:
     def forget(self, job: str, epoch: int) -> None:
         """This claim is not held any more, and nothing is written: it was fenced, or nobody knows how it ended."""
         if self.held.get(job) == epoch:
-            del self.held[job]
+            self.held.pop(job, None)  # the heartbeat may have been faster
             if self._suspect == job:
                 self._suspect = None
 
@@ -220,12 +220,3 @@ def _tell(answer: Callable[[T], None], value: T) -> bool:
 
 def _write_marks(session: Session, sent: list[tuple[str, int]]) -> None:
     session.mark(sent)
-
-
-def bury(ledger: Ledger, letter: Buried) -> None:
-    """Keep one message that can never run.  Raises ``LedgerUnavailable``; idempotent."""
-    session = ledger.session("hareline-bury")
-    try:
-        session.bury([letter])
-    finally:
-        session.close()

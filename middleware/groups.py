@@ -50,5 +50,7 @@ class Groups(GroupCallbacks):
             message.options.get("group_completion_callbacks"),
         )
         if group and callbacks:
-            message.group = group
-            message.group_jobs = [self.new_job(Message(**callback)) for callback in callbacks]
+            jobs = [
+                self.new_job(Message(**callback)) for callback in callbacks
+            ]  # first: a refusal leaves the barrier up
+            message.group, message.group_jobs = group, jobs
