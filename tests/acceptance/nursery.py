@@ -46,7 +46,10 @@ class HasFileno(Protocol):
 
 
 class Program:
-    """A program started by a :class:`Nursery`: as much of a ``Popen`` as the tests need."""
+    """A program started by a :class:`Nursery`: as much of a ``Popen`` as the tests need.
+
+    Its process id, and so its process group's, is given to no other process before :meth:`close`.
+    """
 
     def __init__(self, status: int, stdout: IO[str] | None) -> None:
         self._status = os.fdopen(status, "rb", buffering=0)
@@ -68,10 +71,20 @@ class Program:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def kill(self) -> None:
+        """kill -9, the program and its whole process group, even if it has ended itself."""
+        assert not self._status.closed, "its number may be another's by now"
+        os.killpg(self.pid, signal.SIGKILL)
+        self.wait(10)
+
+    def close(self) -> None:
+        """Let go of it once it has ended; nobody may signal it any more.  Idempotent."""
+        assert self.returncode is not None, "wait() first"
+        self._status.close()
+
     def _look(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
-            self.returncode = os.waitstatus_to_exitcode(int(self._status.readline()))
-            self._status.close()
+            self.returncode = int(self._status.readline())
         return self.returncode
 
 
@@ -99,7 +112,8 @@ class Nursery:
 
         Without ``stdout`` the program's can be read from; without ``stderr`` it goes where ``stdout`` does.
         """
-        ours, status = os.pipe()
+        ours, theirs = socket.socketpair()
+        status = theirs.detach()
         reader, writer = os.pipe() if stdout is None else (None, stdout.fileno())
         request = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd)}
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -111,7 +125,7 @@ class Nursery:
         os.close(nothing)
         if reader is not None:
             os.close(writer)
-        return Program(ours, os.fdopen(reader, errors="replace") if reader is not None else None)
+        return Program(ours.detach(), os.fdopen(reader, errors="replace") if reader is not None else None)
 
     def close(self) -> None:
         self._socket.close()
@@ -135,18 +149,25 @@ def main() -> None:
             os.close(end)
     door.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    _watch(ends[0])
+    _watch(*ends)
     _become(json.loads(Path(os.fsdecode(path)).read_text()), *ends)
 
 
-def _watch(status: int) -> None:
+def _watch(status: int, *streams: int) -> None:
     """Fork once more; the parent tells what becomes of the child, which returns."""
     pid = os.fork()
     if pid:
         os.setsid()  # no signal meant for the child's group or the owner's reaches us
+        for end in streams:
+            os.close(end)
         with contextlib.suppress(BrokenPipeError):
             os.write(status, f"{pid}\n".encode())
-            os.write(status, f"{os.waitpid(pid, 0)[1]}\n".encode())
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            assert ended is not None
+            code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+            os.write(status, f"{code}\n".encode())
+        os.read(status, 1)  # until the owner lets go of it: its number must not become another's
+        os.waitpid(pid, 0)
         os._exit(0)
 
 

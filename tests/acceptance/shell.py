@@ -28,7 +28,9 @@ class Shell:
     def close(self) -> None:
         """Let it end, and flush, as a producer does."""
         self._line.close()
-        assert self._process.wait(60) == 0
+        code = self._process.wait(60)
+        self._process.close()
+        assert code == 0
 
 
 def serve(scope: dict[str, Any]) -> None:

@@ -85,9 +85,7 @@ class Worker:
 
     def kill(self) -> None:
         """kill -9, the process and its children, at once."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.kill()
         self._reader.join(10)
 
     def stop(self, timeout_s: float = 30.0) -> int:
@@ -192,6 +190,7 @@ class System:
                 ["-c", program], env={**self.env, **(env or {})}, cwd=self.folder, stdout=stdout, stderr=stderr
             )
             exit_code = process.wait(120)
+            process.close()
             for file in (stdout, stderr):
                 file.seek(0)
             done = subprocess.CompletedProcess(program, exit_code, stdout.read().decode(), stderr.read().decode())
@@ -283,6 +282,7 @@ class System:
             shell.close()
         for worker in self.workers:
             worker.kill()
+            worker.process.close()
         self.queries.close()
         self.engine.dispose()
 
