@@ -160,13 +160,19 @@ def _watch(status: int, *streams: int) -> None:
         os.setsid()  # no signal meant for the child's group or the owner's reaches us
         for end in streams:
             os.close(end)
-        with contextlib.suppress(BrokenPipeError):
-            os.write(status, f"{pid}\n".encode())
-            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-            assert ended is not None
-            code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-            os.write(status, f"{code}\n".encode())
-        os.read(status, 1)  # until the owner lets go of it: its number must not become another's
+        os.write(status, f"{pid}\n".encode())
+        ended = os.pidfd_open(pid)
+        if ended in select.select([ended, status], [], [])[0]:
+            how = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            assert how is not None
+            code = how.si_status if how.si_code == os.CLD_EXITED else -how.si_status
+            with contextlib.suppress(BrokenPipeError):
+                os.write(status, f"{code}\n".encode())
+            select.select([status], [], [])  # until its owner lets go of it: its number must not become another's
+        else:  # the owner is gone
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)  # it may not have had the time to lead a group
         os.waitpid(pid, 0)
         os._exit(0)
 
