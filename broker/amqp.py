@@ -78,6 +78,7 @@ class AmqpRoad:
             self._work,
             begin=self._begin,
             on_room=self._on_room,
+            on_pace=self._on_pace,
             release=self.recorder.release,
             forget=self.recorder.forget,
         )
@@ -116,7 +117,7 @@ class AmqpRoad:
         assert self.consumers is not None, "start() first"
         with self._lock:
             self.intakes = {**self.intakes, intake.queue: intake}
-        self.consumers.open(intake.queue, prefetch=2 * intake.slots)
+        self.consumers.open(intake.queue, prefetch=intake.prefetch)
         if intake.queue in self._paused:
             self._hold(intake.queue)
 
@@ -138,6 +139,15 @@ class AmqpRoad:
     def _on_room(self, intake: Intake, delivery: Any) -> None:
         if delivery is not None:
             self._claim(intake, delivery)
+
+    def _on_pace(self, intake: Intake) -> None:
+        assert self.consumers is not None, "start() first"
+        if not intake.prefetch:
+            self._hold(intake.queue)
+            return
+        self.consumers.set_prefetch(intake.queue, intake.prefetch)
+        if intake.queue not in self._paused:
+            self.consumers.resume(intake.queue)
 
     def _claim(self, intake: Intake, delivery: Delivery) -> None:
         job, number = delivery.headers.get("hareline-job"), delivery.headers.get("hareline-ticket")

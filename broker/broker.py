@@ -273,7 +273,7 @@ class Broker(dramatiq.Broker):
     def join(self, queue_name: str, *, timeout: int | None = None) -> None:
         """Wait until no job of a queue is delayed, waiting or active.  For tests.  ``timeout`` in milliseconds."""
         deadline = time.monotonic() + timeout / 1000 if timeout is not None else None
-        while any(self.queries.counts().get(queue_name, {}).get(state, 0) for state in LIVE):
+        while LIVE & self.queries.counts().get(queue_name, {}).keys():
             if deadline is not None and time.monotonic() >= deadline:
                 raise QueueJoinTimeout(queue_name)
             time.sleep(0.02)

@@ -144,7 +144,7 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
         reconcile = projection.reconcile
         orphans = functools.partial(sweep, broker=broker, url=url, older_than_s=settings.orphan_s)
         duties += [
-            Duty("dead letters", settings.reconcile_s, lambda session: reconcile() if road.ready() else None),
+            Duty("dead letters", settings.reconcile_s, lambda session: reconcile(session) if road.ready() else None),
             Duty("orphan sweep", settings.sweep_s, lambda session: orphans(session) if road.ready() else None),
         ]
     else:

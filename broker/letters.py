@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ledger.ledger import Session
 from ledger.records import Buried
 from ledger.text import clean
 from rabbitmq.publisher import Parcel
@@ -89,11 +90,11 @@ class Projection:
             if view is not None and view.state == "failed":
                 self.publish([self._of_view(view)])
 
-    def reconcile(self) -> list[str]:
+    def reconcile(self, session: Session) -> list[str]:
         """Refill the queues that drifted; returns their names."""
         queues = list(self.queues())
         there = self.counts([f"{queue}.XQ" for queue in queues])
-        failed = self.queries().dead_counts(queues)
+        failed = session.dead_counts(queues)
         drifted = []
         for queue in queues:
             now = (failed[queue], there.get(f"{queue}.XQ", 0))

@@ -50,6 +50,7 @@ class LocalRoad:
             self._work,
             begin=self._begin,
             on_room=self._on_room,
+            on_pace=self._on_pace,
             release=self.recorder.release,
             forget=self.recorder.forget,
         )
@@ -86,6 +87,9 @@ class LocalRoad:
             self.desk().admit(claim, claim.body, intake, done=_nothing)
         else:  # it was closed while the job was being taken
             self.recorder.release(claim.id, claim.epoch)
+
+    def _on_pace(self, intake: Intake) -> None:
+        self._on_room(intake, None)
 
     def _on_room(self, intake: Intake, arrival: Any) -> None:
         if self._server is not None:

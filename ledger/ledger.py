@@ -148,6 +148,10 @@ class Session(Protocol):
         """Set up the barrier of a Dramatiq group; false when it exists."""
         ...
 
+    def dead_counts(self, queues: Sequence[str]) -> dict[str, int]:
+        """How many dead letters each of these queues has in the hot table, however many jobs wait there."""
+        ...
+
     def clock_skew_s(self) -> float:
         """This machine's clock minus the database's, in seconds."""
         ...

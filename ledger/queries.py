@@ -83,15 +83,6 @@ class Queries:
         with self._database.read() as connection:
             return _counts(connection)
 
-    def dead_counts(self, queues: Sequence[str]) -> dict[str, int]:
-        """How many dead letters each of these queues has in the hot table, however many jobs wait there."""
-        dead = jobs.c.finished_at.isnot(None) & jobs.c.reason.isnot(None)
-        with self._database.read() as connection:
-            return {
-                queue: connection.scalar(select(func.count()).where(jobs.c.queue == queue, dead)) or 0
-                for queue in queues
-            }
-
     def queues(self) -> list[QueueView]:
         """Every queue that has jobs in the hot table or was ever paused, by name."""
         with self._database.read() as connection:

@@ -35,6 +35,7 @@ class JobMessage(MessageProxy):
         self.message_id = message.message_id
         self.message_timestamp = message.message_timestamp
         self.claim = claim
+        self.since = 0.0  # by the monotonic clock: since when it runs, or waits for a slot
         self.settle = settle
         self.ending: Finish | None = None
         self.submitted = False

@@ -71,7 +71,7 @@ class Consumers:
         self._declarer.reset()
 
     def open(self, queue: str, prefetch: int) -> None:
-        """Consume ``queue``, with at most ``prefetch`` unanswered deliveries; called again, it changes the prefetch."""
+        """Consume ``queue``, with at most ``prefetch`` unanswered deliveries."""
         with self._lock:
             subscription = self._queues.get(queue)
             if subscription is None:
@@ -79,6 +79,10 @@ class Consumers:
                 self._queues[queue] = subscription
         self._connection.start()
         self._connection.call_soon(lambda: subscription.want(Wish.OPEN, prefetch))
+
+    def set_prefetch(self, queue: str, prefetch: int) -> None:
+        """Change how many deliveries may be unanswered, of an open or paused queue."""
+        self._want(queue, None, prefetch)
 
     def pause(self, queue: str) -> None:
         """Take no more deliveries for now; those in hand may still be answered."""
@@ -112,10 +116,10 @@ class Consumers:
         """The queues RabbitMQ is delivering from, as far as it has told us."""
         return frozenset(queue for queue, subscription in list(self._queues.items()) if subscription.consuming)
 
-    def _want(self, queue: str, wish: Wish) -> None:
+    def _want(self, queue: str, wish: Wish | None, prefetch: int | None = None) -> None:
         subscription = self._queues.get(queue)
         if subscription is not None:
-            self._connection.call_soon(lambda: subscription.want(wish))
+            self._connection.call_soon(lambda: subscription.want(wish, prefetch))
 
     def _opened(self) -> None:
         for subscription in list(self._queues.values()):
@@ -159,8 +163,8 @@ class _Subscription:
 
     # -- what the owner wants
 
-    def want(self, wish: Wish, prefetch: int | None = None) -> None:
-        self._wish = wish
+    def want(self, wish: Wish | None, prefetch: int | None = None) -> None:
+        self._wish = wish or self._wish
         self._prefetch = prefetch or self._prefetch
         self._advance()
 

@@ -215,6 +215,9 @@ class PostgresSession:
     def create_group(self, group: str, parties: int, ttl_ms: int) -> bool:
         return bool(self._connection.call(lambda cursor: cursor.run("create_group", group, str(parties), str(ttl_ms))))
 
+    def dead_counts(self, queues: Sequence[str]) -> dict[str, int]:
+        return dict(self._connection.call(lambda cursor: cursor.run("dead_counts", texts(queues))))
+
     def clock_skew_s(self) -> float:
         def work(cursor: Cursor) -> float:
             before = time.time()

@@ -513,6 +513,10 @@ UNION
   ORDER BY finished_at DESC, jobs.id DESC OFFSET $3::bigint LIMIT $4::int)
 LIMIT $4::int;
 
+-- name: dead_counts
+SELECT q.name, (SELECT count(*) FROM jobs WHERE queue = q.name AND finished_at IS NOT NULL AND reason IS NOT NULL)
+FROM unnest($1::text[]) AS q(name);
+
 -- name: lock_finished
 SELECT id::text FROM jobs WHERE id = ANY ($1::uuid[]) AND finished_at IS NOT NULL ORDER BY id FOR UPDATE SKIP LOCKED;
 

@@ -286,6 +286,9 @@ WHERE j.id = ?2;
 -- name: drop_job
 DELETE FROM jobs WHERE id = ?;
 
+-- name: dead_count
+SELECT count(*) FROM jobs WHERE queue = ? AND finished_at IS NOT NULL AND reason IS NOT NULL;
+
 -- name: drop_payload
 DELETE FROM payloads WHERE job_id = ?;
 

@@ -120,6 +120,10 @@ class SqliteSession:
             row = tx.run("create_group", group, parties, tx.now + ttl_ms * 1000, tx.now)
             return row.fetchone() is not None
 
+    def dead_counts(self, queues: Sequence[str]) -> dict[str, int]:
+        with self._connection.read() as tx:
+            return {queue: tx.run("dead_count", queue).fetchone()[0] for queue in queues}
+
     def clock_skew_s(self) -> float:
         return 0.0  # the database's clock is this machine's
 

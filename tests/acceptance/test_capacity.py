@@ -26,14 +26,36 @@ def test_every_process_runs_as_many_jobs_as_its_queues_allow_and_no_more(anywher
         "broker.enqueue_many([record_other.message(log, f'other {n}') for n in range(50)])"
     )
     worker = anywhere.worker(processes=2)
-    anywhere.until(lambda: len(anywhere.ran()) == 16 + 50, because="two processes of 8 slots; no queue starves another")
+    everything = {"active": 16, "waiting": 14, "completed": 50}
+    anywhere.until(
+        lambda: anywhere.states() == everything, because="two processes of 8 slots; no queue starves another"
+    )
+    assert len(anywhere.ran()) == 16 + 50
     assert len(worker.children()) >= 2
     assert anywhere.sql("SELECT threads FROM workers") == [(17,)] * 2
-    assert anywhere.states() == {"active": 16, "waiting": 14, "completed": 50}
     per_worker = anywhere.sql("SELECT count(*) FROM claims GROUP BY worker_id")
     assert per_worker == [(8,), (8,)]
     release.touch()
     assert anywhere.finished(80) == {"completed": 80}
+    nothing_left(anywhere)
+
+
+def test_no_job_waits_for_a_busy_process_while_another_has_a_free_slot(anywhere: System) -> None:
+    """Short jobs are claimed ahead, and RabbitMQ entrusts messages to whoever works through them quickly.  Here a
+    process that did so is then stuck in long ones."""
+    anywhere.worker()
+    anywhere.run("broker.enqueue_many([record.message(log, f'short {n}') for n in range(400)])")
+    assert anywhere.finished(400) == {"completed": 400}
+    release = anywhere.folder / "release"
+    anywhere.run(
+        f"broker.enqueue_many([hold.message(log, f'{{n}}', {str(release)!r}) for n in range(8)])\n"
+        "broker.enqueue_many([record.message(log, f'late {n}') for n in range(20)])"
+    )
+    anywhere.until(lambda: len(anywhere.ran()) == 408, because="all slots are taken by the long ones")
+    anywhere.worker()
+    anywhere.until(lambda: anywhere.states() == {"active": 8, "completed": 420}, because="the other process is free")
+    release.touch()
+    assert anywhere.finished(428) == {"completed": 428}
     nothing_left(anywhere)
 
 

@@ -302,7 +302,7 @@ def test_the_prefetch_bounds_what_is_in_hand_and_can_be_changed(rabbitmq_url: st
     with consuming(rabbitmq_url, prefetch=2) as (consumers, got):
         got.wait_for(2)
         assert channel.queue_declare("q", passive=True).method.message_count == 8
-        consumers.open("q", 5)
+        consumers.set_prefetch("q", 5)
         for delivery in got.items:
             delivery.ack()
         got.wait_for(7)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from dramatiq.message import Message
 
 from broker.intake import Intake
@@ -17,6 +18,7 @@ class Told:
 
     begun: list[Intake] = field(default_factory=list)
     room: list[Any] = field(default_factory=list)
+    paces: list[Intake] = field(default_factory=list)
     released: list[tuple[str, int]] = field(default_factory=list)
     forgotten: list[tuple[str, int]] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
@@ -30,6 +32,7 @@ class Told:
             self.work,
             begin=self.begun.append,
             on_room=lambda intake, arrival: self.room.append(arrival),
+            on_pace=self.paces.append,
             release=lambda job, epoch: self.released.append((job, epoch)),
             forget=lambda job, epoch: self.forgotten.append((job, epoch)),
         )
@@ -60,6 +63,66 @@ def test_what_arrives_while_all_slots_are_taken_is_held_back_until_one_is_free()
     assert told.room == ["second"], "the slot went from one to the other"
     intake.vacate()
     assert (told.room, intake.room) == (["second", None], 1)
+
+
+def quick(told: Told, slots: int) -> Intake:
+    """An intake that has seen enough short jobs to claim ahead."""
+    intake = told.intake(slots)
+    while not told.paces:
+        run_one(told, intake)
+    return intake
+
+
+def run_one(told: Told, intake: Intake) -> None:
+    assert intake.reserve()
+    intake.admit(told.job("short"))
+    ended = told.work.get_nowait()
+    ended.submitted = True
+    intake.ack(ended)
+
+
+def test_as_many_again_are_claimed_ahead_while_jobs_are_short_and_no_more_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told()
+    intake = told.intake(2)
+    assert (intake.room, intake.prefetch) == (2, 2)
+    intake = quick(told, 2)
+    assert (told.paces, intake.room, intake.prefetch) == ([intake], 4, 8)
+    for name in "abcd":
+        assert intake.reserve()
+        intake.admit(told.job(name))
+    assert not intake.reserve("one too many")
+    running = [told.work.get_nowait(), told.work.get_nowait()]
+    assert told.work.empty(), "two run, two are claimed ahead"
+    running[1].submitted = True
+    intake.ack(running[1])
+    assert told.work.get_nowait().claim.id == "c", "its slot is the next one's at once"
+    assert told.room[-1] == "one too many"
+    monkeypatch.setattr("broker.intake.SHORT_S", 0.0)
+    running[0].submitted = True
+    intake.ack(running[0])
+    assert (told.paces, intake.prefetch) == ([intake, intake], 2), "jobs are long by now: claimed for free slots only"
+
+
+def test_what_waits_too_long_is_given_back_and_nothing_taken_until_a_slot_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told()
+    intake = quick(told, 1)
+    for name in "ab":
+        assert intake.reserve()
+        intake.admit(told.job(name))
+    assert not intake.reserve("held back")
+    long = told.work.get_nowait()
+    next(intake)
+    assert told.released == [], "it has patience"
+    monkeypatch.setattr("broker.intake.PATIENCE_S", 0.0)
+    next(intake)
+    assert (told.released, intake.prefetch, intake.room) == ([("b", 1)], 0, 0)
+    assert intake.drain() == ["held back"], "the road returns it, now that it is told"
+    long.submitted = True
+    intake.ack(long)
+    assert (intake.prefetch, intake.room) == (1, 1)
+    assert told.paces == [intake] * 3
 
 
 def test_a_job_claimed_while_the_worker_stops_goes_back_at_once() -> None:

@@ -1,5 +1,6 @@
 """What becomes of a send, as far as it can be said without a worker; the rest is in tests/acceptance."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,13 @@ import dramatiq
 import pytest
 from dramatiq import Middleware
 from dramatiq.broker import MessageProxy
+from dramatiq.errors import QueueJoinTimeout
 from dramatiq.results import ResultFailure, Results
 
 from broker import Broker, build
 from errors import Refusal
 from ledger.records import LONGEST_DELAY_MS, Claim, Verdict
-from ledger.states import Outcome
+from ledger.states import Outcome, State
 from middleware.attempt import JobMessage
 from settings import Settings
 
@@ -42,6 +44,16 @@ def test_what_a_hook_sends_after_a_job_was_handed_over_for_recording_is_recorded
     broker.emit_after("nack", job)
     assert (len(job.follow_ups), recorded(broker)) == (1, 1)
     broker.close()
+
+
+def test_joining_a_queue_is_not_fooled_by_a_job_that_moves_between_states(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.declare_queue("default")
+    states = itertools.cycle([State.ACTIVE, State.DELAYED, State.WAITING])
+    monkeypatch.setattr(broker.queries, "counts", lambda: {"default": {next(states): 1}})
+    with pytest.raises(QueueJoinTimeout):
+        broker.join("default", timeout=200)
 
 
 def test_nobody_waits_for_the_result_of_a_cancelled_job(broker: Broker) -> None:
