@@ -20,11 +20,10 @@ from uuid_utils import uuid7
 from broker.intake import Intake
 from broker.road import Road
 from errors import PayloadTooLarge, Refusal, WrongMiddleware
-from failpoints import hit
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
 from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, NewJob
-from ledger.states import LIVE, State
+from ledger.states import LIVE
 from middleware.attempt import Capture, JobMessage
 from middleware.deadlines import uninterrupted
 
@@ -239,16 +238,7 @@ class Broker(dramatiq.Broker):
         if not self._exit_hook:
             self._exit_hook = True
             atexit.register(self._flush_at_exit, os.getpid())
-        answers = self.recorder.enqueue(jobs)
-        hit("send.recorded")
-        due = [
-            job
-            for job, answer in zip(jobs, answers, strict=True)
-            if answer.state is State.WAITING and not answer.duplicate
-        ]
-        if due:
-            self.road.send(due)
-        return answers
+        return self.recorder.enqueue(jobs)
 
     # -- consuming
     def declare_queue(self, queue_name: str) -> None:

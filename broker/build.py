@@ -86,6 +86,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     else:
         road = LocalRoad(ledger, recorder, lambda: desk, concurrency)
     broker.road = road
+    recorder.send = road.send
     desk = Desk(
         recorder,
         broker.actors,

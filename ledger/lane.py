@@ -1,23 +1,19 @@
-"""Group commit: one session, and everything that queued up meanwhile goes into one transaction.
+"""Group commit by a thread: callers hand it rows and are called back.
 
-Two shapes of the same idea.  A :class:`Lane` is a thread: callers hand it work and are called back.
-A :class:`Pen` has no thread: the first caller writes for all who wait, so a lone ``send()`` pays for
-no hand-over.  Neither drops anything: a full lane makes its callers wait, and while the database is
-away a lane keeps trying.
+Everything that queued up meanwhile goes into one transaction.  Nothing is dropped: a full lane makes its callers
+wait, and while the database is away it keeps trying.  Producers, who wait for the commit, have :mod:`ledger.pen`.
 """
 
 import logging
-import os
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from errors import LedgerUnavailable, SchemaMismatch
 from ledger.ledger import Session
-from ledger.records import Enqueued, NewJob
 
 T = TypeVar("T")
 
@@ -156,91 +152,3 @@ class Lane(threading.Thread, Generic[T]):
             self._spoiled(session, row, error)
         except Exception:
             logger.critical("%s: a spoiled row could not be dealt with: %r", self.name, row, exc_info=True)
-
-
-class _Slip:
-    """What one caller of :class:`Pen` waits for."""
-
-    __slots__ = ("answers", "done", "error", "jobs")
-
-    def __init__(self, jobs: Sequence[NewJob]) -> None:
-        self.jobs = jobs
-        self.done = False
-        self.answers: list[Enqueued] = []
-        self.error: Exception | None = None
-
-
-class Pen:
-    """Records new jobs for any number of threads over one session.
-
-    Whoever gets the pen first writes for everyone who queued up while it waited: one commit.
-    Fork-safe: a child starts with a pen of its own.
-    """
-
-    def __init__(self, open_session: Callable[[str], Session]) -> None:
-        self._open_session = open_session
-        self._renew()
-        os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self._waiting: deque[_Slip] = deque()
-        self._pen = threading.Lock()
-        self._session = self._open_session("hareline-producer")
-
-    def enqueue(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
-        """Record jobs, all or none; they are committed when this returns.
-
-        Raises:
-          LedgerUnavailable: the database is away; nothing may be assumed recorded (sending the same
-            jobs again is safe).
-        """
-        slip = _Slip(jobs)
-        self._waiting.append(slip)
-        with self._pen:
-            while not slip.done:  # those before it may fill more than one batch
-                self._write(slip)
-        if slip.error is not None:
-            raise slip.error
-        return slip.answers
-
-    def _write(self, own: _Slip) -> None:
-        slips: list[_Slip] = []
-        size = 0
-        while self._waiting and (not slips or size + len(self._waiting[0].jobs) <= BATCH):
-            slips.append(self._waiting.popleft())
-            size += len(slips[-1].jobs)
-        try:
-            answers = self._commit([job for slip in slips for job in slip.jobs])
-        except Exception as error:
-            for slip in slips:
-                self._alone(slip, error if len(slips) == 1 or isinstance(error, LedgerUnavailable) else None)
-            return
-        except BaseException:  # Ctrl-C, an interrupt: meant for this thread; the others write their own again
-            self._waiting.extendleft(slip for slip in reversed(slips) if slip is not own)
-            raise
-        start = 0
-        for slip in slips:
-            slip.answers = answers[start : start + len(slip.jobs)]
-            start += len(slip.jobs)
-            slip.done = True
-
-    def _alone(self, slip: _Slip, error: Exception | None) -> None:
-        """One bad job must not fail the sends that happened to share its transaction."""
-        if error is None:
-            try:
-                slip.answers = self._commit(slip.jobs)
-            except Exception as own:
-                error = own
-        slip.error = error
-        slip.done = True
-
-    def _commit(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
-        try:
-            return self._session.enqueue(jobs)
-        except LedgerUnavailable:
-            # An idle connection the database closed meanwhile: once more, on a new one.  Same ids: no double.
-            return self._session.enqueue(jobs)
-
-    def close(self) -> None:
-        with self._pen:
-            self._session.close()

@@ -7,14 +7,16 @@ a large finish; marks linger a little, since a job finished meanwhile needs none
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ledger.lane import Lane, Pen
+from failpoints import hit
+from ledger.lane import Lane
 from ledger.ledger import Ledger, Session
+from ledger.pen import Pen
 from ledger.records import Claim, Enqueued, Finish, Finished, NewJob, Ticket, Verdict
-from ledger.states import Outcome, Reason
+from ledger.states import Outcome, Reason, State
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,9 @@ class Recorder:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._pen = Pen(ledger.session)
+        self._pen = Pen(ledger.session, self._recorded)
+        #: Lets jobs travel that are due now; called once per commit.
+        self.send: Callable[[list[NewJob]], object] = _stay
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane[Any]] = {}
         self.worker = 0
@@ -69,8 +73,18 @@ class Recorder:
 
     # -- producers
     def enqueue(self, jobs: list[NewJob]) -> list[Enqueued]:
-        """Record jobs, all or none, committed on return.  Raises ``LedgerUnavailable``."""
+        """Record jobs, all or none, and send those that are due; committed on return.  Raises ``LedgerUnavailable``."""
         return self._pen.enqueue(jobs)
+
+    def _recorded(self, jobs: Sequence[NewJob], answers: Sequence[Enqueued]) -> None:
+        hit("send.recorded")
+        due = [
+            job
+            for job, answer in zip(jobs, answers, strict=True)
+            if answer.state is State.WAITING and not answer.duplicate
+        ]
+        if due:
+            self.send(due)
 
     def mark(self, sent: list[tuple[str, int]]) -> None:
         """RabbitMQ confirmed these (job, ticket) pairs.  Never blocks."""
@@ -216,6 +230,10 @@ def _tell(answer: Callable[[T], None], value: T) -> bool:
     except Exception:
         logger.critical("the answer %r could not be delivered", value, exc_info=True)
         return False
+
+
+def _stay(jobs: list[NewJob]) -> None:
+    """Whoever only records leaves the sending to the relay."""
 
 
 def _write_marks(session: Session, sent: list[tuple[str, int]]) -> None:
