@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+BESIDE := --numprocesses 3 --dist worksteal
 COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
@@ -39,10 +40,10 @@ check: setup ## Lint, formatting and types
 	$(BIN)/mypy
 
 prove: setup-servers ## Run the tests ten times in a row, and those of the road on newer RabbitMQs too
-	set -e; for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; $(BIN)/python -m pytest -q -x $(ARGS); done
+	set -e; for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; $(MAKE) --no-print-directory test; done
 	set -e; for version in 4.0 4.3; do echo "RabbitMQ $$version"; \
 		export HARELINE_TEST_RABBITMQ=$$version; $(BIN)/python -m tests.servers install; \
-		$(BIN)/python -m pytest -q -x tests/integration tests/acceptance $(ARGS); done
+		$(MAKE) --no-print-directory test ARGS="$(BESIDE) tests/integration tests/acceptance"; done
 
 bench: setup-servers ## Measure against Dramatiq alone and Celery; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks $(ARGS)
