@@ -9,9 +9,11 @@
     │   ├── BrokerUnavailable      RabbitMQ cannot be reached
     │   └── TopologyError          a queue exists with other arguments, or may not be declared
     ├── Refusal                    (also a dramatiq MiddlewareError) send() refused the message
+    │   ├── InvalidPayload         the arguments do not fit the actor's signature
     │   └── PayloadTooLarge
     ├── JobNotFound
     ├── IllegalTransition          the job is in a state from which this cannot be done
+    ├── InvalidActor               an actor cannot be declared like that
     └── WrongMiddleware            a stock middleware that would lose jobs here
 
     Raised by actors, to say how this attempt ends:
@@ -22,6 +24,7 @@
 Every message says what, which one, and what to do.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from dramatiq.errors import Retry
@@ -33,6 +36,8 @@ __all__ = [
     "Discard",
     "HarelineError",
     "IllegalTransition",
+    "InvalidActor",
+    "InvalidPayload",
     "JobNotFound",
     "LedgerError",
     "LedgerUnavailable",
@@ -83,6 +88,22 @@ class Refusal(HarelineError, MiddlewareError):
     """Raised by ``send()`` when a policy refuses the message; nothing was recorded."""
 
 
+class InvalidPayload(Refusal):
+    """Raised by ``send()`` when arguments do not fit the actor's signature; names every one, and what was expected.
+
+    A job that was recorded all the same (by an older or a foreign producer) ends with it as a dead letter.
+
+    Parameters:
+      actor: the actor's name.
+      problems: one text for each value that does not fit: its path, what was expected, what was given.
+    """
+
+    def __init__(self, actor: str, problems: Sequence[str]) -> None:
+        super().__init__(f"the arguments do not fit the signature of actor {actor!r}: {'; '.join(problems)}")
+        self.actor = actor
+        self.problems = tuple(problems)
+
+
 class PayloadTooLarge(Refusal):
     """Raised by ``send()`` when the encoded message is over the limit; pass a reference instead."""
 
@@ -93,6 +114,10 @@ class JobNotFound(HarelineError):
 
 class IllegalTransition(HarelineError):
     """Raised when a job is in a state from which the asked change cannot be made."""
+
+
+class InvalidActor(HarelineError, MiddlewareError, ValueError):
+    """Raised where an actor is declared, when an option or an annotation of it cannot be used."""
 
 
 class WrongMiddleware(HarelineError):

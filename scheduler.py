@@ -24,6 +24,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
+from dramatiq.message import Message
 
 import logs
 from broker import Broker, maintenance
@@ -71,6 +72,11 @@ class Schedule:
     options: Mapping[str, Any] = field(default_factory=dict)
     catch_up_s: float = 3_600
     skip: Callable[[Settings], str] = always
+
+    def message(self, broker: Broker) -> Message[Any]:
+        """What one tick sends."""
+        actor = broker.get_actor(self.actor)
+        return actor.message_with_options(args=self.args, kwargs=dict(self.kwargs), **self.options)
 
     def trigger(self) -> BaseTrigger:
         """When it fires.  Raises :class:`BadSchedule`."""
@@ -168,9 +174,8 @@ class Emitter:
     def _emit(self, schedule: Schedule, fire_time: datetime) -> bool:
         """Record one tick; false when it must be tried again."""
         try:
-            actor = self._broker.get_actor(schedule.actor)
-            message = actor.message_with_options(args=schedule.args, kwargs=dict(schedule.kwargs), **schedule.options)
-            new = self._broker.enqueue_tick(message, (schedule.key, fire_time.astimezone(UTC)))
+            tick = (schedule.key, fire_time.astimezone(UTC))
+            new = self._broker.enqueue_tick(schedule.message(self._broker), tick)
         except Refusal as error:
             log.error("schedule.refused", schedule=schedule.key, tick=_text(fire_time), why=str(error))
         except LedgerError as error:
@@ -217,6 +222,10 @@ def plan(schedules: Sequence[Schedule], settings: Settings, broker: Broker) -> l
             raise BadSchedule(
                 f"schedule {schedule.key!r}: no actor is named {schedule.actor!r}; the nearest is {near[0]}"
             )
+        try:
+            broker.new_job(schedule.message(broker))
+        except Refusal as error:
+            raise BadSchedule(f"schedule {schedule.key!r}: {error}") from error
         planned[schedule.key] = (schedule, schedule.trigger())
     for schedule, _ in list(planned.values()):
         if why := schedule.skip(settings):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
+from dramatiq import Actor
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.message import Message
 from dramatiq.middleware import AgeLimit, Middleware, MiddlewareError, ShutdownNotifications, TimeLimit
@@ -18,14 +19,17 @@ from dramatiq.middleware import Retries as StockRetries
 from uuid_utils import uuid7
 
 from broker.intake import Intake
+from broker.options import ActorOptions
 from broker.road import Road
 from errors import PayloadTooLarge, Refusal, WrongMiddleware
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
 from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, NewJob
 from ledger.states import LIVE
+from middleware.aliases import Aliases
 from middleware.attempt import Capture, JobMessage
 from middleware.deadlines import uninterrupted
+from middleware.schema import Schemas
 
 if TYPE_CHECKING:
     from ledger.queries import Queries
@@ -53,6 +57,9 @@ class Broker(dramatiq.Broker):
     ) -> None:
         self._hooks: dict[str, list[Callable[..., None]]] = {}
         super().__init__(middleware=[])
+        self.actor_options = ActorOptions()
+        self.aliases = Aliases()
+        self.schemas = Schemas()
         self.recorder = recorder
         self._url = url
         self.max_payload_bytes = max_payload_bytes
@@ -118,6 +125,8 @@ class Broker(dramatiq.Broker):
             return
         message = args[0] if args and isinstance(args[0], JobMessage) else None
         try:
+            if message is not None:
+                self._capture.hooks = True
             for hook in reversed(hooks):
                 if message is not None:  # once its finish is handed over, nothing can be added to it
                     self._capture.into = None if message.submitted else message.follow_ups
@@ -129,7 +138,7 @@ class Broker(dramatiq.Broker):
                         message.troubles.append(f"{type(hook.__self__).__name__}: {error}")
         finally:
             if message is not None:
-                self._capture.into = None
+                self._capture.into, self._capture.hooks = None, False
 
     @contextmanager
     def holding(self, into: list[NewJob]) -> Iterator[None]:
@@ -201,11 +210,16 @@ class Broker(dramatiq.Broker):
                 f"{message.actor_name}: a delay is a number of milliseconds from 0 to {LONGEST_DELAY_MS} (a hundred "
                 f"years), got {delay!r}."
             )
+        if message.actor_name in self.aliases.actors:
+            message = message.copy(actor_name=self.aliases.of(message.actor_name))
+        # What a hook sends is recorded whether it fits or not: a dead letter can be seen and mended.
+        message = self.schemas.written(message, refuse=not self._capture.hooks)
         try:
             body = message.encode()
         except (TypeError, ValueError) as error:
             raise Refusal(
-                f"{message.actor_name}: its arguments cannot be written as JSON ({error}); pass plain values."
+                f"{message.actor_name}: its arguments cannot be written as JSON ({error}); annotate the parameter, or "
+                "pass plain values."
             ) from error
         if len(body) > self.max_payload_bytes:
             raise PayloadTooLarge(
@@ -241,6 +255,10 @@ class Broker(dramatiq.Broker):
         return self.recorder.enqueue(jobs)
 
     # -- consuming
+    def get_actor(self, actor_name: str) -> Actor[Any, Any]:
+        """An actor, by its name or an alias.  Raises ``ActorNotFound``."""
+        return super().get_actor(self.aliases.of(actor_name))
+
     def declare_queue(self, queue_name: str) -> None:
         """Declare a queue to this process; RabbitMQ's own queue is made when first used.  Idempotent."""
         if queue_name in self.queues:

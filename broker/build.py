@@ -90,6 +90,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     desk = Desk(
         recorder,
         broker.actors,
+        broker.aliases,
         send=road.send,
         bury=road.project if isinstance(road, AmqpRoad) else _kept,
         unknown_actor_grace_s=settings.unknown_actor_grace_s,
@@ -112,6 +113,8 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
             min_backoff=settings.min_backoff_ms,
             max_backoff=settings.max_backoff_ms,
         ),
+        broker.aliases,
+        broker.schemas,  # after those that decide what becomes of what does not fit
         AtomicSends(broker.holding),
         Deadlines(  # last: closest to the actor
             time_limit_ms=settings.time_limit_ms, max_age_ms=settings.max_age_ms, grace_s=settings.shutdown_grace_s

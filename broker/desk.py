@@ -13,6 +13,7 @@ from broker.intake import Intake
 from ledger.recorder import Recorder
 from ledger.records import Claim, Finish, Finished, NewJob
 from ledger.states import Outcome, Reason, State
+from middleware.aliases import Aliases
 from middleware.attempt import MAX_ERROR, JobMessage
 
 logger = logging.getLogger(__name__)
@@ -29,15 +30,24 @@ class Desk:
 
     Parameters:
       actors: the broker's actors, by name.
+      aliases: their former names.
       send: publishes the jobs that a finish has recorded.
       bury: told of each job that became a dead letter.
     """
 
     def __init__(
-        self, recorder: Recorder, actors: Mapping[str, Any], *, send: Send, bury: Letter, unknown_actor_grace_s: float
+        self,
+        recorder: Recorder,
+        actors: Mapping[str, Any],
+        aliases: Aliases,
+        *,
+        send: Send,
+        bury: Letter,
+        unknown_actor_grace_s: float,
     ) -> None:
         self.recorder = recorder
         self.actors = actors
+        self.aliases = aliases
         self.send = send
         self.bury = bury
         self.unknown_actor_grace_s = unknown_actor_grace_s
@@ -59,12 +69,13 @@ class Desk:
                 str(error.__cause__ or error),
             )
             return
-        if message.actor_name not in self.actors:
+        actor = self.aliases.of(message.actor_name)
+        if actor not in self.actors:
             self._unknown_actor(claim, message, body, intake, done)
             return
         # The queue it came by, not the one it names: Dramatiq looks its consumer up by this and dies on a stranger.
-        if message.queue_name != intake.queue:
-            message = message.copy(queue_name=intake.queue)
+        if message.queue_name != intake.queue or message.actor_name != actor:
+            message = message.copy(queue_name=intake.queue, actor_name=actor)
         if claim.attempts:
             message.options["retries"] = claim.attempts
         message.options.pop("eta", None)  # the ledger has kept it waiting; Dramatiq would park it in memory

@@ -76,6 +76,7 @@ class Reason(StrEnum):
     POISON = "poison"  #: it killed its worker three times
     UNKNOWN_ACTOR = "unknown_actor"
     MALFORMED = "malformed"  #: bytes that are not a Dramatiq message
+    INVALID_PAYLOAD = "invalid_payload"  #: arguments that do not fit the actor's signature
     UNKNOWN_ORIGIN = "unknown_origin"  #: a message of ours whose row is gone; never run
 
 

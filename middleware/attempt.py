@@ -68,3 +68,4 @@ class Capture(threading.local):
     """Where this thread's enqueues are held back, to commit with a finish: in after-hooks, and for ``atomic_sends``."""
 
     into: list[NewJob] | None = None
+    hooks: bool = False  #: after-hooks of a job are running: a refusal would reach nobody

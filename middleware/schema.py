@@ -1,0 +1,75 @@
+"""What an actor is sent must fit its signature."""
+
+from typing import Any
+
+from dramatiq import Actor, Broker, Middleware, Worker
+from dramatiq.broker import MessageProxy
+from dramatiq.message import Message
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from errors import InvalidActor, InvalidPayload, Refusal
+from ledger.states import Outcome, Reason
+from middleware.attempt import JobMessage
+from middleware.signature import Signature
+
+#: Message options that hold further messages.
+NESTED = ("pipe_target", "group_completion_callbacks")
+
+
+class Schemas(Middleware):
+    """Checks arguments against the actor's annotations, and gives the body the types they name.
+
+    Twice: before a message is recorded (``InvalidPayload``, nothing is recorded), and before the body runs, for it may
+    come from an older or a foreign producer.  What does not fit then is a dead letter at once, reason
+    ``invalid_payload``.  Other middleware sees the arguments as the body does; the message in the ledger, and in
+    callbacks, stays as it was written.
+
+    Actor option:
+      validate: False leaves the arguments alone.  On by default.
+
+    A worker does not start with an actor whose types pydantic cannot validate.
+    """
+
+    def __init__(self) -> None:
+        self._signatures: dict[str, Signature] = {}
+
+    @property
+    def actor_options(self) -> set[str]:
+        return {"validate"}
+
+    def before_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
+        validate = actor.options.get("validate", True)
+        if not isinstance(validate, bool):
+            raise InvalidActor(f"actor {actor.actor_name!r}: validate is True or False, got {validate!r}")
+        if validate:
+            self._signatures[actor.actor_name] = Signature(actor.actor_name, actor.fn)
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        for signature in self._signatures.values():
+            signature.validator  # noqa: B018  building it is the test
+
+    def written(self, message: Message[Any], *, refuse: bool) -> Message[Any]:
+        """The message with its arguments as JSON has them.
+
+        Raises ``InvalidPayload`` when they do not fit, unless ``refuse`` is false: then the worker finds out.
+        """
+        nested = {name: message.options[name] for name in NESTED if name in message.options}
+        if nested:  # those are checked when they are sent: a pipeline's next step lacks an argument until then
+            try:
+                message = message.copy(options=to_jsonable_python(nested, round_trip=True))
+            except PydanticSerializationError as error:
+                raise Refusal(f"{message.actor_name}: what follows it cannot be written as JSON ({error})") from error
+        signature = self._signatures.get(message.actor_name)
+        if signature is None:
+            return message
+        args, kwargs = signature.written(message.args, message.kwargs, refuse=refuse)
+        return message if args is message.args else message.copy(args=args, kwargs=kwargs)
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        if not isinstance(message, JobMessage) or (signature := self._signatures.get(message.actor_name)) is None:
+            return
+        try:
+            message.args, message.kwargs = signature.typed(message.args, message.kwargs)
+        except InvalidPayload:
+            message.end(Outcome.FAILED, reason=Reason.INVALID_PAYLOAD)
+            raise
