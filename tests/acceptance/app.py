@@ -35,7 +35,7 @@ def note(path: str, line: object) -> None:
 
 
 @dramatiq.actor(queue_name="work")
-def record(path: str, line: str) -> None:
+def record(path: str, line: object) -> None:
     note(path, line)
 
 
@@ -87,7 +87,7 @@ def span_narrow(path: str, line: str, seconds: float) -> None:
 
 
 @dramatiq.actor(queue_name="work", time_limit=float("inf"))
-def hold(path: str, line: str, release: str) -> None:
+def hold(path: str, line: object, release: str) -> None:
     """Starts, then waits until the file ``release`` exists."""
     note(path, f"start {line}")
     while not Path(release).exists():
@@ -96,7 +96,7 @@ def hold(path: str, line: str, release: str) -> None:
 
 
 @dramatiq.actor(queue_name="work")
-def linger(path: str, line: str, ms: int) -> None:
+def linger(path: str, line: object, ms: int) -> None:
     """Takes a while."""
     time.sleep(ms / 1000)
     note(path, line)
@@ -133,7 +133,7 @@ def fail_once(path: str, line: str) -> None:
 
 
 @dramatiq.actor(queue_name="work", max_retries=0)
-def need(path: str, line: str, needed: str) -> None:
+def need(path: str, line: object, needed: str) -> None:
     """Fails unless the file ``needed`` exists."""
     note(path, line)
     if not Path(needed).exists():

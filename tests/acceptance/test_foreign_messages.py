@@ -107,7 +107,8 @@ def test_what_cannot_be_run_is_a_dead_letter_with_its_reason(system: System, rab
             "malformed": len(malformed) + len(forged),
             "unknown_actor": len(unknown),
             "unknown_origin": 1,
-            "retries_exhausted": 3,
+            "retries_exhausted": 2,
+            "invalid_payload": 1,
         }
     )
     assert system.finished(sum(reasons.values())) == {"failed": sum(reasons.values())}

@@ -1,0 +1,96 @@
+"""Arguments are validated on both sides of the ledger, and outlive a deploy."""
+
+import json
+
+from tests.acceptance.evidence import jobs
+from tests.acceptance.rabbit import Rabbit, settled
+from tests.acceptance.system import System
+from tests.acceptance.test_foreign_messages import message
+
+APP = "tests.acceptance.payloads"
+BEFORE = "tests.acceptance.payloads_before"
+
+ORDER = "Order(number=7, lines=[Line(sku='a', price=Decimal('0.1000000000000000000001'))])"
+
+
+def test_the_body_gets_the_types_its_signature_names(anywhere: System) -> None:
+    anywhere.worker(app=APP)
+    sent = anywhere.shell(APP)
+    sent.run(f"order = {ORDER}\ntake.send(log, order, datetime(2026, 7, 1), Decimal('1.10'), Decimal('2'))")
+    sent.run("take_later.send_with_options(args=(log,), kwargs={'order': order.model_dump(mode='json')})")
+    sent.run("tell_it = {'on_success': tell, 'path': log}")
+    sent.run("half.send_with_options(args=(Decimal('3.10'),), **tell_it)")
+    sent.run("fail_in_vain.send(log, Decimal('1.50'))")
+    assert sent.run(
+        "print((half.message(Decimal('8.4')) | half.message() | half.message()).run().get_result(block=True))"
+    ).split() == ["1.05"]
+    anywhere.until(lambda: any("failed after" in line for line in anywhere.ran()))
+    assert anywhere.finished(9) == {"completed": 8, "failed": 1}
+    assert sorted(anywhere.ran()) == sorted(
+        [
+            f"{ORDER} 2026 (Decimal('1.10'), Decimal('2')), attempt 0",
+            f"later {ORDER}",
+            "half of '3.10' gave Decimal('1.55')",
+            "Decimal('1.50')",
+            "Decimal('1.50')",
+            "'1.50' failed after 1",
+        ]
+    )
+
+
+def test_what_does_not_fit_when_it_arrives_is_a_dead_letter_at_once(anywhere: System) -> None:
+    anywhere.worker(app=APP)
+    before = anywhere.shell(BEFORE)
+    before.run("take.send(log, {'number': 'x', 'lines': [{'sku': 'a'}]}, 'never')")
+    assert anywhere.finished(1) == {"failed": 1}
+    [dead] = jobs(anywhere)
+    assert (dead.reason, dead.outcomes) == ("invalid_payload", ["failed"])
+    [error] = dead.errors
+    for part in (
+        "errors.InvalidPayload",
+        "'take'",
+        "order.number: ",
+        "order.lines[0].price: missing",
+        "at: ",
+        "'never'",
+    ):
+        assert part in error
+    assert anywhere.ran() == []
+
+
+def test_a_result_that_does_not_fit_the_next_step_is_a_dead_letter_of_that_step(anywhere: System) -> None:
+    anywhere.worker(app=APP)
+    anywhere.shell(APP).run("(half.message(Decimal(3)) | take.message(log)).run()")
+    assert anywhere.finished(2) == {"completed": 1, "failed": 1}
+    assert [(job.state, job.reason) for job in jobs(anywhere)] == [("completed", None), ("failed", "invalid_payload")]
+
+
+def test_what_was_queued_before_a_deploy_runs_after_it(anywhere: System) -> None:
+    before = anywhere.shell(BEFORE)
+    before.run("bill.send(log, 'ada', '1.10')")  # by position
+    before.run("bill.send(log, client='bob', amount=2)")  # a renamed parameter of a renamed actor
+    before.run("take.send(log, {'id': 7, 'lines': []}, at='2026-07-01T00:00:00Z')")  # a renamed field
+    before.run("bill.send_with_options(args=(log, 'eve', '3'), delay=300)")
+    anywhere.worker(app=APP)
+    assert anywhere.finished(4) == {"completed": 4}
+    assert sorted(anywhere.ran()) == [
+        "Order(number=7, lines=[]) 2026 (), attempt 0",
+        "charge ada Decimal('1.10') EUR",
+        "charge bob Decimal('2') EUR",
+        "charge eve Decimal('3') EUR",
+    ]
+
+
+def test_foreign_messages_are_validated_and_known_by_old_names(on_rabbitmq: System, rabbit: Rabbit) -> None:
+    on_rabbitmq.worker(app=APP)
+    rabbit.wait_for_consumer("work")
+    log = str(on_rabbitmq.log)
+    bad = message("bill", log, "ada")
+    rabbit.publish("work", bad, message("bill", log, "ada", "1.10"))
+    assert on_rabbitmq.finished(2) == {"completed": 1, "failed": 1}
+    assert on_rabbitmq.ran() == ["charge ada Decimal('1.10') EUR"]
+    settled(on_rabbitmq, rabbit)
+    [letter] = rabbit.letters("work.XQ")
+    assert letter.headers["hareline-reason"] == "invalid_payload"
+    assert "amount: missing" in str(letter.headers["hareline-error"])
+    assert json.loads(letter.body)["actor_name"] == "bill"  # as it was sent
