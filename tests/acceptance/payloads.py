@@ -11,7 +11,19 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from tests.acceptance.app import broker, note
 
-__all__ = ["Decimal", "Line", "Order", "broker", "charge", "datetime", "fail_in_vain", "half", "take", "take_later", "tell"]
+__all__ = [
+    "Decimal",
+    "Line",
+    "Order",
+    "broker",
+    "charge",
+    "datetime",
+    "fail_in_vain",
+    "half",
+    "take",
+    "take_later",
+    "tell",
+]
 
 
 class Line(BaseModel):

@@ -292,7 +292,7 @@ def test_doctor_compares_the_queues_of_rabbitmq_with_the_topology(place: Place, 
     wrong = False
     [missing] = queues()
     assert missing.startswith("! queues: maintenance, maintenance.XQ, usage-tracking, usage-tracking.XQ")
-    place.run("jobs", "enqueue", "calculate_costs", env={"BROKER_URL": rabbitmq_url})
+    place.run("jobs", "enqueue", "calculate_costs", "--args", '["r1"]', env={"BROKER_URL": rabbitmq_url})
     place.run("jobs", "enqueue", "cleanup_audit_log", env={"BROKER_URL": rabbitmq_url})
     assert "usage-tracking," not in queues()[-1]
     with BlockingConnection(URLParameters(rabbitmq_url)) as connection:
@@ -318,7 +318,7 @@ def test_doctor_tells_a_user_who_may_do_nothing_so(place: Place, rabbitmq: Rabbi
 
 def test_rebuild_sends_again_what_rabbitmq_lost(place: Place, rabbitmq_url: str) -> None:
     road = {"BROKER_URL": rabbitmq_url}
-    made = json.loads(place.run("jobs", "enqueue", "calculate_costs", "--json", env=road))
+    made = json.loads(place.run("jobs", "enqueue", "calculate_costs", "--args", '["r1"]', "--json", env=road))
     before = json.loads(place.run("jobs", "show", made["id"], "--json", env=road))["ticket"]
     with BlockingConnection(URLParameters(rabbitmq_url)) as connection:
         connection.channel().queue_purge("usage-tracking")

@@ -169,6 +169,11 @@ def test_an_unknown_actor_is_refused_with_the_nearest_one(broker: Broker) -> Non
         plan([Schedule("tidy-up", "tidi", "every 1s")], Settings(), broker)
 
 
+def test_arguments_that_do_not_fit_the_actor_are_refused_by_name(broker: Broker) -> None:
+    with pytest.raises(BadSchedule, match=r"'tidy-up'.*'tidy': takes 0 positional arguments, got 1"):
+        plan([Schedule("tidy-up", "tidy", "every 1s", args=(1,))], Settings(), broker)
+
+
 def test_a_key_may_be_there_once(broker: Broker) -> None:
     with pytest.raises(BadSchedule, match="twice"):
         plan([Schedule("a", "tidy", "every 1s"), Schedule("a", "tidy", "every 2s")], Settings(), broker)
