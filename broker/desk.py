@@ -93,7 +93,7 @@ class Desk:
         self, claim: Claim, message: Message[Any], body: bytes, intake: Intake, done: Callable[[], None]
     ) -> None:
         name = message.actor_name
-        age_s = time.time() - claim.created_at.timestamp() if claim.created_at else 0.0
+        age_s = time.time() - claim.due_at.timestamp() if claim.due_at else 0.0
         if age_s < self.unknown_actor_grace_s:
             logger.warning(
                 "job %s is for actor %r, which is not declared here; another worker may know it", claim.id, name

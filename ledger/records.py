@@ -89,7 +89,7 @@ class Claim:
     attempts: int = 0  #: attempts spent before this one
     crashes: int = 0
     suspect: bool = False  #: a crash is behind it; it runs as the only suspect of its process
-    created_at: datetime | None = None
+    due_at: datetime | None = None  #: when it last became due; not moved by what puts it off before it ran
     ticket: int = 0
     queue: str = ""
     message_id: str = ""

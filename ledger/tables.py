@@ -110,7 +110,9 @@ jobs = Table(
     Column("cancel_requested", Boolean, nullable=False, server_default=false()),
     Column("reason", Text),
     Column("created_at", Instant, nullable=False),
-    Column("run_at", Instant, nullable=False),  # when it is, or was last, due
+    Column(
+        "run_at", Instant, nullable=False
+    ),  # when it is, or last became, due; putting it off before it ran, or sending it again, moves nothing
     Column("finished_at", Instant),
     postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
 )

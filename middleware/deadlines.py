@@ -86,7 +86,9 @@ class Deadlines(Middleware):
     Actor and message options:
       time_limit: milliseconds an attempt may run, then ``TimeLimitExceeded`` is raised in it (retried
         as any error); ``float("inf")`` for no limit.  Default: the setting ``time_limit_ms``.
-      max_age: milliseconds after which a job that has not started is a dead letter, reason ``expired``.
+      max_age: milliseconds after which a job that has not started is a dead letter, reason ``expired``; counted
+        from when it became due: its send (of a foreign message: its adoption), the end of its delay, or
+        an operator's retry.
       notify_shutdown: raise ``Shutdown`` in it as soon as the worker is told to stop, instead of after
         the grace; an attempt ended by it is not spent.
 
@@ -120,9 +122,11 @@ class Deadlines(Middleware):
             return
         options = {**broker.get_actor(message.actor_name).options, **message.options}
         max_age = options.get("max_age", self.max_age_ms)
+        due_at = message.claim.due_at
         if (
             max_age is not None
-            and time.time() * 1000 - message.message_timestamp >= max_age
+            and due_at is not None
+            and (time.time() - due_at.timestamp()) * 1000 >= max_age
             and not message.claim.attempts
         ):
             message.end(Outcome.FAILED, reason=Reason.EXPIRED)

@@ -25,11 +25,11 @@ def claim(cursor: Cursor, worker: int, tickets: Sequence[Ticket], suspects: int)
     )
     answers: list[Claim | None] = [None] * len(ids)
     parked: list[tuple[str, int, str]] = []
-    for n, word, epoch, attempts, crashes, created_at, queue in rows:
+    for n, word, epoch, attempts, crashes, due_at, queue in rows:
         ticket = tickets[n - 1]
         if word == "run":
             answers[n - 1] = Claim(
-                ticket.id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, created_at, ticket.ticket, queue
+                ticket.id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, due_at, ticket.ticket, queue
             )
         elif word in _PARKED:
             answers[n - 1] = Claim(ticket.id, Verdict.PARK, word)
@@ -60,8 +60,8 @@ def take(cursor: Cursor, worker: int, wants: Mapping[str, int], suspects: int) -
     if parked:
         park(cursor, worker, parked, queues)
     return [
-        Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, created_at, ticket, queue, message_id, body)
-        for id, word, epoch, attempts, crashes, created_at, ticket, queue, message_id, body in rows
+        Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, due_at, ticket, queue, message_id, body)
+        for id, word, epoch, attempts, crashes, due_at, ticket, queue, message_id, body in rows
         if word == "take"
     ]
 

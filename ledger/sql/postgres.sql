@@ -30,7 +30,7 @@ WITH judged AS MATERIALIZED (
       WHEN crashes > 0 THEN 'suspect'
       ELSE 'take' END AS word
   FROM (
-    SELECT a.n, a.ticket AS asked, j.id, j.queue, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.created_at
+    SELECT a.n, a.ticket AS asked, j.id, j.queue, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.run_at
     FROM (SELECT * FROM unnest($2::uuid[], $3::int[]) WITH ORDINALITY AS a(id, ticket, n) ORDER BY id OFFSET 0) AS a
     CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = a.id FOR UPDATE) AS j
   ) AS l
@@ -46,7 +46,7 @@ WITH judged AS MATERIALIZED (
   INSERT INTO claims (worker_id, job_id, epoch, ticket, suspect, claimed_at)
   SELECT $1::int, id, epoch + 1, ticket, crashes > 0, clock_timestamp() FROM chosen WHERE taken
 )
-SELECT n, CASE WHEN taken THEN 'run' ELSE word END, epoch + taken::int, attempts, crashes, created_at, queue FROM chosen;
+SELECT n, CASE WHEN taken THEN 'run' ELSE word END, epoch + taken::int, attempts, crashes, run_at, queue FROM chosen;
 
 -- name: past_states
 SELECT id::text, state FROM history WHERE id = ANY ($1::uuid[]);
@@ -61,7 +61,7 @@ WITH picked AS MATERIALIZED (
     AND EXISTS (SELECT FROM workers WHERE id = $1::int AND state IN ('running', 'stopping'))
 ), held AS MATERIALIZED (
   SELECT p.ticket AS asked, p.due_at, j.id, j.queue, j.priority, j.state, j.ticket, j.epoch, j.attempts, j.crashes,
-    j.created_at
+    j.run_at
   FROM (SELECT * FROM picked ORDER BY job_id OFFSET 0) AS p
   CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = p.job_id FOR UPDATE SKIP LOCKED) AS j
 ), judged AS MATERIALIZED (
@@ -82,7 +82,7 @@ WITH picked AS MATERIALIZED (
 ), used AS (
   DELETE FROM tickets WHERE job_id = ANY (ARRAY(SELECT id FROM judged WHERE word <> 'suspect'))
 )
-SELECT c.id::text, c.word, c.epoch + 1, c.attempts, c.crashes, c.created_at, c.ticket, c.queue, p.message_id, p.body
+SELECT c.id::text, c.word, c.epoch + 1, c.attempts, c.crashes, c.run_at, c.ticket, c.queue, p.message_id, p.body
 FROM judged c CROSS JOIN LATERAL (SELECT * FROM payloads WHERE job_id = c.id OFFSET 0) AS p WHERE c.word <> 'stale'
 ORDER BY c.priority, c.due_at;
 
@@ -100,9 +100,7 @@ WITH held AS MATERIALIZED (
     SELECT * FROM jobs WHERE id = a.id AND ticket = a.ticket AND state = 'waiting' FOR UPDATE
   ) AS j
 ), moved AS (
-  UPDATE jobs j SET (ticket, state, run_at) = (
-    SELECT h.ticket, h.state, CASE WHEN h.state = 'delayed' THEN h.due_at ELSE j.run_at END FROM held h WHERE h.id = j.id
-  )
+  UPDATE jobs j SET (ticket, state) = (SELECT h.ticket, h.state FROM held h WHERE h.id = j.id)
   WHERE id = ANY (ARRAY(SELECT id FROM held))
 ), ticketed AS (
   INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
@@ -170,7 +168,7 @@ WITH held AS MATERIALIZED (
   UPDATE jobs j SET (state, attempts, ticket, reason, run_at, finished_at) = (
     SELECT d.state_now, coalesce(d.number, j.attempts), j.ticket + d.again::int,
       CASE d.state_now WHEN 'failed' THEN coalesce(d.reason, 'retries_exhausted') END,
-      coalesce(d.run_at, j.run_at), CASE WHEN NOT d.again THEN d.at END
+      CASE WHEN d.ended = 'parked' THEN j.run_at ELSE coalesce(d.run_at, j.run_at) END, CASE WHEN NOT d.again THEN d.at END
     FROM done d WHERE d.id = j.id
   )
   WHERE id = ANY (ARRAY(SELECT id FROM done))
@@ -281,7 +279,6 @@ WITH held AS MATERIALIZED (
 ), moved AS (
   UPDATE jobs SET state = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'waiting' END, epoch = epoch + 1,
     ticket = ticket + (NOT cancel_requested)::int,
-    run_at = CASE WHEN cancel_requested THEN run_at ELSE clock_timestamp() END,
     finished_at = CASE WHEN cancel_requested THEN clock_timestamp() END
   WHERE id = ANY (ARRAY(SELECT id FROM held))
 ), disowned AS (
@@ -417,7 +414,7 @@ WITH owned AS MATERIALIZED (
   UPDATE jobs j SET (state, epoch, ticket, crashes, charges, reason, run_at, finished_at) = (
     SELECT h.state_now, j.epoch + 1, j.ticket + (h.state_now = 'waiting')::int, j.crashes + h.blamed::int,
       j.charges + h.charged::int, CASE h.state_now WHEN 'failed' THEN 'poison' END,
-      CASE h.state_now WHEN 'waiting' THEN h.at ELSE j.run_at END, CASE WHEN h.state_now <> 'waiting' THEN h.at END
+      CASE WHEN h.crashed AND h.state_now = 'waiting' THEN h.at ELSE j.run_at END, CASE WHEN h.state_now <> 'waiting' THEN h.at END
     FROM judged h WHERE h.id = j.id
   )
   WHERE id = ANY (ARRAY(SELECT id FROM judged))
@@ -442,9 +439,12 @@ WITH owned AS MATERIALIZED (
 SELECT id::text, state_now FROM judged;
 
 -- name: lost
+-- Those sent again no longer ago than that are left alone: their new message must have had a chance.
 SELECT id::text FROM jobs j
 WHERE id > $1::uuid AND state = 'waiting' AND run_at <= statement_timestamp() - $2::float8 * interval '1 second'
   AND (SELECT t.job_id FROM tickets t WHERE t.job_id = j.id AND (NOT t.ready OR $3::bool)) IS NULL
+  AND (SELECT l.id FROM journal l WHERE l.job_id = j.id AND l.event = 'resent'
+    AND l.at > statement_timestamp() - $2::float8 * interval '1 second' LIMIT 1) IS NULL
 ORDER BY id LIMIT $4::int;
 
 -- name: lost_in_queue
@@ -452,15 +452,16 @@ SELECT id::text FROM jobs j
 WHERE queue = $5 AND id > $1::uuid AND state = 'waiting'
   AND run_at <= statement_timestamp() - $2::float8 * interval '1 second'
   AND (SELECT t.job_id FROM tickets t WHERE t.job_id = j.id AND (NOT t.ready OR $3::bool)) IS NULL
+  AND (SELECT l.id FROM journal l WHERE l.job_id = j.id AND l.event = 'resent'
+    AND l.at > statement_timestamp() - $2::float8 * interval '1 second' LIMIT 1) IS NULL
 ORDER BY id LIMIT $4::int;
 
 -- name: resend
--- run_at moves too: a sweep by age must not find the job again before its new message had a chance.
 WITH held AS MATERIALIZED (
   SELECT j.id, j.queue, j.priority, j.ticket + 1 AS ticket, clock_timestamp() AS at
   FROM jobs j WHERE j.id = ANY ($1::uuid[]) AND j.state = 'waiting' ORDER BY j.id FOR UPDATE
 ), moved AS (
-  UPDATE jobs SET ticket = ticket + 1, run_at = clock_timestamp() WHERE id = ANY (ARRAY(SELECT id FROM held))
+  UPDATE jobs SET ticket = ticket + 1 WHERE id = ANY (ARRAY(SELECT id FROM held))
 ), ticketed AS (
   INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
   SELECT id, queue, priority, ticket, $2::bool, at FROM held ORDER BY id

@@ -42,7 +42,7 @@ SELECT name FROM queues WHERE paused;
 SELECT 1 FROM workers WHERE id = ? AND state IN ('running', 'stopping');
 
 -- name: claim_look
-SELECT j.id, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.created_at, j.queue, j.priority, c.worker_id
+SELECT j.id, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.run_at, j.queue, j.priority, c.worker_id
 FROM json_each(?) AS wanted
 CROSS JOIN jobs AS j ON j.id = wanted.value
 LEFT JOIN claims AS c ON c.job_id = j.id;
@@ -56,7 +56,7 @@ WHERE EXISTS (SELECT 1 FROM tickets WHERE ready AND queue = wanted.value)
 LIMIT 1;
 
 -- name: take_look
-SELECT t.job_id, t.ticket, j.epoch, j.attempts, j.crashes, j.created_at, t.priority, p.message_id, p.body
+SELECT t.job_id, t.ticket, j.epoch, j.attempts, j.crashes, j.run_at, t.priority, p.message_id, p.body
 FROM tickets AS t
 CROSS JOIN jobs AS j ON j.id = t.job_id
 CROSS JOIN payloads AS p ON p.job_id = t.job_id
@@ -78,7 +78,7 @@ DELETE FROM tickets WHERE job_id = ?;
 UPDATE jobs SET ticket = ticket + 1 WHERE id = ?;
 
 -- name: park_delayed
-UPDATE jobs SET state = 'delayed', ticket = ticket + 1, run_at = ? WHERE id = ?;
+UPDATE jobs SET state = 'delayed', ticket = ticket + 1 WHERE id = ?;
 
 -- finish -------------------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ SELECT DISTINCT c.worker_id FROM claims AS c LEFT JOIN workers AS w ON w.id = c.
 WHERE w.id IS NULL OR w.state NOT IN ('running', 'stopping');
 
 -- name: again
-UPDATE jobs SET state = 'waiting', ticket = ?, epoch = ?, crashes = ?, charges = ?, run_at = ? WHERE id = ?;
+UPDATE jobs SET state = 'waiting', ticket = ?, epoch = ?, crashes = ?, charges = ?, run_at = coalesce(?, run_at) WHERE id = ?;
 
 -- name: end_cancelled
 UPDATE jobs SET state = 'cancelled', epoch = ?, crashes = ?, charges = ?, finished_at = ? WHERE id = ?;
@@ -210,18 +210,20 @@ ORDER BY due_at
 LIMIT 1;
 
 -- name: lost
+-- Those sent again since then are left alone: their new message must have had a chance.
 SELECT id, queue, priority, ticket FROM jobs
 WHERE state = 'waiting' AND run_at <= ?1 AND NOT EXISTS (SELECT 1 FROM tickets WHERE job_id = jobs.id)
+AND NOT EXISTS (SELECT 1 FROM journal WHERE job_id = jobs.id AND event = 'resent' AND at > ?1)
 ORDER BY id;
 
 -- name: lost_of_queue
 SELECT id, queue, priority, ticket FROM jobs
 WHERE queue = ?2 AND state = 'waiting' AND run_at <= ?1 AND NOT EXISTS (SELECT 1 FROM tickets WHERE job_id = jobs.id)
+AND NOT EXISTS (SELECT 1 FROM journal WHERE job_id = jobs.id AND event = 'resent' AND at > ?1)
 ORDER BY id;
 
 -- name: resent
--- run_at moves too: a sweep by age must not find the job again before its new message had a chance.
-UPDATE jobs SET ticket = ticket + 1, run_at = ? WHERE id = ?;
+UPDATE jobs SET ticket = ticket + 1 WHERE id = ?;
 
 -- leases -------------------------------------------------------------------------------------
 

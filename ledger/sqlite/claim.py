@@ -38,16 +38,16 @@ def take(tx: Transaction, worker: int, wants: Mapping[str, int], suspects: int) 
         if room <= 0 or queue in paused:
             continue
         rows = tx.run("take_look", queue, room)
-        for id, number, epoch, attempts, crashes, created_at, priority, message_id, body in rows:
+        for id, number, epoch, attempts, crashes, run_at, priority, message_id, body in rows:
             if crashes and suspects <= 0:
                 # Put off: left where they are, suspects would stand before everyone else.
                 parked.delayed(id, queue, priority, number + 1, "suspect")
                 continue
             suspects -= crashes > 0
             epoch += 1
-            born = from_micros(created_at)
+            due = from_micros(run_at)
             answers.append(
-                Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, born, number, queue, message_id, body)
+                Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, due, number, queue, message_id, body)
             )
     _own(tx, worker, answers)
     tx.many("drop_ticket", [(x.id,) for x in answers])
@@ -69,7 +69,7 @@ def _claim_each(tx: Transaction, worker: int, tickets: Collection[Ticket], suspe
         if row is None:
             answers[x.id] = _gone(tx, x.id)
             continue
-        id, state, number, epoch, attempts, crashes, created_at, queue, priority, owner = row
+        id, state, number, epoch, attempts, crashes, run_at, queue, priority, owner = row
         if state == State.WAITING:
             if number != x.ticket:
                 answers[id] = Claim(id, Verdict.DROP, "stale")
@@ -86,19 +86,19 @@ def _claim_each(tx: Transaction, worker: int, tickets: Collection[Ticket], suspe
                 waiting.append(row)
         elif state == State.ACTIVE and owner == worker and number == x.ticket:
             suspects -= crashes > 0
-            born = from_micros(created_at)
-            answers[id] = Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, born, number, queue)
+            due = from_micros(run_at)
+            answers[id] = Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, due, number, queue)
         else:
             answers[id] = Claim(id, Verdict.DROP, state)
-    for id, _, number, epoch, attempts, crashes, created_at, queue, priority, _ in waiting:
+    for id, _, number, epoch, attempts, crashes, run_at, queue, priority, _ in waiting:
         if crashes and suspects <= 0:
             parked.delayed(id, queue, priority, number + 1, "suspect")
             answers[id] = Claim(id, Verdict.PARK, "suspect")
             continue
         suspects -= crashes > 0
         epoch += 1
-        born = from_micros(created_at)
-        answers[id] = Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, born, number, queue)
+        due = from_micros(run_at)
+        answers[id] = Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, due, number, queue)
         taken.append(answers[id])
     _own(tx, worker, taken)
     parked.write()
@@ -140,9 +140,8 @@ class _Parked:
         self._park(id, queue, priority, ticket, why, due_at)
 
     def delayed(self, id: str, queue: str, priority: int, ticket: int, why: str) -> None:
-        run_at = self._tx.now + _PUT_OFF
-        self._delayed.append((run_at, id))
-        self._park(id, queue, priority, ticket, why, run_at)
+        self._delayed.append((id,))
+        self._park(id, queue, priority, ticket, why, self._tx.now + _PUT_OFF)
 
     def _park(self, id: str, queue: str, priority: int, ticket: int, why: str, due_at: int) -> None:
         self._tickets.append((id, queue, priority, ticket, 0, due_at))

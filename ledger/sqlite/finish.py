@@ -41,15 +41,16 @@ def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Fin
             outcome = Outcome.CANCELLED
             state, spends = _END[outcome]
         spent += spends
-        run_at = finished_at = None
+        run_at = due_at = finished_at = None
         if state is State.DELAYED or state is State.WAITING:
             ticket += 1
             run_at = tx.now + (f.delay_ms * 1000 if state is State.DELAYED else 0)
+            due_at = run_at if outcome is not Outcome.PARKED else None  # put off, it stays due since when it was
             tickets.append((f.id, queue, priority, ticket, tx.embedded and state is State.WAITING, run_at))
         else:
             finished_at = tx.now
         reason = (f.reason or Reason.RETRIES_EXHAUSTED).value if state is State.FAILED else None
-        jobs.append((state.value, ticket, spent, reason, run_at, finished_at, f.id))
+        jobs.append((state.value, ticket, spent, reason, due_at, finished_at, f.id))
         attempts.append(
             (f.id, f.epoch, spent if spends else None, outcome.value, worker, claimed_at, tx.now, run_at,
              clean_or_none(f.error_type), clean_or_none(f.error_message), clean_or_none(f.traceback))

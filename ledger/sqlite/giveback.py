@@ -97,7 +97,8 @@ def _go_round(tx: Transaction, jobs: Collection[Held], event: Event, detail: dic
     """
     cancelled = [job for job in jobs if job.cancel_requested]
     again = [job for job in jobs if not job.cancel_requested]
-    tx.many("again", [(x.ticket + 1, x.epoch + 1, x.crashes, x.charges, tx.now, x.id) for x in again])
+    due = tx.now if event is Event.CRASHED else None  # what was only given back became due when it did
+    tx.many("again", [(x.ticket + 1, x.epoch + 1, x.crashes, x.charges, due, x.id) for x in again])
     tx.many("replace_ticket", [(x.id, x.queue, x.priority, x.ticket + 1, tx.embedded, tx.now) for x in again])
     tx.many("end_cancelled", [(x.epoch + 1, x.crashes, x.charges, tx.now, x.id) for x in cancelled])
     tx.many("drop_claim", [(x.worker, x.id) for x in jobs])

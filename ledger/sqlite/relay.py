@@ -43,7 +43,7 @@ def resend(tx: Transaction, queue: str | None, older_than_s: float) -> int:
     before = tx.now - int(older_than_s * 1_000_000)
     lost = tx.run("lost_of_queue", before, queue) if queue is not None else tx.run("lost", before)
     rows = lost.fetchall()
-    tx.many("resent", [(tx.now, id) for id, *_ in rows])
+    tx.many("resent", [(id,) for id, *_ in rows])
     tickets = [(id, name, priority, ticket + 1, tx.embedded, tx.now) for id, name, priority, ticket in rows]
     tx.many("replace_ticket", tickets)
     tx.many("insert_journal", [(id, tx.now, Event.RESENT.value, "", "") for id, *_ in rows])

@@ -98,10 +98,18 @@ def test_on_retry_exhausted_is_told_once(running: System) -> None:
 
 
 def test_a_job_older_than_its_max_age_does_not_start(running: System) -> None:
-    code = "record.send_with_options(args=(log, 'old'), delay=200, max_age=100)"
+    code = (
+        "broker.enqueue(nap.message(log, 'the one before', 0.5).copy(queue_name='narrow'))\n"
+        "record_narrow.send_with_options(args=(log, 'old'), max_age=100)"
+    )
     found = finish(running, code, "old")
     assert (found.state, found.reason) == ("failed", "expired")
     assert ran(running)["old"] == 0
+
+
+def test_the_age_of_a_job_counts_from_when_it_became_due(running: System) -> None:
+    code = "record.send_with_options(args=(log, 'late by wish'), delay=5_100, max_age=5_000)"
+    assert finish(running, code, "late by wish").state == "completed"
 
 
 def test_results_can_be_waited_for(running: System) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from ledger import Road, open_ledger
 from ledger.migrate import Migrations
-from ledger.records import Beat, Buried, Finish, Keep, Ticket, Verdict
+from ledger.records import Beat, Buried, Finish, Keep, NewJob, Ticket, Verdict
 from ledger.states import Event, Outcome, Reason, State
 from ledger.tables import (
     attempts,
@@ -204,7 +204,7 @@ def test_a_claim_answers_all_that_must_be_known(either: LedgerUnderTest) -> None
     [claim] = either.claim(job)
     assert (claim.id, claim.verdict, claim.epoch, claim.attempts, claim.crashes) == (job.id, Verdict.RUN, 1, 0, 0)
     assert (claim.ticket, claim.queue, claim.suspect) == (1, "q", False)
-    assert claim.created_at == either.row(job)["created_at"]
+    assert claim.due_at == either.row(job)["run_at"]
     assert either.state(job) is State.ACTIVE
     [owned] = either.rows(claims, job)
     assert (owned["worker_id"], owned["epoch"], owned["ticket"]) == (either.worker, 1, 1)
@@ -334,7 +334,7 @@ def test_ready_jobs_are_taken_by_priority_then_by_age(embedded: LedgerUnderTest)
     assert [claim.id for claim in taken if claim.queue == "other"] == [other.id]
     assert all(claim.verdict is Verdict.RUN and claim.epoch == 1 and claim.ticket == 1 for claim in taken)
     assert (bytes(in_q[1].body), in_q[1].message_id) == (b"3", early.message_id)
-    assert in_q[1].created_at == embedded.row(early)["created_at"]
+    assert in_q[1].due_at == embedded.row(early)["run_at"]
     assert [row["job_id"] for row in embedded.rows(tickets)] == [background.id]
 
 
@@ -389,7 +389,9 @@ def test_an_outcome_leads_to_a_state_and_may_cost_an_attempt(
     ticket = either.ticket(job)
     if state in (State.DELAYED, State.WAITING):
         assert ticket
-        assert (row["ticket"], ticket["ticket"], ticket["due_at"]) == (2, 2, row["run_at"])
+        again_at = either.rows(attempts, job)[0]["run_at"]
+        assert (row["ticket"], ticket["ticket"], ticket["due_at"]) == (2, 2, again_at)
+        assert row["run_at"] == (row["created_at"] if outcome is Outcome.PARKED else again_at)
         assert ticket["ready"] == (either.road == "embedded" and state is State.WAITING)
     assert either.events(job) == []
 
@@ -779,7 +781,74 @@ def test_the_next_due_time_is_known(either: LedgerUnderTest) -> None:
     assert either.session.next_due_s() == 0
 
 
+# -- when a job became due
+
+
+def due_an_hour_ago(ledger: LedgerUnderTest, job: NewJob) -> datetime:
+    ledger.change(jobs, job, run_at=ledger.now() - timedelta(hours=1))
+    since = ledger.row(job)["run_at"]
+    assert isinstance(since, datetime)
+    return since
+
+
+def test_a_claim_says_since_when_its_job_is_due_and_says_it_again(either: LedgerUnderTest) -> None:
+    job = either.enqueue()
+    since = due_an_hour_ago(either, job)
+    assert [claim.due_at for claim in either.claim(job)] == [since]
+    assert [claim.due_at for claim in either.claim(job)] == [since], "the answer that was lost"
+
+
+def test_a_job_taken_on_the_embedded_road_says_it_too(embedded: LedgerUnderTest) -> None:
+    since = due_an_hour_ago(embedded, embedded.enqueue())
+    assert [claim.due_at for claim in embedded.session.take(embedded.worker, {"q": 1})] == [since]
+
+
+def test_a_job_that_is_put_off_or_sent_again_stays_due_since_it_was(ledger: LedgerUnderTest) -> None:
+    job = ledger.enqueue()
+    since = due_an_hour_ago(ledger, job)
+    [claim] = ledger.claim(job)
+    ledger.finish(job, claim.epoch, Outcome.PARKED)
+    ledger.session.promote(10, resend_after_s=30)
+    [claim] = ledger.claim(job)
+    ledger.session.release(ledger.worker, [(job.id, claim.epoch)])
+    [claim] = ledger.claim(job)
+    ledger.session.announce(ledger.worker)
+    ledger.silence(ledger.worker)
+    assert ledger.session.rescue(30).returned == 1
+    assert [x.why for x in ledger.claim(job)] == ["fenced"]
+    ledger.make_due(job)
+    [due] = ledger.session.promote(10, resend_after_s=30)
+    ledger.session.mark([(job.id, due.ticket)])
+    assert ledger.session.resend() == 1
+    assert [x.due_at for x in ledger.claim(job, worker=ledger.join())] == [since]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RETRYING, Outcome.SNOOZED, Outcome.INTERRUPTED, Outcome.CRASHED])
+def test_a_job_that_was_started_becomes_due_anew(ledger: LedgerUnderTest, outcome: Outcome) -> None:
+    job = ledger.enqueue()
+    since = due_an_hour_ago(ledger, job)
+    [claim] = ledger.claim(job)
+    if outcome is Outcome.CRASHED:
+        ledger.silence(ledger.worker)
+        ledger.session.rescue(30)
+    else:
+        ledger.finish(job, claim.epoch, outcome)
+    assert ledger.row(job)["run_at"] > since + timedelta(minutes=59)
+
+
 # -- resend
+
+
+def test_what_was_just_sent_again_is_not_found_again_by_its_age(ledger: LedgerUnderTest) -> None:
+    job = ledger.enqueue()
+    ledger.session.mark([(job.id, 1)])
+    due_an_hour_ago(ledger, job)
+    assert ledger.session.resend(older_than_s=60) == 1
+    ledger.session.mark([(job.id, 2)])
+    assert ledger.session.resend(older_than_s=60) == 0
+    assert ledger.session.resend(queue="q", older_than_s=60) == 0
+    ledger.change(journal, job, at=ledger.now() - timedelta(minutes=2))
+    assert ledger.session.resend(queue="q", older_than_s=60) == 1
 
 
 def test_a_waiting_job_without_a_message_gets_a_new_ticket(ledger: LedgerUnderTest) -> None:

@@ -4,12 +4,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import dramatiq
 import pytest
+from dramatiq import Message
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
+from dramatiq.middleware import Interrupt, Shutdown, SkipMessage, TimeLimitExceeded
 from dramatiq.worker import Worker
 
 from ledger.records import Claim, Verdict
@@ -70,6 +72,22 @@ def test_an_actor_called_directly_is_not_limited(broker: StubBroker) -> None:
         return "done"
 
     assert slow() == "done"
+
+
+def test_the_age_of_a_job_counts_from_when_it_became_due_and_not_from_its_first_send(broker: StubBroker) -> None:
+    @dramatiq.actor(broker=broker, max_age=60_000)
+    def hurried() -> None: ...
+
+    def begin(due_at: datetime) -> JobMessage:
+        message: Message[None] = hurried.message().copy(message_timestamp=1_000)  # 1970
+        claim = Claim("id", Verdict.RUN, due_at=due_at)
+        job = JobMessage(message, claim, settle=lambda message, answer: None)
+        broker.emit_before("process_message", job)
+        return job
+
+    assert begin(datetime.now(UTC)).ending is None, "an operator sent it round again"
+    with pytest.raises(SkipMessage):
+        begin(datetime.now(UTC) - timedelta(minutes=2))
 
 
 @pytest.fixture
