@@ -13,6 +13,10 @@ from ledger.states import Event, Outcome, Reason, State
 
 #: A hundred years.  A time that no calendar shows (after 9999) would make every list that it is in unreadable.
 LONGEST_DELAY_MS = 3_155_760_000_000
+#: How long a tick is remembered, in seconds; a schedule that catches up on older ones could send one twice.
+TICKS_KEPT_S = 8 * 86_400.0
+#: At least so long, in seconds, the rows of workers that are gone and journal lines without a job are kept.
+TRACES_KEPT_S = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)

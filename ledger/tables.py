@@ -205,6 +205,13 @@ journal = Table(
     Column("detail", Text, nullable=False, server_default=text("''")),  # JSON, or empty
 )
 Index("journal_job", journal.c.job_id)
+# Lines that no job's retention takes along: an operator's pause or rebuild, and the removal of a job.
+Index(
+    "journal_loose",
+    journal.c.at,
+    postgresql_where=text("job_id IS NULL OR event IN ('removed', 'discarded')"),
+    sqlite_where=text("job_id IS NULL OR event IN ('removed', 'discarded')"),
+)
 
 results = Table(
     "results",
@@ -241,6 +248,7 @@ ticks = Table(
     Column("fire_at", Instant, primary_key=True),
     Column("job_id", JobId, nullable=False),
 )
+Index("ticks_fire_at", ticks.c.fire_at)
 
 workers = Table(
     "workers",

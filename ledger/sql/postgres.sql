@@ -568,7 +568,32 @@ DELETE FROM results WHERE job_id = ANY (ARRAY(
 DELETE FROM groups WHERE expires_at < statement_timestamp();
 
 -- name: expire_ticks
-DELETE FROM ticks WHERE fire_at < statement_timestamp() - interval '7 days';
+DELETE FROM ticks WHERE ctid = ANY (ARRAY(
+  SELECT ctid FROM ticks WHERE fire_at < statement_timestamp() - $1::float8 * interval '1 second'
+  ORDER BY fire_at LIMIT $2::int FOR UPDATE SKIP LOCKED
+));
+
+-- name: expire_workers
+-- By heartbeat_at, which has an index; a worker that still owns something is the rescuer's.
+DELETE FROM workers WHERE id = ANY (ARRAY(
+  SELECT id FROM workers w
+  WHERE state IN ('stopped', 'dead') AND heartbeat_at < statement_timestamp() - $1::float8 * interval '1 second'
+    AND (SELECT c.worker_id FROM claims c WHERE c.worker_id = w.id LIMIT 1) IS NULL
+  LIMIT $2::int FOR UPDATE SKIP LOCKED
+));
+
+-- name: expire_journal
+-- Lines without a job, and all lines of jobs that an operator removed; an id that came back keeps its others.
+WITH old AS MATERIALIZED (
+  SELECT id, job_id FROM journal
+  WHERE (job_id IS NULL OR event IN ('removed', 'discarded'))
+    AND at < statement_timestamp() - $1::float8 * interval '1 second'
+  ORDER BY at LIMIT $2::int FOR UPDATE SKIP LOCKED
+)
+DELETE FROM journal WHERE id = ANY (ARRAY(SELECT id FROM old)) OR job_id = ANY (ARRAY(
+  SELECT job_id FROM old WHERE (SELECT j.id FROM jobs j WHERE j.id = old.job_id) IS NULL
+    AND (SELECT h.id FROM history h WHERE h.id = old.job_id) IS NULL
+));
 
 -- name: lease
 INSERT INTO leases AS l (name, holder, term, expires_at)

@@ -319,4 +319,24 @@ DELETE FROM results WHERE job_id IN (SELECT job_id FROM results WHERE expires_at
 DELETE FROM groups WHERE expires_at <= ?;
 
 -- name: expire_ticks
-DELETE FROM ticks WHERE fire_at < ?;
+DELETE FROM ticks WHERE rowid IN (SELECT rowid FROM ticks WHERE fire_at < ? ORDER BY fire_at LIMIT ?);
+
+-- name: expire_workers
+-- By heartbeat_at, which has an index; a worker that still owns something is the rescuer's.
+DELETE FROM workers WHERE id IN (
+SELECT id FROM workers WHERE state IN ('stopped', 'dead') AND heartbeat_at < ?
+AND NOT EXISTS (SELECT 1 FROM claims WHERE worker_id = workers.id)
+LIMIT ?
+);
+
+-- name: loose_journal
+-- Lines without a job, and those that tell of a job's removal.
+SELECT id, job_id FROM journal WHERE (job_id IS NULL OR event IN ('removed', 'discarded')) AND at < ? ORDER BY at LIMIT ?;
+
+-- name: drop_line
+DELETE FROM journal WHERE id = ?;
+
+-- name: drop_journal_of_removed
+-- An id that came back keeps its lines.
+DELETE FROM journal WHERE job_id = ?1
+AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = ?1) AND NOT EXISTS (SELECT 1 FROM history WHERE id = ?1);

@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping
 
-from ledger.records import Keep
+from ledger.records import TICKS_KEPT_S, TRACES_KEPT_S, Keep
 from ledger.sqlite.connection import Transaction
-
-_TICKS_KEPT = 7 * 86400 * 1_000_000  #: microseconds; no scheduler is late by more
 
 
 def retain(tx: Transaction, keep: Mapping[str, Keep], default: Keep, history_s: float, limit: int) -> int:
@@ -27,7 +25,12 @@ def retain(tx: Transaction, keep: Mapping[str, Keep], default: Keep, history_s: 
     tx.many("drop_history", old)
     tx.run("expire_results", tx.now, limit)
     tx.run("expire_groups", tx.now)
-    tx.run("expire_ticks", tx.now - _TICKS_KEPT)
+    tx.run("expire_ticks", _before(tx, TICKS_KEPT_S), limit)
+    before = _before(tx, max(history_s, TRACES_KEPT_S))
+    tx.run("expire_workers", before, limit)
+    loose = tx.run("loose_journal", before, limit).fetchall()
+    tx.many("drop_line", [(line,) for line, _ in loose])
+    tx.many("drop_journal_of_removed", [(job,) for _, job in loose if job is not None])
     return len(moved) + len(old)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from ledger import Road, open_ledger
 from ledger.migrate import Migrations
@@ -20,6 +21,7 @@ from ledger.tables import (
     progress,
     results,
     tickets,
+    ticks,
     workers,
 )
 from tests.ledger_under_test import LedgerUnderTest, new_job
@@ -923,6 +925,61 @@ def test_retention_goes_in_steps(either: LedgerUnderTest) -> None:
             either.finished(queue=queue)
     moved = [either.session.retain({}, NONE_KEPT, history_s=3600, limit=4) for _ in range(3)]
     assert moved == [4, 2, 0]
+
+
+def test_workers_long_gone_are_forgotten_unless_they_own_something(either: LedgerUnderTest) -> None:
+    stopped, dead, owner, lately = (either.join() for _ in range(4))
+    kept, _ = either.active(worker=owner)
+    either.session.leave(stopped)
+    either.session.leave(lately)
+    long_ago = either.now() - timedelta(days=9)
+    with either.database.write() as connection:
+        gone = update(workers).values(heartbeat_at=long_ago).where(workers.c.id.in_((stopped, dead, owner)))
+        connection.execute(gone)
+        connection.execute(update(workers).values(state="dead").where(workers.c.id.in_((dead, owner))))
+
+    def known() -> set[int]:
+        return {row["id"] for row in either.rows(workers)}
+
+    either.session.retain({}, Keep(), history_s=10 * 86400)
+    assert known() == {either.worker, stopped, dead, owner, lately}, "history still tells of what they did"
+    either.session.retain({}, Keep(), history_s=8 * 86400, limit=1)
+    assert len(known()) == 4
+    either.session.retain({}, Keep(), history_s=0, limit=1)
+    assert known() == {either.worker, owner, lately}
+    assert either.session.rescue(3600).returned == 1
+    assert either.state(kept) is State.WAITING
+
+
+def test_journal_lines_that_no_job_takes_along_go_with_history(either: LedgerUnderTest) -> None:
+    there, removed, back = either.enqueue(), new_job(), either.enqueue()
+    long_ago, lately = either.now() - timedelta(days=9), either.now() - timedelta(days=6)
+    lines = [
+        (None, "paused", long_ago),
+        (None, "resumed", lately),
+        (there.id, "released", long_ago),
+        (removed.id, "released", long_ago),
+        (removed.id, "discarded", long_ago),
+        (back.id, "removed", long_ago),
+        (back.id, "adopted", lately),
+    ]
+    with either.database.write() as connection:
+        for job, event, at in lines:
+            connection.execute(journal.insert().values(job_id=job, event=event, at=at))
+    either.session.retain({}, Keep(), history_s=10 * 86400)
+    assert len(either.rows(journal)) == len(lines)
+    either.session.retain({}, Keep(), history_s=0)
+    left = [(row["job_id"], row["event"]) for row in either.rows(journal)]
+    assert left == [(None, "resumed"), (there.id, "released"), (back.id, "adopted")]
+
+
+def test_ticks_are_remembered_for_longer_than_any_scheduler_catches_up(either: LedgerUnderTest) -> None:
+    for age in range(6, 11):
+        either.enqueue(tick=("beat", either.now() - timedelta(days=age)))
+    either.session.retain({}, Keep(), history_s=0, limit=1)
+    assert len(either.rows(ticks)) == 4
+    either.session.retain({}, Keep(), history_s=0)
+    assert len(either.rows(ticks)) == 2
 
 
 # -- leases and groups
