@@ -30,12 +30,15 @@ import logs
 from broker import Broker, maintenance
 from errors import HarelineError, LedgerError, Refusal, SettingsError
 from ledger.migrate import Migrations
+from ledger.records import TICKS_KEPT_S
 from settings import Settings, load
 
 log = structlog.get_logger(__name__)
 
 #: How long to wait before a tick that could not be recorded is tried again.
 RETRY_S = 1.0
+#: A tick older than that may be forgotten before it is recorded again; a day is for being slow.
+LONGEST_CATCH_UP_S = TICKS_KEPT_S - 86_400
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -59,7 +62,8 @@ class Schedule:
       when: ``every 3s`` (``s``, ``m``, ``h``, ``d``; counted from 1970, so that all schedulers agree), or the five
         fields of cron, weekdays by name.
       zone: the time zone the cron fields are in.
-      catch_up_s: the last tick missed before the start of this scheduler is sent late if it is no older than this.
+      catch_up_s: the last tick missed before the start of this scheduler is sent late if it is no older than this;
+        at most seven days, for then the ledger forgets which ticks were sent.
       skip: why it is left out with these settings; empty when it is not.
     """
 
@@ -226,6 +230,11 @@ def plan(schedules: Sequence[Schedule], settings: Settings, broker: Broker) -> l
             broker.new_job(schedule.message(broker))
         except Refusal as error:
             raise BadSchedule(f"schedule {schedule.key!r}: {error}") from error
+        if not 0 <= schedule.catch_up_s <= LONGEST_CATCH_UP_S:
+            raise BadSchedule(
+                f"schedule {schedule.key!r}: catch_up_s is {schedule.catch_up_s:,} s; give 0 to "
+                f"{LONGEST_CATCH_UP_S:,.0f} (seven days), for older ticks are forgotten, and would be sent twice"
+            )
         planned[schedule.key] = (schedule, schedule.trigger())
     for schedule, _ in list(planned.values()):
         if why := schedule.skip(settings):

@@ -164,6 +164,13 @@ def test_a_time_that_cannot_be_is_refused_by_name(broker: Broker, when: str, zon
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("catch_up_s", [7 * 86_400 + 1, float("inf"), float("nan"), -1])
+def test_catching_up_on_ticks_that_may_be_forgotten_is_refused_by_name(broker: Broker, catch_up_s: float) -> None:
+    assert plan([Schedule("tidy-up", "tidy", "every 1d", catch_up_s=7 * 86_400)], Settings(), broker)
+    with pytest.raises(BadSchedule, match=r"'tidy-up': catch_up_s is .* 604,800 \(seven days\)"):
+        plan([Schedule("tidy-up", "tidy", "every 1d", catch_up_s=catch_up_s)], Settings(), broker)
+
+
 def test_an_unknown_actor_is_refused_with_the_nearest_one(broker: Broker) -> None:
     with pytest.raises(BadSchedule, match=r"'tidy-up'.*'tidi'.*nearest is tidy"):
         plan([Schedule("tidy-up", "tidi", "every 1s")], Settings(), broker)
