@@ -169,10 +169,12 @@ class AmqpRoad:
                 error = "its job is not in the ledger: finished and pruned long ago, or of another ledger; never run"
                 self._bury(intake, delivery, Reason.UNKNOWN_ORIGIN, claim.id, error)
             case _:
-                if claim.why == "paused":
-                    self._found_paused(intake.queue)
-                delivery.ack()
-                intake.vacate()
+                try:
+                    if claim.why == "paused":
+                        self._found_paused(intake.queue)
+                finally:
+                    delivery.ack()
+                    intake.vacate()
 
     def _found_paused(self, queue: str) -> None:
         with self._lock:
@@ -204,7 +206,13 @@ class AmqpRoad:
             intake.vacate()
 
         priority = min(5, max(1, 6 - delivery.priority)) if delivery.priority is not None else 3
-        self.adoption.put(Foreign(intake.queue, delivery.message_id, delivery.body, priority, adopted, settled, buried))
+        foreign = Foreign(intake.queue, delivery.message_id, delivery.body, priority, adopted, settled, buried)
+        try:
+            self.adoption.put(foreign)
+        except Exception:  # its thread cannot be started
+            delivery.reject()
+            intake.vacate()
+            raise
 
     def project(self, claim: Claim, message: Any, body: bytes, finish: Finish) -> None:
         """A job became a dead letter: show it in its .XQ."""

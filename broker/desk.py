@@ -53,41 +53,32 @@ class Desk:
         self.unknown_actor_grace_s = unknown_actor_grace_s
 
     def admit(self, claim: Claim, body: bytes, intake: Intake, done: Callable[[], None]) -> None:
-        """Put a claimed job before the workers.  ``done`` is called once, when how it ended is committed."""
+        """Put a claimed job before the workers.  ``done`` is called once, when how it ended is committed.
+
+        Whatever the message is: its room in the intake is given back and the job recorded, or given back.
+        """
         try:
             message = checked(body)
-        except DecodeError as error:
-            self._end(
-                claim,
-                None,
-                body,
-                intake,
-                done,
-                Outcome.FAILED,
-                Reason.MALFORMED,
-                "DecodeError",
-                str(error.__cause__ or error),
-            )
+            actor = self.aliases.of(message.actor_name)
+            known = actor in self.actors
+            runnable = _runnable(message, claim, intake.queue, actor)
+        except Exception as error:
+            if not isinstance(error, DecodeError):
+                logger.exception("job %s: its message cannot be made ready to run", claim.id)
+            kind, text = type(error).__name__, str(error.__cause__ or error)
+            self._end(claim, None, body, intake, done, Outcome.FAILED, Reason.MALFORMED, kind, text)
             return
-        actor = self.aliases.of(message.actor_name)
-        if actor not in self.actors:
+        if not known:
             self._unknown_actor(claim, message, body, intake, done)
             return
-        # The queue it came by, not the one it names: Dramatiq looks its consumer up by this and dies on a stranger.
-        if message.queue_name != intake.queue or message.actor_name != actor:
-            message = message.copy(queue_name=intake.queue, actor_name=actor)
-        if claim.attempts:
-            message.options["retries"] = claim.attempts
-        message.options.pop("eta", None)  # the ledger has kept it waiting; Dramatiq would park it in memory
-        message.options.pop("throws", None)  # never an exception class; Dramatiq's worker thread would die of it
 
         def settled(job: JobMessage, answer: Finished | None) -> None:
             done()
             if answer is not None:
                 assert job.ending is not None
-                self._ended(claim, message, body, job.ending, answer)
+                self._ended(claim, runnable, body, job.ending, answer)
 
-        intake.admit(JobMessage(message, claim, settle=settled))
+        intake.admit(JobMessage(runnable, claim, settle=settled))
 
     def _unknown_actor(
         self, claim: Claim, message: Message[Any], body: bytes, intake: Intake, done: Callable[[], None]
@@ -123,8 +114,14 @@ class Desk:
             done()
             self._ended(claim, message, body, finish, answer)
 
-        self.recorder.finish(finish, answered)
-        intake.vacate()
+        try:
+            self.recorder.finish(finish, answered)
+        except Exception:
+            logger.critical("job %s could not be recorded; it is given back within a lease", claim.id, exc_info=True)
+            self.recorder.forget(claim.id, claim.epoch)
+            done()
+        finally:
+            intake.vacate()
 
     def _ended(self, claim: Claim, message: Message[Any] | None, body: bytes, finish: Finish, answer: Finished) -> None:
         if not answer.accepted:
@@ -138,3 +135,15 @@ class Desk:
             self.send(list(answer.send))
         if answer.state is State.FAILED:
             self.bury(claim, message, body, finish)
+
+
+def _runnable(message: Message[Any], claim: Claim, queue: str, actor: str) -> Message[Any]:
+    """The message as Dramatiq's worker threads may have it."""
+    # The queue it came by, not the one it names: Dramatiq looks its consumer up by this and dies on a stranger.
+    if message.queue_name != queue or message.actor_name != actor:
+        message = message.copy(queue_name=queue, actor_name=actor)
+    if claim.attempts:
+        message.options["retries"] = claim.attempts
+    message.options.pop("eta", None)  # the ledger has kept it waiting; Dramatiq would park it in memory
+    message.options.pop("throws", None)  # never an exception class; Dramatiq's worker thread would die of it
+    return message

@@ -1,6 +1,6 @@
 """What becomes of claimed jobs that cannot be run as they are: between a claim and a worker thread."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -11,9 +11,9 @@ from broker.desk import Desk
 from broker.intake import Intake
 from broker.work import WorkQueue
 from ledger.recorder import Recorder
-from ledger.records import NewJob
+from ledger.records import Finish, Finished, NewJob
 from ledger.states import Outcome, State
-from ledger.tables import jobs
+from ledger.tables import attempts, jobs
 from tests.ledger_under_test import LedgerUnderTest
 
 UNKNOWN = (
@@ -48,6 +48,7 @@ class Office:
             WorkQueue(lambda: 0),
             begin=lambda intake: None,
             on_room=lambda intake, arrival: None,
+            on_pace=lambda intake: None,
             release=self.recorder.release,
             forget=self.recorder.forget,
         )
@@ -91,3 +92,33 @@ def test_that_grace_ends_however_often_the_job_was_put_off(office: Office) -> No
     row = office.ledger.row(job)
     assert (row["state"], row["reason"]) == ("failed", "unknown_actor")
     assert office.buried == [job.id]
+
+
+class Unlucky(dict[str, Any]):
+    """Actors whose look-up fails: it stands for whatever nobody has thought of."""
+
+    def __contains__(self, name: object) -> bool:
+        raise MemoryError("no more")
+
+
+def test_a_message_that_breaks_the_desk_costs_no_slot_and_is_a_dead_letter(office: Office) -> None:
+    job = office.ledger.enqueue(body=UNKNOWN)
+    office.desk.actors = Unlucky()
+    office.admit(job)
+    row = office.ledger.row(job)
+    assert (row["state"], row["reason"]) == ("failed", "malformed")
+    assert [x["error_type"] for x in office.ledger.rows(attempts, job)] == ["MemoryError"]
+    assert (office.done, office.buried, office.intake.room) == ([job.id], [job.id], 1)
+    assert office.recorder.held == {}
+
+
+def test_a_job_whose_end_cannot_be_handed_over_costs_no_slot_and_is_given_back(office: Office) -> None:
+    def refuse(finish: Finish, answer: Callable[[Finished], None]) -> None:
+        raise RuntimeError("can't start new thread")
+
+    job = office.ledger.enqueue(body=UNKNOWN)
+    office.recorder.finish = refuse  # type: ignore[method-assign]
+    office.admit(job)
+    assert (office.done, office.intake.room, office.recorder.held) == ([job.id], 1, {})
+    assert office.ledger.session.beat(office.ledger.worker, [], lease_s=0).released == 1
+    assert office.ledger.state(job) is State.WAITING
