@@ -141,7 +141,7 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
         projection = Projection(
             lambda: broker.queries,
             publish=road.publisher.publish,
-            counts=lambda names: {name: count for name, (count, _) in passive_counts(url, names).items()},
+            counts=functools.partial(passive_counts, url),
             purge=lambda name: purge(url, name),
             queues=lambda: sorted(broker.get_declared_queues()),
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.ledger import Session
 from ledger.records import Buried
 from ledger.text import clean
+from rabbitmq.management import PassiveCounts
 from rabbitmq.publisher import Parcel
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Projection:
     """Keeps every .XQ equal to the ledger's failed jobs of its queue, but for those in history.
 
     New dead letters are published as they happen.  A retry or a discard makes the queue drift; when it
-    differs from the ledger in two looks between which neither moved, it is purged and filled again.
+    differs from the ledger in two looks between which neither moved, it is purged and filled again.  Not while somebody
+    consumes it: to him every refill would be the same letters once more, for ever.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Projection:
         queries: "Callable[[], Queries]",
         *,
         publish: Callable[[Sequence[Parcel]], object],
-        counts: Callable[[Sequence[str]], Mapping[str, int]],
+        counts: Callable[[Sequence[str]], Mapping[str, PassiveCounts]],
         purge: Callable[[str], object],
         queues: Callable[[], Sequence[str]],
     ) -> None:
@@ -82,6 +84,7 @@ class Projection:
         self.purge = purge
         self.queues = queues
         self._last: dict[str, tuple[int, int]] = {}
+        self._consumed: set[str] = set()
 
     def publish_jobs(self, jobs: Sequence[str]) -> None:
         """Project failed jobs by id."""
@@ -97,12 +100,22 @@ class Projection:
         failed = session.dead_counts(queues)
         drifted = []
         for queue in queues:
-            now = (failed[queue], there.get(f"{queue}.XQ", 0))
+            ready, consumers = there.get(f"{queue}.XQ", (0, 0))
+            if self._is_consumed(queue, consumers):
+                self._last.pop(queue, None)
+                continue
+            now = (failed[queue], ready)
             if now[0] != now[1] and self._last.get(queue) == now:
                 self._refill(queue)
                 drifted.append(queue)
             self._last[queue] = now
         return drifted
+
+    def _is_consumed(self, queue: str, consumers: int) -> bool:
+        if consumers and queue not in self._consumed:
+            logger.warning("%s.XQ has %d consumers: it is not filled again while they consume it", queue, consumers)
+        (self._consumed.add if consumers else self._consumed.discard)(queue)
+        return consumers > 0
 
     def _refill(self, queue: str) -> None:
         logger.info("%s.XQ drifted from the ledger: filling it again", queue)

@@ -1,5 +1,6 @@
 """``<queue>.XQ`` in RabbitMQ shows what the ledger knows of its dead letters."""
 
+import itertools
 from collections import Counter
 
 from control.dead import discard, retry
@@ -71,6 +72,27 @@ def test_dead_letters_move_to_history_and_out_of_the_projection(unhurried: Syste
     rabbit.purge("other.XQ")
     worker.wait_line("other.XQ drifted from the ledger")  # so every queue was looked at twice meanwhile
     assert refills("work") == before
+
+
+def test_dead_letters_that_somebody_consumes_are_not_sent_to_him_again(unhurried: System, rabbit: Rabbit) -> None:
+    system = unhurried
+    system.env["HARELINE_RECONCILE_S"] = "0.3"
+    worker = system.worker()
+    system.run("for n in range(3): need.send(log, n, '/nowhere')")
+    assert system.finished(3) == {"failed": 3}
+    settled(system, rabbit)
+    with rabbit.channel() as channel:
+        read = channel.consume("work.XQ", auto_ack=True, inactivity_timeout=0.5)
+        assert all(body for _, _, body in itertools.islice(read, 3))
+        worker.wait_line("work.XQ has 1 consumers: it is not filled again")
+        rabbit.publish("other", b"no message")
+        system.until(lambda: rabbit.ready().get("other.XQ") == 1)
+        rabbit.purge("other.XQ")
+        worker.wait_line("other.XQ drifted from the ledger")  # so every queue was looked at twice meanwhile
+        assert next(read) == (None, None, None)
+    worker.wait_line("work.XQ drifted from the ledger")
+    settled(system, rabbit)
+    assert sum("work.XQ has 1 consumers" in line for line in worker.lines) == 1
 
 
 def test_failures_that_a_ledger_may_stumble_over_are_recorded_and_stop_no_neighbour(
