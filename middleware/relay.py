@@ -28,7 +28,6 @@ class Relay:
         self.send = send
         self.resend_after_s = resend_after_s
         self.room = room
-        self.late_s = 0.0  #: the worst lateness of the last pass
 
     def run(self, session: Session) -> int:
         """Send what is due now, for about a second; returns how many."""
@@ -38,7 +37,6 @@ class Relay:
             due = session.promote(BATCH, resend_after_s=self.resend_after_s)
             if due:
                 hit("relay.stamped")
-                self.late_s = max(row.late_s for row in due)
                 self.send(due)
             total += len(due)
             if len(due) < BATCH or time.monotonic() >= until:
