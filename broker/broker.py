@@ -298,9 +298,11 @@ class Broker(dramatiq.Broker):
     cancel_waiting: Callable[[str], object]
 
     def close(self) -> None:
-        """Flush and close everything.  Idempotent."""
+        """Flush and close everything.  Idempotent; :attr:`queries` open again when they are asked."""
         self.road.close()
         self.recorder.stop()
+        if "queries" in vars(self):
+            self.queries.close()  # opens again when somebody asks again
 
     def _forked(self) -> None:
         self._producer = f"{socket.gethostname()}:{os.getpid()}"

@@ -1,16 +1,20 @@
 """What people ask of the ledger, on both databases."""
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
+import psycopg
 import pytest
 
+from broker import build
 from errors import JobNotFound, LedgerUnavailable
 from ledger import open_ledger
 from ledger.ledger import Session
 from ledger.queries import Queries
 from ledger.records import Buried, Keep
 from ledger.states import Outcome, Reason, State
+from settings import Settings
 from tests.ledgers import claim, finish, join, new_job, run
 
 NOTHING_STAYS = Keep(completed=0, completed_s=0, failed=0, failed_s=0)
@@ -265,3 +269,22 @@ def test_a_database_that_is_away_is_named_without_its_password() -> None:
     with pytest.raises(LedgerUnavailable, match=r"hareline:\*\*\*@127\.0\.0\.1:1/") as raised:
         Queries("postgresql://hareline:secret@127.0.0.1:1/ledger").counts()
     assert "secret" not in str(raised.value)
+
+
+def test_a_closed_broker_leaves_no_connection_open_and_answers_questions_all_the_same(postgres_url: str) -> None:
+    broker = build(Settings(database_url=postgres_url))
+
+    def connections() -> int:
+        others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        with psycopg.connect(postgres_url) as connection:
+            return sum(count for (count,) in connection.execute(others))
+
+    assert broker.queries.counts() == {}
+    assert connections() == 1
+    broker.close()
+    deadline = time.monotonic() + 10
+    while connections() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert connections() == 0
+    assert broker.queries.counts() == {}
+    broker.close()
