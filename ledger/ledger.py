@@ -26,6 +26,9 @@ from ledger.records import (
     Ticket,
 )
 
+#: Rows :meth:`Session.resend` locks at a time: a rebuild of a million jobs must not stop the workers.
+RESEND_BATCH = 5_000
+
 
 class Session(Protocol):
     """One connection to the ledger.  Not thread-safe; fork-safe (a child gets a connection of its own)."""
@@ -125,7 +128,10 @@ class Session(Protocol):
         ...
 
     def resend(self, *, queue: str | None = None, older_than_s: float = 0.0) -> int:
-        """Give a new ticket to waiting jobs that have none left unsent (their message is presumed lost)."""
+        """Give a new ticket to waiting jobs that have none left unsent (their message is presumed lost).
+
+        In transactions of ``RESEND_BATCH`` jobs, the one exception to one call, one transaction.
+        """
         ...
 
     def retain(self, keep: Mapping[str, Keep], default: Keep, *, history_s: float, limit: int = 1000) -> int:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import failpoints
+from ledger.ledger import RESEND_BATCH
 from ledger.postgres import claim, enqueue, finish, retention
 from ledger.postgres.arrays import floats, literal, numbers, texts
 from ledger.postgres.connection import Connection, Cursor, Road
 from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
 from ledger.states import State
 
-_RESEND_BATCH = 5_000  # rows locked at a time: a rebuild of a million jobs must not stop the workers
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -181,7 +181,6 @@ class PostgresSession:
         return self._connection.call(work)
 
     def resend(self, *, queue: str | None = None, older_than_s: float = 0.0) -> int:
-        """One transaction per 5,000 jobs."""
         count, after = 0, _FIRST_ID
         while True:
             name = "lost" if queue is None else "lost_in_queue"
@@ -189,7 +188,7 @@ class PostgresSession:
                 after,
                 str(older_than_s),
                 self._embedded_sql,
-                str(_RESEND_BATCH),
+                str(RESEND_BATCH),
                 *([] if queue is None else [queue]),
             )
             ids = [id for (id,) in self._connection.call(lambda cursor: cursor.run(name, *asked))]  # noqa: B023

@@ -214,13 +214,17 @@ LIMIT 1;
 SELECT id, queue, priority, ticket FROM jobs
 WHERE state = 'waiting' AND run_at <= ?1 AND NOT EXISTS (SELECT 1 FROM tickets WHERE job_id = jobs.id)
 AND NOT EXISTS (SELECT 1 FROM journal WHERE job_id = jobs.id AND event = 'resent' AND at > ?1)
-ORDER BY id;
+AND id > ?2
+ORDER BY id
+LIMIT ?3;
 
 -- name: lost_of_queue
 SELECT id, queue, priority, ticket FROM jobs
-WHERE queue = ?2 AND state = 'waiting' AND run_at <= ?1 AND NOT EXISTS (SELECT 1 FROM tickets WHERE job_id = jobs.id)
+WHERE queue = ?4 AND state = 'waiting' AND run_at <= ?1 AND NOT EXISTS (SELECT 1 FROM tickets WHERE job_id = jobs.id)
 AND NOT EXISTS (SELECT 1 FROM journal WHERE job_id = jobs.id AND event = 'resent' AND at > ?1)
-ORDER BY id;
+AND id > ?2
+ORDER BY id
+LIMIT ?3;
 
 -- name: resent
 UPDATE jobs SET ticket = ticket + 1 WHERE id = ?;

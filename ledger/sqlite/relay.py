@@ -39,12 +39,14 @@ def next_due_s(tx: Transaction) -> float | None:
     return max(0.0, (row[0] - tx.now) / 1e6) if row else None
 
 
-def resend(tx: Transaction, queue: str | None, older_than_s: float) -> int:
+def resend(tx: Transaction, queue: str | None, older_than_s: float, after: str, limit: int) -> tuple[int, str]:
+    """Up to ``limit`` jobs whose ids come after ``after``: how many, and the last one's id (empty: there was none)."""
     before = tx.now - int(older_than_s * 1_000_000)
-    lost = tx.run("lost_of_queue", before, queue) if queue is not None else tx.run("lost", before)
+    asked = (before, after, limit)
+    lost = tx.run("lost_of_queue", *asked, queue) if queue is not None else tx.run("lost", *asked)
     rows = lost.fetchall()
     tx.many("resent", [(id,) for id, *_ in rows])
     tickets = [(id, name, priority, ticket + 1, tx.embedded, tx.now) for id, name, priority, ticket in rows]
     tx.many("replace_ticket", tickets)
     tx.many("insert_journal", [(id, tx.now, Event.RESENT.value, "", "") for id, *_ in rows])
-    return len(rows)
+    return len(rows), rows[-1][0] if rows else ""

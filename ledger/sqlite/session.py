@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 import failpoints
+from ledger.ledger import RESEND_BATCH
 from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
 from ledger.sqlite import claim, enqueue, finish, giveback, relay, retention
 from ledger.sqlite.connection import Connection
@@ -99,8 +100,13 @@ class SqliteSession:
             return giveback.rescue(tx, lease_s)
 
     def resend(self, *, queue: str | None = None, older_than_s: float = 0.0) -> int:
-        with self._connection.write() as tx:
-            return relay.resend(tx, queue, older_than_s)
+        count, after = 0, ""
+        while True:
+            with self._connection.write() as tx:
+                some, after = relay.resend(tx, queue, older_than_s, after, RESEND_BATCH)
+            if not some:
+                return count
+            count += some
 
     def retain(self, keep: Mapping[str, Keep], default: Keep, *, history_s: float, limit: int = 1000) -> int:
         with self._connection.write() as tx:

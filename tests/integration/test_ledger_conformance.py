@@ -8,7 +8,9 @@ from sqlalchemy import update
 
 from ledger import Road, open_ledger
 from ledger.migrate import Migrations
+from ledger.postgres import session as ledger_on_postgres
 from ledger.records import Beat, Buried, Finish, Keep, NewJob, Ticket, Verdict
+from ledger.sqlite import session as ledger_on_sqlite
 from ledger.states import Event, Outcome, Reason, State
 from ledger.tables import (
     attempts,
@@ -865,6 +867,20 @@ def test_a_waiting_job_without_a_message_gets_a_new_ticket(ledger: LedgerUnderTe
     assert ledger.session.resend() == 0
     due = {due.id: due.ticket for due in ledger.session.promote(10, resend_after_s=30)}
     assert due == {sent.id: 2, elsewhere.id: 2}
+
+
+@pytest.mark.parametrize("queue", [None, "q"])
+def test_many_jobs_are_sent_again_in_transactions_of_bounded_size(
+    ledger: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch, queue: str | None
+) -> None:
+    for module in (ledger_on_postgres, ledger_on_sqlite):
+        monkeypatch.setattr(module, "RESEND_BATCH", 2)
+    made = [ledger.enqueue() for _ in range(5)]
+    ledger.session.mark([(job.id, 1) for job in made])
+    assert ledger.session.resend(queue=queue) == 5
+    assert {ledger.row(job)["ticket"] for job in made} == {2}
+    if ledger.database.sqlite:  # whose transactions have one time each
+        assert len({row["at"] for row in ledger.rows(journal)}) == 3
 
 
 # -- retain
