@@ -105,7 +105,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         AsyncIO(),
         Current(),
         Callbacks(),
-        Groups(ledger, broker.new_job),
+        Groups(ledger, broker.holding),
         Pipelines(),
         Results(backend=LedgerResults(lambda: broker.queries)),
         Retries(

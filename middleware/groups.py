@@ -1,6 +1,7 @@
 """Callbacks of Dramatiq groups, counted in the ledger."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from dramatiq import Broker
@@ -34,11 +35,14 @@ class Groups(GroupCallbacks):
 
     The last job's callbacks are recorded in that same transaction: once, and never lost between two steps
     (Dramatiq's own decrements first and enqueues later, twice if the job runs twice).
+
+    Callbacks pass the hooks around ``enqueue`` as any send; each job of the group has them asked, for any of them may
+    be the last.  Fails closed: a refusal leaves the barrier up, and stands with the attempt.
     """
 
-    def __init__(self, ledger: Ledger, new_job: Callable[[Message[Any]], NewJob]) -> None:
+    def __init__(self, ledger: Ledger, holding: Callable[[list[NewJob]], AbstractContextManager[None]]) -> None:
         super().__init__(LedgerBarriers(ledger))
-        self.new_job = new_job
+        self.holding = holding
 
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
@@ -50,7 +54,8 @@ class Groups(GroupCallbacks):
             message.options.get("group_completion_callbacks"),
         )
         if group and callbacks:
-            jobs = [
-                self.new_job(Message(**callback)) for callback in callbacks
-            ]  # first: a refusal leaves the barrier up
-            message.group, message.group_jobs = group, jobs
+            jobs: list[NewJob] = []
+            with self.holding(jobs):
+                for callback in callbacks:
+                    broker.enqueue(Message(**callback))
+            message.group, message.group_jobs = group, jobs  # last: a refusal leaves the barrier up

@@ -56,6 +56,36 @@ def test_joining_a_queue_is_not_fooled_by_a_job_that_moves_between_states(
         broker.join("default", timeout=200)
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_callbacks_of_a_group_pass_the_same_checks_as_any_send(broker: Broker, refused: bool) -> None:
+    @dramatiq.actor(broker=broker)
+    def member() -> None: ...
+
+    class Policy(Middleware):
+        def before_enqueue(self, broker: dramatiq.Broker, message: dramatiq.Message[Any], delay: int) -> None:
+            if refused and message.args == ("secret",):
+                raise Refusal("not that")
+            message.options["checked"] = True
+
+    broker.add_middleware(Policy())
+    callbacks = [
+        dramatiq.Message("default", "member", (argument,), {}, {}).asdict() for argument in ("public", "secret")
+    ]
+    options: dict[str, Any] = {"group_completion_uuid": "g", "group_completion_callbacks": callbacks}
+    message = member.message_with_options(**options)
+    job = JobMessage(message, Claim("id", Verdict.RUN), settle=lambda job, answer: None)
+    job.end(Outcome.COMPLETED)
+    broker.recorder.finish = lambda finish, answer: None  # type: ignore[method-assign]
+    broker.emit_after("process_message", job)
+    assert (recorded(broker), job.follow_ups) == (0, []), "they commit with the finish of the last one"
+    if refused:
+        assert (job.group, job.group_jobs, job.troubles) == (None, [], ["Groups: not that"])
+    else:
+        assert [b'"checked": true' in x.body or b'"checked":true' in x.body for x in job.group_jobs] == [True, True]
+        assert (job.group, job.troubles) == ("g", [])
+    broker.close()
+
+
 def test_nobody_waits_for_the_result_of_a_cancelled_job(broker: Broker) -> None:
     @dramatiq.actor(broker=broker, store_results=True)
     def never() -> None: ...
