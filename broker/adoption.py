@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -46,17 +47,23 @@ class Adoption:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._lane: Lane[Foreign] | None = None
+        self._lock = threading.Lock()
 
     def put(self, foreign: Foreign) -> None:
-        """Adopt or bury one message.  Never blocks."""
-        if self._lane is None:
-            self._lane = Lane("adoption", self._ledger.session, self._write, spoiled=self._spoiled)
-            self._lane.start()
-        self._lane.put(foreign, block=False)
+        """Adopt or bury one message.  Never blocks.  Any thread."""
+        with self._lock:
+            if self._lane is None:
+                lane: Lane[Foreign] = Lane("adoption", self._ledger.session, self._write, spoiled=self._spoiled)
+                lane.start()
+                self._lane = lane
+            self._lane.put(foreign, block=False)
 
     def stop(self) -> None:
-        if self._lane is not None:
-            self._lane.stop()
+        """Write what is left and end the thread; a later message starts another.  Idempotent."""
+        with self._lock:
+            lane, self._lane = self._lane, None
+        if lane is not None:
+            lane.stop()
 
     def _write(self, session: Session, batch: list[Foreign]) -> None:
         jobs: list[tuple[Foreign, NewJob]] = []

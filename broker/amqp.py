@@ -71,6 +71,8 @@ class AmqpRoad:
         self.consumers = self._make_consumers(self._arrived)
 
     def consume(self, queue: str, timeout_s: float) -> Intake:
+        if (known := self.intakes.get(queue)) is not None and known.reopen(self._work):
+            return known
         return Intake(
             queue,
             self.slots(queue),
@@ -143,7 +145,8 @@ class AmqpRoad:
     def _on_pace(self, intake: Intake) -> None:
         assert self.consumers is not None, "start() first"
         if not intake.prefetch:
-            self._hold(intake.queue)
+            if intake.queue in self.intakes:  # else it is closed before it was begun
+                self._hold(intake.queue)
             return
         self.consumers.set_prefetch(intake.queue, intake.prefetch)
         if intake.queue not in self._paused:

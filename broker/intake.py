@@ -90,7 +90,7 @@ class Intake(Consumer):
     @property
     def prefetch(self) -> int:
         """How many messages RabbitMQ may entrust to us: those of the running jobs, enough never to wait, or none."""
-        return 0 if self._resting else 4 * self.slots if self._ahead else self.slots
+        return 0 if self._resting or self.closing else 4 * self.slots if self._ahead else self.slots
 
     def vacate(self) -> None:
         """Give room back, or pass it on to what was held back."""
@@ -119,6 +119,7 @@ class Intake(Consumer):
             self._work.put(message)
         else:
             self._give_back(message)
+            self.vacate()
 
     def drain(self) -> list[Any]:
         """What was held back, for the road to return.  Nothing is admitted from now on when closing."""
@@ -166,9 +167,19 @@ class Intake(Consumer):
             self._give_back(message)
 
     def close(self) -> None:
+        """Bring in nothing more.  Dramatiq calls it at a worker's pause, too, and :meth:`reopen` ends that."""
         self._closed.set()
-        for message in self.stop():
-            self.logger.debug("Left to the road: %r.", message)
+        self.closing = True
+        self._return_ahead()
+        self._on_pace(self)  # the road takes back what is held
+
+    def reopen(self, work: WorkQueue) -> bool:
+        """Go on after :meth:`close`, for the same worker: what it still runs goes on counting."""
+        if work is not self._work:
+            return False
+        self._closed.clear()
+        self.closing = self._resting = False
+        return True
 
     # -- the pace
     def _follow(self, ended: JobMessage) -> None:

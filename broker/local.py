@@ -43,6 +43,8 @@ class LocalRoad:
         self._server.start()
 
     def consume(self, queue: str, timeout_s: float) -> Intake:
+        if (known := self.intakes.get(queue)) is not None and known.reopen(self._work):
+            return known
         return Intake(
             queue,
             self.slots(queue),

@@ -145,3 +145,33 @@ def test_a_job_whose_end_could_not_be_recorded_is_not_held_for_ever() -> None:
     assert told.forgotten == [("unrecorded", 1)]
     assert told.settled == ["unrecorded"]
     assert intake.room == 1
+
+
+def test_a_closed_intake_has_the_road_take_back_what_it_holds_and_may_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told()
+    intake = quick(told, 1)
+    for name in "ab":
+        assert intake.reserve()
+        intake.admit(told.job(name))
+    assert not intake.reserve("held back")
+    intake.close()
+    assert (told.paces, intake.prefetch, intake.room, told.released) == ([intake, intake], 0, 0, [("b", 1)])
+    assert intake.drain() == ["held back"], "the road returns it, now that it is told"
+    assert not intake.reopen(WorkQueue(lambda: 0)), "another worker has an intake of its own"
+    assert intake.reopen(told.work)
+    assert intake.room == 1, "one runs still, and one may be claimed ahead"
+    running = told.work.get_nowait()
+    running.submitted = True
+    intake.ack(running)
+    assert intake.room == 2
+
+
+def test_a_job_that_was_being_claimed_when_the_intake_closed_takes_no_room_afterwards() -> None:
+    told = Told()
+    intake = told.intake(1)
+    assert intake.reserve()
+    intake.close()
+    intake.admit(told.job("late"))
+    assert told.released == [("late", 1)]
+    assert intake.reopen(told.work)
+    assert intake.room == 1

@@ -1,0 +1,62 @@
+"""The thread that adopts foreign messages."""
+
+import threading
+from pathlib import Path
+
+from broker.adoption import Adoption, Foreign
+from ledger import open_ledger
+from ledger.ledger import Session
+from ledger.records import Buried, NewJob
+
+
+class Counted:
+    """A ledger that notes which sessions were opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.real = open_ledger(f"sqlite:///{path}", road="rabbitmq")
+        self.url = self.real.url
+        self.opened: list[str] = []
+
+    def check(self) -> None:
+        self.real.check()
+
+    def session(self, name: str) -> Session:
+        self.opened.append(name)
+        return self.real.session(name)
+
+
+def foreign(settled: list[Buried | None], done: threading.Semaphore) -> Foreign:
+    def note(letter: Buried | None) -> None:
+        settled.append(letter)
+        done.release()
+
+    def adopted(job: NewJob) -> None:
+        raise AssertionError("these bytes are no message")
+
+    return Foreign("work", None, b"no message", 3, adopted, note)
+
+
+def test_threads_that_find_foreign_messages_at_once_share_one_lane_and_one_that_was_stopped_is_made_anew(
+    tmp_path: Path,
+) -> None:
+    ledger = Counted(tmp_path / "h.db")
+    settled: list[Buried | None] = []
+    done = threading.Semaphore(0)
+    adoption = Adoption(ledger)
+    start = threading.Barrier(8)
+
+    def put() -> None:
+        start.wait(10)
+        adoption.put(foreign(settled, done))
+
+    for lanes in (1, 2):
+        threads = [threading.Thread(target=put) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for _ in range(8):
+            assert done.acquire(timeout=20)
+        adoption.stop()
+        assert len(ledger.opened) == lanes
+    assert len(settled) == 16
