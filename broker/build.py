@@ -167,7 +167,11 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
 
 
 def sweep(session: Session, broker: Broker, url: str, older_than_s: float) -> int:
-    """Send again what RabbitMQ lost: waiting jobs confirmed long ago whose queue is empty, or is not there."""
+    """Send again what RabbitMQ lost: waiting jobs confirmed long ago whose queue is empty, or is not there.
+
+    Empty is: no message ready.  AMQP does not tell of those in workers' hands; a job whose message is just being
+    claimed may be sent again, and the first of its two messages is then stale and dropped.
+    """
     queues = sorted(broker.get_declared_queues())
     there = passive_counts(url, queues)
     empty = [queue for queue in queues if queue not in there or there[queue].messages == 0]
