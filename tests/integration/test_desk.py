@@ -14,6 +14,7 @@ from ledger.recorder import Recorder
 from ledger.records import Finish, Finished, NewJob
 from ledger.states import Outcome, State
 from ledger.tables import attempts, jobs
+from middleware.aliases import Aliases
 from tests.ledger_under_test import LedgerUnderTest
 
 UNKNOWN = (
@@ -37,6 +38,7 @@ class Office:
         self.desk = Desk(
             self.recorder,
             {"act": None},
+            Aliases(),
             send=lambda jobs: None,
             bury=lambda claim, message, body, finish: self.buried.append(claim.id),
             unknown_actor_grace_s=self.grace_s,
