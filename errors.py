@@ -12,6 +12,7 @@
     │   ├── InvalidPayload         the arguments do not fit the actor's signature
     │   └── PayloadTooLarge
     ├── JobNotFound
+    ├── NoCurrentJob               current_job() was called outside a job
     ├── IllegalTransition          the job is in a state from which this cannot be done
     ├── InvalidActor               an actor cannot be declared like that
     └── WrongMiddleware            a stock middleware that would lose jobs here
@@ -41,6 +42,7 @@ __all__ = [
     "JobNotFound",
     "LedgerError",
     "LedgerUnavailable",
+    "NoCurrentJob",
     "PayloadTooLarge",
     "Refusal",
     "Retry",
@@ -110,6 +112,10 @@ class PayloadTooLarge(Refusal):
 
 class JobNotFound(HarelineError):
     """Raised when no job has the given id."""
+
+
+class NoCurrentJob(HarelineError):
+    """Raised by ``current_job()`` outside the body of a running job."""
 
 
 class IllegalTransition(HarelineError):

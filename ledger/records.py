@@ -98,6 +98,7 @@ class Claim:
     queue: str = ""
     message_id: str = ""
     body: bytes = b""  #: filled by ``take`` only; on RabbitMQ the message carries it
+    created_at: datetime | None = None
 
 
 @dataclass(slots=True)

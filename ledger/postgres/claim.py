@@ -25,12 +25,11 @@ def claim(cursor: Cursor, worker: int, tickets: Sequence[Ticket], suspects: int)
     )
     answers: list[Claim | None] = [None] * len(ids)
     parked: list[tuple[str, int, str]] = []
-    for n, word, epoch, attempts, crashes, due_at, queue in rows:
+    for n, word, epoch, attempts, crashes, created_at, due_at, queue in rows:
         ticket = tickets[n - 1]
         if word == "run":
-            answers[n - 1] = Claim(
-                ticket.id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, due_at, ticket.ticket, queue
-            )
+            known = epoch, attempts, crashes, crashes > 0, due_at, ticket.ticket, queue
+            answers[n - 1] = Claim(ticket.id, Verdict.RUN, "", *known, created_at=created_at)
         elif word in _PARKED:
             answers[n - 1] = Claim(ticket.id, Verdict.PARK, word)
             parked.append((ticket.id, ticket.ticket, word))
@@ -56,12 +55,26 @@ def take(cursor: Cursor, worker: int, wants: Mapping[str, int], suspects: int) -
         (queues,),
     )
     # Suspects beyond the limit are put off: left where they are they would stand before everyone else.
-    parked = [(id, ticket, word) for id, word, _, _, _, _, ticket, *_ in rows if word == "suspect"]
+    parked = [(id, ticket, word) for id, word, _, _, _, _, _, ticket, *_ in rows if word == "suspect"]
     if parked:
         park(cursor, worker, parked, queues)
     return [
-        Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, due_at, ticket, queue, message_id, body)
-        for id, word, epoch, attempts, crashes, due_at, ticket, queue, message_id, body in rows
+        Claim(
+            id,
+            Verdict.RUN,
+            "",
+            epoch,
+            attempts,
+            crashes,
+            crashes > 0,
+            due_at,
+            ticket,
+            queue,
+            message_id,
+            body,
+            created_at,
+        )
+        for id, word, epoch, attempts, crashes, created_at, due_at, ticket, queue, message_id, body in rows
         if word == "take"
     ]
 

@@ -30,7 +30,8 @@ WITH judged AS MATERIALIZED (
       WHEN crashes > 0 THEN 'suspect'
       ELSE 'take' END AS word
   FROM (
-    SELECT a.n, a.ticket AS asked, j.id, j.queue, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.run_at
+    SELECT a.n, a.ticket AS asked, j.id, j.queue, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.created_at,
+      j.run_at
     FROM (SELECT * FROM unnest($2::uuid[], $3::int[]) WITH ORDINALITY AS a(id, ticket, n) ORDER BY id OFFSET 0) AS a
     CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = a.id FOR UPDATE) AS j
   ) AS l
@@ -46,7 +47,8 @@ WITH judged AS MATERIALIZED (
   INSERT INTO claims (worker_id, job_id, epoch, ticket, suspect, claimed_at)
   SELECT $1::int, id, epoch + 1, ticket, crashes > 0, clock_timestamp() FROM chosen WHERE taken
 )
-SELECT n, CASE WHEN taken THEN 'run' ELSE word END, epoch + taken::int, attempts, crashes, run_at, queue FROM chosen;
+SELECT n, CASE WHEN taken THEN 'run' ELSE word END, epoch + taken::int, attempts, crashes, created_at, run_at, queue
+FROM chosen;
 
 -- name: past_states
 SELECT id::text, state FROM history WHERE id = ANY ($1::uuid[]);
@@ -61,7 +63,7 @@ WITH picked AS MATERIALIZED (
     AND EXISTS (SELECT FROM workers WHERE id = $1::int AND state IN ('running', 'stopping'))
 ), held AS MATERIALIZED (
   SELECT p.ticket AS asked, p.due_at, j.id, j.queue, j.priority, j.state, j.ticket, j.epoch, j.attempts, j.crashes,
-    j.run_at
+    j.created_at, j.run_at
   FROM (SELECT * FROM picked ORDER BY job_id OFFSET 0) AS p
   CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = p.job_id FOR UPDATE SKIP LOCKED) AS j
 ), judged AS MATERIALIZED (
@@ -82,7 +84,8 @@ WITH picked AS MATERIALIZED (
 ), used AS (
   DELETE FROM tickets WHERE job_id = ANY (ARRAY(SELECT id FROM judged WHERE word <> 'suspect'))
 )
-SELECT c.id::text, c.word, c.epoch + 1, c.attempts, c.crashes, c.run_at, c.ticket, c.queue, p.message_id, p.body
+SELECT c.id::text, c.word, c.epoch + 1, c.attempts, c.crashes, c.created_at, c.run_at, c.ticket, c.queue, p.message_id,
+  p.body
 FROM judged c CROSS JOIN LATERAL (SELECT * FROM payloads WHERE job_id = c.id OFFSET 0) AS p WHERE c.word <> 'stale'
 ORDER BY c.priority, c.due_at;
 

@@ -42,7 +42,7 @@ SELECT name FROM queues WHERE paused;
 SELECT 1 FROM workers WHERE id = ? AND state IN ('running', 'stopping');
 
 -- name: claim_look
-SELECT j.id, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.run_at, j.queue, j.priority, c.worker_id
+SELECT j.id, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.created_at, j.run_at, j.queue, j.priority, c.worker_id
 FROM json_each(?) AS wanted
 CROSS JOIN jobs AS j ON j.id = wanted.value
 LEFT JOIN claims AS c ON c.job_id = j.id;
@@ -56,7 +56,7 @@ WHERE EXISTS (SELECT 1 FROM tickets WHERE ready AND queue = wanted.value)
 LIMIT 1;
 
 -- name: take_look
-SELECT t.job_id, t.ticket, j.epoch, j.attempts, j.crashes, j.run_at, t.priority, p.message_id, p.body
+SELECT t.job_id, t.ticket, j.epoch, j.attempts, j.crashes, j.created_at, j.run_at, t.priority, p.message_id, p.body
 FROM tickets AS t
 CROSS JOIN jobs AS j ON j.id = t.job_id
 CROSS JOIN payloads AS p ON p.job_id = t.job_id

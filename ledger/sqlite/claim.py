@@ -38,17 +38,15 @@ def take(tx: Transaction, worker: int, wants: Mapping[str, int], suspects: int) 
         if room <= 0 or queue in paused:
             continue
         rows = tx.run("take_look", queue, room)
-        for id, number, epoch, attempts, crashes, run_at, priority, message_id, body in rows:
+        for id, number, epoch, attempts, crashes, created_at, run_at, priority, message_id, body in rows:
             if crashes and suspects <= 0:
                 # Put off: left where they are, suspects would stand before everyone else.
                 parked.delayed(id, queue, priority, number + 1, "suspect")
                 continue
             suspects -= crashes > 0
             epoch += 1
-            due = from_micros(run_at)
-            answers.append(
-                Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, due, number, queue, message_id, body)
-            )
+            known = epoch, attempts, crashes, crashes > 0, from_micros(run_at), number, queue, message_id, body
+            answers.append(Claim(id, Verdict.RUN, "", *known, from_micros(created_at)))
     _own(tx, worker, answers)
     tx.many("drop_ticket", [(x.id,) for x in answers])
     parked.write()
@@ -69,7 +67,7 @@ def _claim_each(tx: Transaction, worker: int, tickets: Collection[Ticket], suspe
         if row is None:
             answers[x.id] = _gone(tx, x.id)
             continue
-        id, state, number, epoch, attempts, crashes, run_at, queue, priority, owner = row
+        id, state, number, epoch, attempts, crashes, created_at, run_at, queue, priority, owner = row
         if state == State.WAITING:
             if number != x.ticket:
                 answers[id] = Claim(id, Verdict.DROP, "stale")
@@ -86,19 +84,18 @@ def _claim_each(tx: Transaction, worker: int, tickets: Collection[Ticket], suspe
                 waiting.append(row)
         elif state == State.ACTIVE and owner == worker and number == x.ticket:
             suspects -= crashes > 0
-            due = from_micros(run_at)
-            answers[id] = Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, due, number, queue)
+            known = epoch, attempts, crashes, crashes > 0, from_micros(run_at), number, queue
+            answers[id] = Claim(id, Verdict.RUN, "", *known, created_at=from_micros(created_at))
         else:
             answers[id] = Claim(id, Verdict.DROP, state)
-    for id, _, number, epoch, attempts, crashes, run_at, queue, priority, _ in waiting:
+    for id, _, number, epoch, attempts, crashes, created_at, run_at, queue, priority, _ in waiting:
         if crashes and suspects <= 0:
             parked.delayed(id, queue, priority, number + 1, "suspect")
             answers[id] = Claim(id, Verdict.PARK, "suspect")
             continue
         suspects -= crashes > 0
-        epoch += 1
-        due = from_micros(run_at)
-        answers[id] = Claim(id, Verdict.RUN, "", epoch, attempts, crashes, crashes > 0, due, number, queue)
+        known = epoch + 1, attempts, crashes, crashes > 0, from_micros(run_at), number, queue
+        answers[id] = Claim(id, Verdict.RUN, "", *known, created_at=from_micros(created_at))
         taken.append(answers[id])
     _own(tx, worker, taken)
     parked.write()

@@ -208,7 +208,8 @@ def test_a_claim_answers_all_that_must_be_known(either: LedgerUnderTest) -> None
     [claim] = either.claim(job)
     assert (claim.id, claim.verdict, claim.epoch, claim.attempts, claim.crashes) == (job.id, Verdict.RUN, 1, 0, 0)
     assert (claim.ticket, claim.queue, claim.suspect) == (1, "q", False)
-    assert claim.due_at == either.row(job)["run_at"]
+    row = either.row(job)
+    assert (claim.created_at, claim.due_at) == (row["created_at"], row["run_at"])
     assert either.state(job) is State.ACTIVE
     [owned] = either.rows(claims, job)
     assert (owned["worker_id"], owned["epoch"], owned["ticket"]) == (either.worker, 1, 1)
@@ -338,7 +339,8 @@ def test_ready_jobs_are_taken_by_priority_then_by_age(embedded: LedgerUnderTest)
     assert [claim.id for claim in taken if claim.queue == "other"] == [other.id]
     assert all(claim.verdict is Verdict.RUN and claim.epoch == 1 and claim.ticket == 1 for claim in taken)
     assert (bytes(in_q[1].body), in_q[1].message_id) == (b"3", early.message_id)
-    assert in_q[1].due_at == embedded.row(early)["run_at"]
+    row = embedded.row(early)
+    assert (in_q[1].created_at, in_q[1].due_at) == (row["created_at"], row["run_at"])
     assert [row["job_id"] for row in embedded.rows(tickets)] == [background.id]
 
 
