@@ -21,6 +21,7 @@
     Retry (dramatiq's own)         again later; spends an attempt
     Discard                        a dead letter now, no more attempts
     Snooze                         again later; spends no attempt
+    Cancelled (an Interrupt)       it stops, for it was asked to; if it was not, an ordinary failure
 
 Every message says what, which one, and what to do.
 """
@@ -29,11 +30,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from dramatiq.errors import Retry
-from dramatiq.middleware import MiddlewareError
+from dramatiq.middleware import Interrupt, MiddlewareError
 
 __all__ = [
     "BrokerError",
     "BrokerUnavailable",
+    "Cancelled",
     "Discard",
     "HarelineError",
     "IllegalTransition",
@@ -146,3 +148,13 @@ class Snooze(HarelineError):
         self.delay_ms = int(delay.total_seconds() * 1000) if isinstance(delay, timedelta) else int(delay)
         if self.delay_ms < 0:
             raise ValueError(f"Snooze needs a delay of at least 0 ms, got {delay!r}")
+
+
+class Cancelled(Interrupt):
+    """Raised in a running job that was asked to stop: by ``current_job().check()``, or after a grace wherever it is.
+
+    No ``Exception``, so that ``except Exception`` in an actor does not keep it running.
+    """
+
+    def __init__(self, message: str = "the job was asked to stop") -> None:
+        super().__init__(message)

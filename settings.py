@@ -26,6 +26,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -120,6 +121,8 @@ class Settings(BaseModel):
     """A worker silent for this long has lost its jobs."""
     shutdown_grace_s: PositiveFloat = 25
     """How long running jobs may go on after a worker is told to stop."""
+    cancel_grace_s: NonNegativeFloat = 10
+    """How long a running job may go on after it is asked to stop, before it is interrupted."""
     unknown_actor_grace_s: NonNegativeInt = 300
     """How long a job of an unknown actor waits for a deploy that knows it."""
 

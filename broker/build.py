@@ -96,7 +96,13 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         unknown_actor_grace_s=settings.unknown_actor_grace_s,
     )
 
-    heartbeat = Heartbeat(ledger, recorder, lease_s=settings.lease_s, on_paused=road.pause)
+    deadlines = Deadlines(
+        time_limit_ms=settings.time_limit_ms,
+        max_age_ms=settings.max_age_ms,
+        grace_s=settings.shutdown_grace_s,
+        cancel_grace_s=settings.cancel_grace_s,
+    )
+    heartbeat = Heartbeat(ledger, recorder, lease_s=settings.lease_s, on_paused=road.pause, on_cancel=deadlines.cancel)
     lifecycle = Lifecycle(road, recorder, heartbeat, lambda: maintenance(broker, settings), ledger.check)
     for middleware in (
         Audit(recorder),  # first: its after-hook is the last
@@ -116,9 +122,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         broker.aliases,
         broker.schemas,  # after those that decide what becomes of what does not fit
         AtomicSends(broker.holding),
-        Deadlines(  # last: closest to the actor
-            time_limit_ms=settings.time_limit_ms, max_age_ms=settings.max_age_ms, grace_s=settings.shutdown_grace_s
-        ),
+        deadlines,  # last: closest to the actor
     ):
         broker.add_middleware(middleware)
     return broker

@@ -95,6 +95,10 @@ class Session(Protocol):
         """
         ...
 
+    def asked_to_stop(self, worker: int) -> list[tuple[str, int]]:
+        """The jobs ``worker`` owns that were asked to stop, as (id, epoch).  Only reads."""
+        ...
+
     def announce(self, worker: int) -> None:
         """Say that ``worker`` is shutting down: what it leaves behind is not a crash."""
         ...

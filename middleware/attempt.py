@@ -39,6 +39,7 @@ class JobMessage(MessageProxy):
         self.settle = settle
         self.ending: Finish | None = None
         self.submitted = False
+        self.cancelled = False  # it was asked to stop, and knows it
         self.troubles: list[str] = []  # after-hooks that failed, for whoever reads the attempt
         self.result: bytes | None = None
         self.result_ttl_ms = 0

@@ -10,7 +10,7 @@ from dramatiq import Broker
 from dramatiq.broker import MessageProxy
 from dramatiq.middleware import CurrentMessage
 
-from errors import NoCurrentJob
+from errors import Cancelled, NoCurrentJob
 from middleware.attempt import JobMessage
 
 __all__ = ["Current", "CurrentJob", "current_job", "current_job_or_none"]
@@ -69,6 +69,16 @@ class CurrentJob:
         """When this attempt was to start, by the database's clock."""
         assert self._message.claim.due_at is not None, "a claim that runs has it"
         return self._message.claim.due_at
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was asked to stop; known about a second after ``hareline jobs cancel``.  Costs nothing to ask."""
+        return self._message.cancelled
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` if it was asked to stop: what ends by that is recorded as cancelled."""
+        if self._message.cancelled:
+            raise Cancelled
 
     def __repr__(self) -> str:
         return f"<CurrentJob {self.id} {self.actor} on {self.queue}, attempt {self.attempt}>"

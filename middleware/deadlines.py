@@ -1,18 +1,19 @@
-"""Interrupts actors that run too long, and those that must stop for a shutdown."""
+"""Interrupts actors that run too long, and those that must stop: they were cancelled, or their worker shuts down."""
 
 import ctypes
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from dramatiq import Actor, Broker, Middleware, Worker
 from dramatiq.broker import MessageProxy
 from dramatiq.logging import get_logger
-from dramatiq.middleware import Interrupt, Shutdown, SkipMessage, TimeLimitExceeded
+from dramatiq.middleware import Interrupt, MiddlewareError, Shutdown, SkipMessage, TimeLimitExceeded
 
+from errors import Cancelled
 from ledger.states import Outcome, Reason
 from middleware.attempt import JobMessage
 
@@ -41,13 +42,18 @@ def uninterrupted() -> Iterator[None]:
 class _Body:
     """The stretch of one thread during which, and only during which, an interrupt may land in it."""
 
-    __slots__ = ("_lock", "_missed", "_open", "deadline", "kind", "notify_shutdown", "shielded", "thread")
+    __slots__ = (
+        "_lock", "_missed", "_open", "cancel_grace_s", "deadline", "kind", "message", "notify_shutdown", "shielded",
+        "thread",
+    )  # fmt: skip
 
-    def __init__(self, limit_s: float, notify_shutdown: bool) -> None:
+    def __init__(self, message: JobMessage, limit_s: float, notify_shutdown: bool, cancel_grace_s: float) -> None:
+        self.message = message
         self.thread = threading.get_ident()
         self.deadline = time.monotonic() + limit_s
         self.kind: type[Interrupt] = TimeLimitExceeded
         self.notify_shutdown = notify_shutdown
+        self.cancel_grace_s = cancel_grace_s
         self._lock = threading.Lock()
         self._open = True
         self.shielded = False
@@ -91,25 +97,40 @@ class Deadlines(Middleware):
         an operator's retry.
       notify_shutdown: raise ``Shutdown`` in it as soon as the worker is told to stop, instead of after
         the grace; an attempt ended by it is not spent.
+      cancel_grace: milliseconds an attempt may go on once it knows that it was asked to stop, then ``Cancelled`` is
+        raised in it; 0 for at once, ``float("inf")`` for never.  Default: the setting ``cancel_grace_s``.  A job that
+        was asked to stop before its body began is cancelled without it.
 
     CPython only; like every asynchronous exception, an interrupt waits for the next Python bytecode.
     Fails open: an interrupt that cannot be raised is logged, and the attempt runs on.
     """
 
-    def __init__(self, *, time_limit_ms: float, max_age_ms: float | None, grace_s: float) -> None:
+    def __init__(
+        self, *, time_limit_ms: float, max_age_ms: float | None, grace_s: float, cancel_grace_s: float
+    ) -> None:
         self.time_limit_ms = time_limit_ms
         self.max_age_ms = max_age_ms
         self.grace_s = grace_s
+        self.cancel_grace_s = cancel_grace_s
         self.logger = get_logger(__name__, type(self))
         self._current = threading.local()
         self._lock = threading.Condition()
         self._bodies: set[_Body] = set()
         self._next = float("inf")  # when the watcher wakes by itself
         self._shutdown_at = float("inf")  # when the worker was told to stop
+        self._asked: frozenset[tuple[str, int]] = frozenset()  # (job, epoch) pairs that are to stop
 
     @property
     def actor_options(self) -> set[str]:
-        return {"time_limit", "max_age", "notify_shutdown"}
+        return {"time_limit", "max_age", "notify_shutdown", "cancel_grace"}
+
+    def before_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
+        grace = actor.options.get("cancel_grace", 0)
+        if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not grace >= 0:
+            raise MiddlewareError(
+                f"{actor.actor_name}: cancel_grace is a number of milliseconds of at least 0, or float('inf') to be "
+                f"asked only, got {grace!r}"
+            )
 
     def after_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
         actor.fn = self._bracket(actor.fn)
@@ -131,8 +152,13 @@ class Deadlines(Middleware):
         ):
             message.end(Outcome.FAILED, reason=Reason.EXPIRED)
             raise SkipMessage(f"older than its max_age of {max_age} ms")
+        if _key(message) in self._asked:
+            message.cancelled = True
+            message.end(Outcome.CANCELLED)
+            raise SkipMessage("it was asked to stop before it began")
         limit = options.get("time_limit") or self.time_limit_ms
-        self._current.plan = (limit / 1000, bool(options.get("notify_shutdown")))
+        grace = options.get("cancel_grace", self.cancel_grace_s * 1000)
+        self._current.plan = (message, limit / 1000, bool(options.get("notify_shutdown")), grace / 1000)
 
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
@@ -148,6 +174,23 @@ class Deadlines(Middleware):
             for body in self._bodies:
                 self._hasten(body)
             self._lock.notify()
+
+    def cancel(self, asked: Iterable[tuple[str, int]]) -> None:
+        """These (job, epoch) pairs of this process were asked to stop; again and again while they run.  Any thread."""
+        with self._lock:
+            self._asked = frozenset(asked)
+            for body in self._bodies:
+                self._tell(body)
+            self._lock.notify()
+
+    def _tell(self, body: _Body) -> None:
+        if body.message.cancelled or _key(body.message) not in self._asked:
+            return
+        body.message.cancelled = True
+        self.logger.info("Job %s was asked to stop.", body.message.claim.id)
+        at = time.monotonic() + body.cancel_grace_s
+        if at < body.deadline:
+            body.deadline, body.kind = at, Cancelled
 
     def _hasten(self, body: _Body) -> None:
         at = self._shutdown_at if body.notify_shutdown else self._shutdown_at + self.grace_s
@@ -165,6 +208,7 @@ class Deadlines(Middleware):
             try:
                 with self._lock:
                     self._hasten(body)
+                    self._tell(body)
                     self._bodies.add(body)
                     _running.body = body
                     if body.deadline < self._next:
@@ -198,3 +242,7 @@ class Deadlines(Middleware):
                         self.logger.warning("Raising %s in worker thread %s.", body.kind.__name__, body.thread)
                 self._next = min((body.deadline for body in self._bodies), default=float("inf"))
                 self._lock.wait(None if self._next == float("inf") else max(0.0, self._next - now))
+
+
+def _key(message: JobMessage) -> tuple[str, int]:
+    return message.claim.id, message.claim.epoch

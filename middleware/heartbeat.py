@@ -4,7 +4,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 import dramatiq
@@ -16,6 +17,8 @@ from ledger.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
+#: While jobs run, how often those that were asked to stop are looked for.
+LOOK_S = 1.0
 #: While a queue is paused, how long until a resume is noticed.
 PAUSED_POLL_S = 1.0
 #: After a beat that failed, how long until the next: a connection that broke is only replaced by asking again.
@@ -25,17 +28,26 @@ RETRY_S = 0.2
 class Heartbeat:
     """Registers the process, beats three times per lease, and finds out when it was fenced.
 
+    It also hears which of the process's jobs were asked to stop: within a second, of which a beat would take ten.
+
     A fenced process (it stalled past its lease) goes on under a new id: what it still runs will be
     refused by epoch when it finishes, what it claims from now on is its own.
     """
 
     def __init__(
-        self, ledger: Ledger, recorder: Recorder, *, lease_s: float, on_paused: Callable[[frozenset[str]], None]
+        self,
+        ledger: Ledger,
+        recorder: Recorder,
+        *,
+        lease_s: float,
+        on_paused: Callable[[frozenset[str]], None],
+        on_cancel: Callable[[Sequence[tuple[str, int]]], None],
     ) -> None:
         self.ledger = ledger
         self.recorder = recorder
         self.lease_s = lease_s
         self.on_paused = on_paused
+        self.on_cancel = on_cancel
         self._paused: frozenset[str] = frozenset()
         self._wake = threading.Event()
         self._stopping = False
@@ -88,21 +100,27 @@ class Heartbeat:
         )
 
     def _run(self) -> None:
-        pause_s = self.lease_s / 3
+        beat_at = time.monotonic() + self.lease_s / 3
         while True:
-            self._wake.wait(pause_s)
+            beats = self._wake.wait(min(LOOK_S, max(0.0, beat_at - time.monotonic())))
             self._wake.clear()
             if self._stopping:
                 return
             pause_s = min(RETRY_S, self.lease_s / 3)
             try:
-                self._beat()
+                if beats or time.monotonic() >= beat_at:
+                    self._beat()
+                else:
+                    if self.recorder.held:
+                        self.on_cancel(self._session.asked_to_stop(self.recorder.worker))
+                    continue
             except LedgerError as error:
                 logger.warning("worker %s could not beat: %s", self.recorder.worker, error)
             except Exception:
                 logger.critical("worker %s: the heartbeat failed", self.recorder.worker, exc_info=True)
             else:
                 pause_s = min(self.lease_s / 3, PAUSED_POLL_S) if self._paused else self.lease_s / 3
+            beat_at = time.monotonic() + pause_s
 
     def _beat(self) -> None:
         held = list(self.recorder.held.copy().items())
@@ -120,5 +138,6 @@ class Heartbeat:
             return
         if beat.released:
             logger.warning("worker %s gave back %d jobs it owned but did not hold", self.recorder.worker, beat.released)
+        self.on_cancel([pair for pair in held if pair[0] in beat.cancel])
         self._paused = beat.paused
         self.on_paused(beat.paused)  # at every beat: the road may have found a pause that no beat has seen

@@ -10,7 +10,7 @@ from dramatiq.errors import Retry
 from dramatiq.logging import get_logger
 from dramatiq.middleware import Shutdown
 
-from errors import Discard, Snooze
+from errors import Cancelled, Discard, Snooze
 from ledger.states import Outcome, Reason
 from middleware.attempt import JobMessage
 
@@ -46,7 +46,7 @@ class Retries(Middleware):
       on_retry_exhausted: name of an actor told of a job whose retries are spent, in the same commit.
 
     Exceptions an actor may raise: ``Retry(delay=ms)`` (spends an attempt), ``Snooze(ms)`` (spends none),
-    ``Discard`` (a dead letter at once).
+    ``Discard`` (a dead letter at once), ``Cancelled`` (cancelled, when that was asked for; else a failure).
 
     Fails closed: an error in ``retry_when`` or ``backoff`` counts as a failed attempt by max_retries.
     """
@@ -73,6 +73,9 @@ class Retries(Middleware):
                 message.end(Outcome.FAILED, reason=Reason.DISCARDED)
             case Shutdown():
                 message.end(Outcome.INTERRUPTED)
+            # The second is Dramatiq's word for a coroutine that was interrupted and needs over a second to clean up.
+            case Cancelled() | RuntimeError(__cause__=Cancelled()) if message.cancelled:
+                message.end(Outcome.CANCELLED)
             case _:
                 self._retry_or_fail(broker, message, exception)
 

@@ -133,6 +133,9 @@ class PostgresSession:
 
         return self._connection.call(work)
 
+    def asked_to_stop(self, worker: int) -> list[tuple[str, int]]:
+        return [(id, epoch) for id, epoch in self._connection.call(lambda cursor: cursor.run("asked", str(worker)))]
+
     def announce(self, worker: int) -> None:
         self._connection.call(lambda cursor: cursor.run("announce", str(worker)))
 

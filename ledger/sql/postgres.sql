@@ -320,6 +320,12 @@ CROSS JOIN LATERAL (
   SELECT cancel_requested FROM jobs WHERE id = c.job_id AND epoch = c.epoch AND state = 'active' OFFSET 0
 ) AS j;
 
+-- name: asked
+SELECT c.job_id::text, c.epoch FROM (SELECT * FROM claims WHERE worker_id = $1::int OFFSET 0) AS c
+CROSS JOIN LATERAL (
+  SELECT FROM jobs WHERE id = c.job_id AND epoch = c.epoch AND state = 'active' AND cancel_requested OFFSET 0
+) AS j;
+
 -- name: paused
 SELECT name FROM queues WHERE paused;
 

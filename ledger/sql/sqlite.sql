@@ -149,6 +149,12 @@ CROSS JOIN jobs AS j ON j.id = c.job_id
 WHERE c.worker_id = ?
 ORDER BY c.job_id;
 
+-- name: asked
+SELECT c.job_id, c.epoch
+FROM claims AS c
+CROSS JOIN jobs AS j ON j.id = c.job_id AND j.epoch = c.epoch
+WHERE c.worker_id = ? AND j.state = 'active' AND j.cancel_requested;
+
 -- name: silent
 SELECT id, state, host, pid FROM workers WHERE state IN ('running', 'stopping') AND heartbeat_at < ? ORDER BY id;
 

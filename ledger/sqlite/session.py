@@ -75,6 +75,10 @@ class SqliteSession:
         with self._connection.write() as tx:
             return giveback.beat(tx, worker, held, lease_s)
 
+    def asked_to_stop(self, worker: int) -> list[tuple[str, int]]:
+        with self._connection.read() as tx:
+            return tx.run("asked", worker).fetchall()
+
     def announce(self, worker: int) -> None:
         with self._connection.write() as tx:
             tx.run("announce", worker)

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import time
 
 import dramatiq
 
+from errors import Cancelled
 from middleware.current import current_job
 from tests.acceptance.app import *  # noqa: F403
 from tests.acceptance.app import note
@@ -31,3 +33,52 @@ async def introduce_later(path: str, line: str) -> None:
         note(path, await asyncio.to_thread(describe))
 
     await asyncio.create_task(inner())
+
+
+@dramatiq.actor(queue_name="work", cancel_grace=float("inf"))
+def ask(path: str, line: str) -> None:
+    """Asks whether it was cancelled, again and again."""
+    note(path, f"start {line}")
+    while True:
+        current_job().check()
+        time.sleep(0.01)
+
+
+@dramatiq.actor(queue_name="work", cancel_grace=200)
+def ask_nothing(path: str, line: str) -> None:
+    note(path, f"start {line}")
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        note(path, f"cleaned up {line}")
+
+
+@dramatiq.actor(queue_name="work", cancel_grace=200)
+async def wait_for_ever(path: str, line: str, clean_s: float = 0) -> None:
+    note(path, f"start {line}")
+    try:
+        await asyncio.sleep(3_600)
+    except asyncio.CancelledError:
+        note(path, f"cleaned up {line} {current_job().cancelled}")
+        await asyncio.sleep(clean_s)
+        raise
+
+
+@dramatiq.actor(queue_name="work", cancel_grace=float("inf"))
+def return_when_asked(path: str, line: str) -> None:
+    note(path, f"start {line}")
+    while not current_job().cancelled:
+        time.sleep(0.01)
+
+
+@dramatiq.actor(queue_name="work", min_backoff=10, cancel_grace=float("inf"))
+def fail_then_ask(path: str, line: str) -> None:
+    if current_job().attempt == 1:
+        raise RuntimeError(line)
+    ask(path, line)
+
+
+@dramatiq.actor(queue_name="work", max_retries=0)
+def cancel_itself(path: str, line: str) -> None:
+    raise Cancelled("I would rather not")

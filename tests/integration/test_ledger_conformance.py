@@ -607,6 +607,17 @@ def test_a_heartbeat_tells_what_was_asked_to_stop_and_what_is_paused(either: Led
     assert beat == Beat(alive=True, cancel=frozenset({stop.id}), paused=frozenset({"other"}), released=0)
 
 
+def test_a_worker_can_ask_which_of_its_jobs_are_to_stop(either: LedgerUnderTest) -> None:
+    (stop, epoch), _ = either.active(), either.active()
+    theirs, _ = either.active(worker=either.join())
+    assert either.session.asked_to_stop(either.worker) == []
+    either.ask_cancel(stop)
+    either.ask_cancel(theirs)
+    assert either.session.asked_to_stop(either.worker) == [(stop.id, epoch)]
+    assert either.finish(stop, epoch, Outcome.CANCELLED).state is State.CANCELLED
+    assert either.session.asked_to_stop(either.worker) == []
+
+
 def test_rows_a_live_worker_owns_but_does_not_hold_are_released_after_a_lease(either: LedgerUnderTest) -> None:
     (forgotten, _), (held, epoch), (young, _) = either.active(), either.active(), either.active()
     either.make_old_claim(forgotten)

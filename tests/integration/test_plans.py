@@ -19,6 +19,7 @@ from tests.ledger_under_test import new_job
 from tests.servers import Postgres
 
 _HOT = [
+    "asked",
     "claim",
     "enqueue",
     "fence",

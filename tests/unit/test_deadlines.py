@@ -11,9 +11,10 @@ import dramatiq
 import pytest
 from dramatiq import Message
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import Interrupt, Shutdown, SkipMessage, TimeLimitExceeded
+from dramatiq.middleware import Interrupt, MiddlewareError, Shutdown, SkipMessage, TimeLimitExceeded
 from dramatiq.worker import Worker
 
+from errors import Cancelled
 from ledger.records import Claim, Verdict
 from middleware.attempt import JobMessage
 from middleware.deadlines import Deadlines
@@ -21,7 +22,7 @@ from middleware.deadlines import Deadlines
 
 @pytest.fixture
 def deadlines() -> Deadlines:
-    found = Deadlines(time_limit_ms=60_000, max_age_ms=None, grace_s=30)
+    found = Deadlines(time_limit_ms=60_000, max_age_ms=None, grace_s=30, cancel_grace_s=30)
     found.before_worker_boot(cast(Any, None), cast(Any, None))
     return found
 
@@ -156,3 +157,55 @@ def test_a_shutdown_interrupts_at_once_who_asked_for_it_and_others_after_the_gra
     assert isinstance(ended["patient"][1], Shutdown)
     assert ended["asked"][0] < ended["patient"][0]
     assert ended["patient"][0] - told >= 0.3
+
+
+def test_a_job_asked_to_stop_is_interrupted_after_its_grace_and_one_of_another_epoch_is_not(
+    broker: StubBroker, deadlines: Deadlines
+) -> None:
+    told = 0.0
+
+    @dramatiq.actor(broker=broker, cancel_grace=100, time_limit=5_000)
+    def act(epoch: int) -> None:
+        nonlocal told
+        deadlines.cancel([("id", epoch)])
+        told = time.monotonic()
+        while True:
+            time.sleep(0.005)
+
+    assert isinstance(run(broker, act, args=(1,), time_limit=200), TimeLimitExceeded)
+    assert isinstance(run(broker, act, args=(0,)), Cancelled)
+    assert time.monotonic() - told >= 0.1
+
+
+def test_being_asked_again_does_not_prolong_the_grace(broker: StubBroker, deadlines: Deadlines) -> None:
+    @dramatiq.actor(broker=broker, cancel_grace=100, time_limit=5_000)
+    def act() -> None:
+        while True:
+            deadlines.cancel([("id", 0)])
+
+    assert isinstance(run(broker, act), Cancelled)
+
+
+def test_without_end_of_its_grace_it_is_only_asked(broker: StubBroker, deadlines: Deadlines) -> None:
+    @dramatiq.actor(broker=broker, cancel_grace=float("inf"), time_limit=200)
+    def act() -> None:
+        deadlines.cancel([("id", 0)])
+        while True:
+            time.sleep(0.005)
+
+    assert isinstance(run(broker, act), TimeLimitExceeded)
+
+
+def test_a_job_asked_to_stop_before_its_body_does_not_begin(broker: StubBroker, deadlines: Deadlines) -> None:
+    @dramatiq.actor(broker=broker)
+    def act() -> None: ...
+
+    deadlines.cancel([("id", 0)])
+    with pytest.raises(SkipMessage, match="before it began"):
+        run(broker, act)
+
+
+@pytest.mark.parametrize("grace", [-1, "soon", None, True, float("nan")])
+def test_a_grace_that_is_none_is_refused_by_the_actors_name(broker: StubBroker, grace: Any) -> None:
+    with pytest.raises(MiddlewareError, match=r"slow: cancel_grace is a number"):
+        dramatiq.actor(broker=broker, actor_name="slow", cancel_grace=grace)(lambda: None)

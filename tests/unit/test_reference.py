@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dramatiq.middleware import Interrupt
 
 import errors
 from errors import HarelineError
@@ -94,7 +95,7 @@ def errors_page() -> str:
 def _described() -> Iterator[str]:
     for name in errors.__all__:
         kind = getattr(errors, name)
-        if issubclass(kind, HarelineError):
+        if issubclass(kind, (HarelineError, Interrupt)):
             text = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0].replace("``", "`")
             yield f"\n**{name}**: {text}\n"
 
