@@ -13,6 +13,7 @@
     │   └── PayloadTooLarge
     ├── JobNotFound
     ├── NoCurrentJob               current_job() was called outside a job
+    ├── InvalidReport              (also a ValueError) a running job said something that cannot be recorded
     ├── IllegalTransition          the job is in a state from which this cannot be done
     ├── InvalidActor               an actor cannot be declared like that
     └── WrongMiddleware            a stock middleware that would lose jobs here
@@ -41,6 +42,7 @@ __all__ = [
     "IllegalTransition",
     "InvalidActor",
     "InvalidPayload",
+    "InvalidReport",
     "JobNotFound",
     "LedgerError",
     "LedgerUnavailable",
@@ -118,6 +120,10 @@ class JobNotFound(HarelineError):
 
 class NoCurrentJob(HarelineError):
     """Raised by ``current_job()`` outside the body of a running job."""
+
+
+class InvalidReport(HarelineError, ValueError):
+    """Raised by ``current_job().progress()`` when it is given something that cannot be recorded."""
 
 
 class IllegalTransition(HarelineError):

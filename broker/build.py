@@ -109,7 +109,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         Capacity(concurrency),  # before the worker registers with its number of threads
         lifecycle,
         AsyncIO(),
-        Current(),
+        Current(recorder),
         Callbacks(),
         Groups(ledger, broker.holding),
         Pipelines(),

@@ -32,7 +32,9 @@ def show_job(job: JobView, *, traceback: bool, as_json: bool) -> None:
 
 def _facts(job: JobView) -> list[tuple[str, Any]]:
     progress = job.progress
-    done = f"{progress.done:g}" + (f" of {progress.total:g}" if progress.total else "") if progress else ""
+    done = f"{progress.done:.15g}" if progress else ""
+    if progress and progress.total:
+        done += f" of {progress.total:.15g} ({progress.done / progress.total:.0%})"
     return [
         ("job", job.id),
         ("message", job.message_id),
@@ -49,7 +51,7 @@ def _facts(job: JobView) -> list[tuple[str, Any]]:
         ("took", duration((job.finished_at - job.created_at).total_seconds()) if job.finished_at else ""),
         ("sent by", job.producer),
         ("held by", job.claim.worker if job.claim else ""),
-        ("progress", f"{done} {progress.note}".strip() if progress else ""),
+        ("progress", f"{done} {progress.note}".rstrip() + f", {moment(progress.at)}" if progress else ""),
         ("result", f"{job.result.size} bytes, until {moment(job.result.expires_at)}" if job.result else ""),
     ]
 

@@ -16,6 +16,7 @@ from ledger.lane import Lane
 from ledger.ledger import Ledger, Session
 from ledger.pen import Pen
 from ledger.records import Claim, Enqueued, Finish, Finished, NewJob, Ticket, Verdict
+from ledger.reports import Progress, Reports
 from ledger.states import Outcome, Reason, State
 
 logger = logging.getLogger(__name__)
@@ -43,14 +44,6 @@ class _Release:
     epoch: int
 
 
-@dataclass(slots=True)
-class _Progress:
-    job: str
-    done: float
-    total: float | None
-    note: str
-
-
 class Recorder:
     """The writing side of one process.  Threads start at first use; thread-safe.
 
@@ -69,6 +62,7 @@ class Recorder:
         #: job id -> epoch: what this process has claimed and not yet finished.
         self.held: dict[str, int] = {}
         self._suspect: str | None = None
+        self._reports = Reports()
         os.register_at_fork(after_in_child=self._forked)
 
     # -- producers
@@ -113,15 +107,27 @@ class Recorder:
 
         Blocks while the lane is full: a slow ledger slows its workers, it loses nothing.
         """
-        self._lane("finishes", self._write_finishes).put(_FinishWanted(finish, answer))
+        lane = self._lane("finishes", self._write_finishes)
+        if last := self._reports.close(finish.id):
+            lane.put(last, block=False)
+        lane.put(_FinishWanted(finish, answer))
 
     def release(self, job: str, epoch: int) -> None:
         """Give back a claimed job that never started."""
         self._lane("finishes", self._write_finishes).put(_Release(job, epoch), block=False)
 
-    def progress(self, job: str, done: float, total: float | None, note: str) -> None:
-        """Record a running job's progress; blocks while the lane is full."""
-        self._lane("finishes", self._write_finishes).put(_Progress(job, done, total, note))
+    def progress(self, report: Progress, epoch: int) -> None:
+        """Record how far a job is, unless it is not held any more.  Never blocks.
+
+        At most one report a second is written of a job, and always its last, before its finish.
+        """
+        if self.held.get(report.job) == epoch and (now := self._reports.add(report)):
+            self._lane("finishes", self._write_finishes).put(now, block=False)
+
+    def write_progress(self) -> None:
+        """Write what was reported over a second ago and has waited since.  To be called about once a second."""
+        for report in self._reports.due():
+            self._lane("finishes", self._write_finishes).put(report, block=False)
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until everything handed over is committed and answered."""
@@ -142,6 +148,7 @@ class Recorder:
         self.worker = 0
         self.held = {}
         self._suspect = None
+        self._reports = Reports()
 
     def _lane(
         self, name: str, write: Callable[[Session, list[Any]], None], *, limit: int = 10_000, linger_s: float = 0.0
@@ -179,7 +186,7 @@ class Recorder:
                 session.release(self.worker, released)
                 for job, epoch in released:
                     self.forget(job, epoch)
-            progress = [(row.job, row.done, row.total, row.note) for row in rows if type(row) is _Progress]
+            progress = [row for row in rows if type(row) is Progress]
             if progress:
                 session.progress(progress)
         # Last: once an answer is told nothing may fail, or the batch would be written, and told, again.
@@ -193,6 +200,7 @@ class Recorder:
         """This claim is not held any more, and nothing is written: it was fenced, or nobody knows how it ended."""
         if self.held.get(job) == epoch:
             self.held.pop(job, None)  # the heartbeat may have been faster
+            self._reports.close(job)
             if self._suspect == job:
                 self._suspect = None
 

@@ -38,7 +38,7 @@ class JobMessage(MessageProxy):
         self.since = 0.0  # by the monotonic clock: since when it runs, or waits for a slot
         self.settle = settle
         self.ending: Finish | None = None
-        self.submitted = False
+        self.submitted = False  # how it ended is handed over; nothing can be added
         self.cancelled = False  # it was asked to stop, and knows it
         self.troubles: list[str] = []  # after-hooks that failed, for whoever reads the attempt
         self.result: bytes | None = None

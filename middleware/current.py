@@ -3,17 +3,25 @@
 from middleware.current import current_job
 """
 
+import math
 from contextvars import ContextVar
 from datetime import datetime
+from numbers import Real
 
 from dramatiq import Broker
 from dramatiq.broker import MessageProxy
 from dramatiq.middleware import CurrentMessage
 
-from errors import Cancelled, NoCurrentJob
+from errors import Cancelled, InvalidReport, NoCurrentJob
+from ledger.recorder import Recorder
+from ledger.reports import Progress
 from middleware.attempt import JobMessage
+from middleware.deadlines import uninterrupted
 
 __all__ = ["Current", "CurrentJob", "current_job", "current_job_or_none"]
+
+#: Longest note that is kept with a job's progress.
+MAX_NOTE = 500
 
 
 class CurrentJob:
@@ -23,10 +31,11 @@ class CurrentJob:
     or starts as a task; a thread that an actor starts is given it.
     """
 
-    __slots__ = ("_message",)
+    __slots__ = ("_message", "_recorder")
 
-    def __init__(self, message: JobMessage) -> None:
+    def __init__(self, message: JobMessage, recorder: Recorder) -> None:
         self._message = message
+        self._recorder = recorder
 
     @property
     def id(self) -> str:
@@ -80,8 +89,43 @@ class CurrentJob:
         if self._message.cancelled:
             raise Cancelled
 
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Say how far it is, as often as you like; ``hareline jobs show`` shows it.  Never waits for the database.
+
+        At most one report a second is written, and always the last one before the attempt ends; others are replaced
+        by newer ones.  After the attempt, or when its worker has lost it, nothing is written.
+
+        Parameters:
+          done: of the work, in any unit; at least 0, and no more than ``total``.
+          total: when it is known.
+          note: a few words, of which 500 characters are kept.
+
+        Raises:
+          InvalidReport: one of them is something else.
+        """
+        done = _amount("done", done)
+        total = None if total is None else _amount("total", total)
+        if total is not None and done > total:
+            raise InvalidReport(f"progress of {self!r}: done ({done:.15g}) is more than total ({total:.15g})")
+        if not isinstance(note, str):
+            raise InvalidReport(f"progress of {self!r}: note is a text, got {note!r}")
+        if not self._message.submitted:
+            claim = self._message.claim
+            with uninterrupted():
+                self._recorder.progress(Progress(claim.id, done, total, note[:MAX_NOTE]), claim.epoch)
+
     def __repr__(self) -> str:
         return f"<CurrentJob {self.id} {self.actor} on {self.queue}, attempt {self.attempt}>"
+
+
+def _amount(name: str, value: object) -> float:
+    try:
+        amount = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:
+        amount = math.inf
+    if not 0 <= amount < math.inf:
+        raise InvalidReport(f"progress: {name} is a number of at least 0, got {value!r}")
+    return amount
 
 
 _job: ContextVar[CurrentJob | None] = ContextVar("current_job", default=None)
@@ -106,9 +150,12 @@ def current_job_or_none() -> CurrentJob | None:
 class Current(CurrentMessage):
     """Dramatiq's CurrentMessage, which forgets to let go of a skipped message; and the current job."""
 
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         super().before_process_message(broker, message)  # type: ignore[no-untyped-call]
-        _job.set(CurrentJob(message) if isinstance(message, JobMessage) else None)
+        _job.set(CurrentJob(message, self.recorder) if isinstance(message, JobMessage) else None)
 
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: object = None, exception: BaseException | None = None

@@ -17,7 +17,7 @@ from ledger.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
-#: While jobs run, how often those that were asked to stop are looked for.
+#: While jobs run, how often those that were asked to stop are looked for, and progress that waited is written.
 LOOK_S = 1.0
 #: While a queue is paused, how long until a resume is noticed.
 PAUSED_POLL_S = 1.0
@@ -106,6 +106,7 @@ class Heartbeat:
             self._wake.clear()
             if self._stopping:
                 return
+            self.recorder.write_progress()
             pause_s = min(RETRY_S, self.lease_s / 3)
             try:
                 if beats or time.monotonic() >= beat_at:

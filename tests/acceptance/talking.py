@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 
 import dramatiq
 
@@ -82,3 +83,16 @@ def fail_then_ask(path: str, line: str) -> None:
 @dramatiq.actor(queue_name="work", max_retries=0)
 def cancel_itself(path: str, line: str) -> None:
     raise Cancelled("I would rather not")
+
+
+@dramatiq.actor(queue_name="work")
+def report_often(path: str, line: str, release: str) -> None:
+    """Reports 10,000 times at once, waits, and reports once more at its end."""
+    job = current_job()
+    for n in range(10_000):
+        job.progress(n + 1, 20_000, note=line)
+    note(path, f"reported {line}")
+    while not Path(release).exists():
+        time.sleep(0.01)
+    for n in range(100):
+        job.progress(19_901 + n, 20_000, note="done")

@@ -1,6 +1,8 @@
 """What a running job can say and hear."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -9,7 +11,7 @@ import pytest
 from control import Control
 from control.jobs import cancel
 from tests.acceptance.evidence import Job, job, nothing_left
-from tests.acceptance.system import System
+from tests.acceptance.system import ROOT, System
 
 APP = "tests.acceptance.talking"
 
@@ -92,3 +94,53 @@ def test_who_ends_by_itself_is_not_cancelled(anywhere: System, control: Control)
     assert (found.state, found.outcomes, found.reason) == ("failed", ["failed"], "retries_exhausted")
     assert found.errors == ["errors.Cancelled: I would rather not"]
     nothing_left(anywhere)
+
+
+def count_writes(system: System) -> None:
+    """From now on the table ``written`` has a row for each time somebody's progress is written."""
+    system.sql("CREATE TABLE written (done float)")
+    if system.database_url.startswith("sqlite"):
+        system.sql("CREATE TRIGGER count AFTER INSERT ON progress BEGIN INSERT INTO written VALUES (new.done); END")
+        return
+    system.sql(
+        "CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN INSERT INTO written VALUES (new.done); RETURN new; END'"
+    )
+    system.sql("CREATE TRIGGER count AFTER INSERT OR UPDATE ON progress FOR EACH ROW EXECUTE FUNCTION count_it()")
+
+
+def test_progress_is_seen_while_the_job_runs_and_ten_thousand_reports_are_a_handful_of_writes(
+    anywhere: System,
+) -> None:
+    count_writes(anywhere)
+    anywhere.worker(app=APP)
+    release = anywhere.folder / "release"
+    began = time.monotonic()
+    anywhere.shell(APP).run(f"report_often.send(log, 'often', {str(release)!r})")
+
+    def progress() -> tuple[float, float | None, str] | None:
+        view = anywhere.queries.job(job(anywhere, "often").id)
+        found = view.progress if view else None
+        return (found.done, found.total, found.note) if found else None
+
+    anywhere.until(lambda: "reported often" in anywhere.ran())
+    anywhere.until(lambda: progress() == (10_000, 20_000, "often"), because="the last of a burst is written, too")
+    assert job(anywhere, "often").state == "active"
+    shown = hareline(anywhere, "jobs", "show", job(anywhere, "often").id)
+    assert "10000 of 20000 (50%) often" in shown
+    told = json.loads(hareline(anywhere, "jobs", "show", job(anywhere, "often").id, "--json"))["progress"]
+    assert (told["done"], told["total"], told["note"]) == (10_000, 20_000, "often")
+
+    release.touch()
+    anywhere.finished(1)
+    took = time.monotonic() - began
+    assert progress() == (20_000, 20_000, "done")
+    written = anywhere.sql("SELECT done FROM written")
+    assert 3 <= len(written) <= took + 2, "one a second, and the last"
+    nothing_left(anywhere)
+
+
+def hareline(system: System, *arguments: str) -> str:
+    """What the command line prints."""
+    command = [sys.executable, "-m", "cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=system.env, capture_output=True, text=True, check=True).stdout

@@ -1,6 +1,7 @@
 """What can be said of the current job without a worker; the rest is in tests/acceptance."""
 
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from dramatiq.middleware import SkipMessage
 
 from broker import Broker, build
-from errors import NoCurrentJob
+from errors import InvalidReport, NoCurrentJob
 from ledger.records import Claim, Verdict
 from middleware.attempt import JobMessage
 from middleware.current import CurrentJob, current_job, current_job_or_none
@@ -83,3 +84,39 @@ def test_it_is_gone_after_a_job_that_was_skipped(broker: Broker) -> None:
     broker.emit_after("skip_message", message)
     assert current_job_or_none() is None
     broker.close()
+
+
+@pytest.fixture
+def job(broker: Broker) -> Iterator[CurrentJob]:
+    """A job whose body runs."""
+
+    @dramatiq.actor(broker=broker)
+    def act() -> None: ...
+
+    message = claimed(act)
+    broker.emit_before("process_message", message)
+    yield current_job()
+    broker.emit_after("process_message", message)
+    broker.close()
+
+
+@pytest.mark.parametrize(
+    ("report", "named"),
+    [
+        ((-1,), "done is a number of at least 0, got -1"),
+        ((float("nan"), 2), "done is a number of at least 0, got nan"),
+        ((float("inf"),), "done is a number"),
+        ((10**400,), "done is a number"),
+        (("1",), "done is a number of at least 0, got '1'"),
+        ((True,), "done is a number"),
+        ((None,), "done is a number"),
+        ((1, -2), "total is a number of at least 0, got -2"),
+        ((1, float("nan")), "total is a number"),
+        ((1, "2"), "total is a number"),
+        ((3, 2), r"done \(3\) is more than total \(2\)"),
+        ((1, 2, 3), "note is a text, got 3"),
+    ],
+)
+def test_progress_that_is_none_is_refused_by_name(job: CurrentJob, report: Any, named: str) -> None:
+    with pytest.raises(InvalidReport, match=named):
+        job.progress(*report)
