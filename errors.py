@@ -14,6 +14,8 @@
     ├── JobNotFound
     ├── NoCurrentJob               current_job() was called outside a job
     ├── InvalidReport              (also a ValueError) a running job said something that cannot be recorded
+    │   └── CheckpointTooLarge
+    ├── LeaseLost                  the job belongs to another worker now
     ├── IllegalTransition          the job is in a state from which this cannot be done
     ├── InvalidActor               an actor cannot be declared like that
     └── WrongMiddleware            a stock middleware that would lose jobs here
@@ -37,6 +39,7 @@ __all__ = [
     "BrokerError",
     "BrokerUnavailable",
     "Cancelled",
+    "CheckpointTooLarge",
     "Discard",
     "HarelineError",
     "IllegalTransition",
@@ -44,6 +47,7 @@ __all__ = [
     "InvalidPayload",
     "InvalidReport",
     "JobNotFound",
+    "LeaseLost",
     "LedgerError",
     "LedgerUnavailable",
     "NoCurrentJob",
@@ -123,7 +127,15 @@ class NoCurrentJob(HarelineError):
 
 
 class InvalidReport(HarelineError, ValueError):
-    """Raised by ``current_job().progress()`` when it is given something that cannot be recorded."""
+    """Raised by ``current_job()``'s ``progress()`` and ``checkpoint()``, given something that cannot be recorded."""
+
+
+class CheckpointTooLarge(InvalidReport):
+    """Raised by ``checkpoint()`` when the encoded state is over the limit; keep a reference instead."""
+
+
+class LeaseLost(HarelineError):
+    """Raised by ``checkpoint()`` when the attempt is over, or its worker lost it to another; nothing was kept."""
 
 
 class IllegalTransition(HarelineError):

@@ -116,6 +116,8 @@ class Settings(BaseModel):
     """A job waiting longer than this is not run any more; unset, never."""
     max_payload_bytes: PositiveInt = 102_400
     """Largest encoded message send() accepts."""
+    max_checkpoint_bytes: PositiveInt = 102_400
+    """Largest encoded state checkpoint() accepts."""
 
     stalled_interval_ms: int = Field(default=30_000, ge=1_000)
     """A worker silent for this long has lost its jobs."""

@@ -16,6 +16,7 @@ from broker.lifecycle import Lifecycle
 from broker.local import LocalRoad
 from broker.road import Road
 from ledger import open_ledger
+from ledger.checkpoints import Checkpoints
 from ledger.ledger import Session
 from ledger.recorder import Recorder
 from ledger.records import Claim, Finish, Keep
@@ -109,7 +110,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         Capacity(concurrency),  # before the worker registers with its number of threads
         lifecycle,
         AsyncIO(),
-        Current(recorder),
+        Current(recorder, Checkpoints(ledger), max_checkpoint_bytes=settings.max_checkpoint_bytes),
         Callbacks(),
         Groups(ledger, broker.holding),
         Pipelines(),

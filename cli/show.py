@@ -52,6 +52,7 @@ def _facts(job: JobView) -> list[tuple[str, Any]]:
         ("sent by", job.producer),
         ("held by", job.claim.worker if job.claim else ""),
         ("progress", f"{done} {progress.note}".rstrip() + f", {moment(progress.at)}" if progress else ""),
+        ("checkpoint", f"{job.checkpoint.size} bytes, {moment(job.checkpoint.at)}" if job.checkpoint else ""),
         ("result", f"{job.result.size} bytes, until {moment(job.result.expires_at)}" if job.result else ""),
     ]
 

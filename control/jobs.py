@@ -9,7 +9,7 @@ from control.rows import Locked, demand, lock, lock_id
 from control.transaction import Control, Transaction
 from errors import IllegalTransition
 from ledger.states import FINISHED, Event, Reason, State
-from ledger.tables import attempts, history, jobs, payloads, progress, results, tickets
+from ledger.tables import attempts, checkpoints, history, jobs, payloads, progress, results, tickets
 
 _BATCH = 500  #: jobs in one transaction: their rows are locked until it commits
 
@@ -24,8 +24,8 @@ _NO_CANCEL = dict.fromkeys(FINISHED, "it is finished; there is nothing to cancel
 def retry(control: Control, ref: str, *, by: str) -> str:
     """Send a failed, cancelled or delayed job round now; returns its id.
 
-    A failed or cancelled one starts anew: attempts, crashes and charges count from 0.  One in history comes back
-    from there.  Raises ``JobNotFound``, ``IllegalTransition``.
+    A failed or cancelled one starts anew: attempts, crashes and charges count from 0; its checkpoint is kept.  One in
+    history comes back from there, without one.  Raises ``JobNotFound``, ``IllegalTransition``.
     """
     return control.run(lambda tx: retry_locked(tx, lock(tx, ref)), by=by)
 
@@ -157,7 +157,7 @@ def retry_locked(tx: Transaction, job: Locked) -> str:
 
 
 def remove_locked(tx: Transaction, job: Locked, event: str) -> str:
-    for table in (tickets, payloads, attempts, progress, results):
+    for table in (tickets, payloads, attempts, progress, checkpoints, results):
         tx.connection.execute(delete(table).where(table.c.job_id == job.id))
     for table in (jobs, history):
         tx.connection.execute(delete(table).where(table.c.id == job.id))

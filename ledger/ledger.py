@@ -83,6 +83,14 @@ class Session(Protocol):
         """Record (id, done, total, note) of running jobs; the last one of an id wins."""
         ...
 
+    def checkpoint(self, job: str, epoch: int, body: bytes) -> bool:
+        """Keep ``body`` for the next attempt; false, and nothing is kept, when the job is not active in this epoch."""
+        ...
+
+    def kept(self, job: str) -> bytes | None:
+        """What the last checkpoint of a job kept, or None."""
+        ...
+
     # -- the life of a worker
     def join(self, *, host: str, pid: int, queues: Sequence[str], threads: int, version: str) -> int:
         """Register a worker process; returns its id, which is never used again."""

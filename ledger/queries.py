@@ -12,9 +12,22 @@ from ledger.engine import Database
 from ledger.lookup import find, newest_of_message
 from ledger.states import FINISHED, Outcome, Reason, State
 from ledger.summary import summarize
-from ledger.tables import attempts, claims, history, jobs, journal, payloads, progress, queues, results, workers
+from ledger.tables import (
+    attempts,
+    checkpoints,
+    claims,
+    history,
+    jobs,
+    journal,
+    payloads,
+    progress,
+    queues,
+    results,
+    workers,
+)
 from ledger.views import (
     AttemptView,
+    CheckpointView,
     ClaimView,
     DeadRow,
     JobRow,
@@ -227,6 +240,7 @@ def _job(connection: Connection, id: str) -> JobView | None:
         journal=_journal(connection, id),
         claim=_claim(connection, id),
         progress=_progress(connection, id),
+        checkpoint=_checkpoint(connection, id),
         result=_result_meta(connection, id),
     )
 
@@ -266,6 +280,11 @@ def _claim(connection: Connection, id: str) -> ClaimView | None:
 def _progress(connection: Connection, id: str) -> ProgressView | None:
     row = connection.execute(select(progress).where(progress.c.job_id == id)).one_or_none()
     return ProgressView(row.done, row.total, row.note, row.at) if row else None
+
+
+def _checkpoint(connection: Connection, id: str) -> CheckpointView | None:
+    row = connection.execute(select(checkpoints).where(checkpoints.c.job_id == id)).one_or_none()
+    return CheckpointView(json.loads(row.body), len(row.body), row.epoch, row.at) if row else None
 
 
 def _result_meta(connection: Connection, id: str) -> ResultMeta | None:

@@ -233,6 +233,15 @@ progress = Table(
     Column("at", Instant, nullable=False),
 )
 
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("job_id", JobId, primary_key=True),
+    Column("epoch", Integer, nullable=False),  # of the attempt that left it
+    Column("body", LargeBinary, nullable=False),  # JSON
+    Column("at", Instant, nullable=False),
+)
+
 groups = Table(
     "groups",
     metadata,

@@ -76,6 +76,14 @@ class ProgressView:
 
 
 @dataclass(frozen=True)
+class CheckpointView:
+    state: Any
+    size: int  #: bytes
+    epoch: int  #: of the attempt that left it
+    at: datetime
+
+
+@dataclass(frozen=True)
 class ResultMeta:
     size: int  #: bytes
     expires_at: datetime
@@ -105,6 +113,7 @@ class JobView(JobRow):
     journal: Sequence[JournalRow] = ()
     claim: ClaimView | None = None
     progress: ProgressView | None = None
+    checkpoint: CheckpointView | None = None
     result: ResultMeta | None = None
 
     @cached_property

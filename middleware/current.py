@@ -3,16 +3,19 @@
 from middleware.current import current_job
 """
 
+import json
 import math
 from contextvars import ContextVar
 from datetime import datetime
 from numbers import Real
+from typing import Any, Literal
 
-from dramatiq import Broker
+from dramatiq import Broker, Worker
 from dramatiq.broker import MessageProxy
 from dramatiq.middleware import CurrentMessage
 
-from errors import Cancelled, InvalidReport, NoCurrentJob
+from errors import Cancelled, CheckpointTooLarge, InvalidReport, LeaseLost, NoCurrentJob
+from ledger.checkpoints import Checkpoints
 from ledger.recorder import Recorder
 from ledger.reports import Progress
 from middleware.attempt import JobMessage
@@ -31,11 +34,14 @@ class CurrentJob:
     or starts as a task; a thread that an actor starts is given it.
     """
 
-    __slots__ = ("_message", "_recorder")
+    __slots__ = ("_checkpoints", "_kept", "_max_bytes", "_message", "_recorder")
 
-    def __init__(self, message: JobMessage, recorder: Recorder) -> None:
+    def __init__(self, message: JobMessage, recorder: Recorder, checkpoints: Checkpoints, max_bytes: int) -> None:
         self._message = message
         self._recorder = recorder
+        self._checkpoints = checkpoints
+        self._max_bytes = max_bytes
+        self._kept: bytes | Literal["unread"] | None = "unread"
 
     @property
     def id(self) -> str:
@@ -114,6 +120,58 @@ class CurrentJob:
             with uninterrupted():
                 self._recorder.progress(Progress(claim.id, done, total, note[:MAX_NOTE]), claim.epoch)
 
+    @property
+    def state(self) -> Any:
+        """What the last ``checkpoint()`` kept, of this attempt or an earlier one; None when there was none.
+
+        A new copy every time.  The first time in an attempt asks the database (raises ``LedgerUnavailable``).
+        """
+        if self._kept == "unread":
+            with uninterrupted():
+                self._kept = self._checkpoints.find(self.id)
+        return None if self._kept is None else json.loads(self._kept)
+
+    def checkpoint(self, state: Any) -> None:
+        """Keep ``state`` for the job's next attempt, whatever ends this one; durable when this returns.
+
+        It takes the place of the last one, and takes the database a commit (in an async actor: of the event loop's
+        time, unless by ``asyncio.to_thread``).
+
+        Parameters:
+          state: plain values, as JSON has them; not None.
+
+        Raises:
+          InvalidReport: it cannot be written as JSON.
+          CheckpointTooLarge: it is over ``HARELINE_MAX_CHECKPOINT_BYTES``.
+          LeaseLost: this attempt is over, or was given up for dead: another one may be running; stop.
+          LedgerUnavailable: the database is away; it is not known whether it was kept.
+        """
+        body = self._encoded(state)
+        claim = self._message.claim
+        with uninterrupted():
+            if not self._checkpoints.keep(claim.id, claim.epoch, body):
+                raise LeaseLost(
+                    f"checkpoint of {self!r}: this attempt is over, or its worker was silent past its lease and lost "
+                    "the job to another; nothing was kept, and how it ends will not be recorded. Let it end."
+                )
+            self._kept = body
+
+    def _encoded(self, state: Any) -> bytes:
+        try:
+            body = json.dumps(state, allow_nan=False, separators=(",", ":")).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidReport(
+                f"checkpoint of {self!r}: its state cannot be written as JSON ({error}); pass plain values"
+            ) from error
+        if state is None:
+            raise InvalidReport(f"checkpoint of {self!r}: None stands for no checkpoint; pass what to go on from")
+        if len(body) > self._max_bytes:
+            raise CheckpointTooLarge(
+                f"checkpoint of {self!r}: the state is {len(body):,} bytes, the limit is {self._max_bytes:,}; store "
+                "the data and keep a reference to it (HARELINE_MAX_CHECKPOINT_BYTES raises the limit)"
+            )
+        return body
+
     def __repr__(self) -> str:
         return f"<CurrentJob {self.id} {self.actor} on {self.queue}, attempt {self.attempt}>"
 
@@ -150,18 +208,26 @@ def current_job_or_none() -> CurrentJob | None:
 class Current(CurrentMessage):
     """Dramatiq's CurrentMessage, which forgets to let go of a skipped message; and the current job."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, checkpoints: Checkpoints, *, max_checkpoint_bytes: int) -> None:
         self.recorder = recorder
+        self.checkpoints = checkpoints
+        self.max_checkpoint_bytes = max_checkpoint_bytes
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         super().before_process_message(broker, message)  # type: ignore[no-untyped-call]
-        _job.set(CurrentJob(message, self.recorder) if isinstance(message, JobMessage) else None)
+        job = None
+        if isinstance(message, JobMessage):
+            job = CurrentJob(message, self.recorder, self.checkpoints, self.max_checkpoint_bytes)
+        _job.set(job)
 
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: object = None, exception: BaseException | None = None
     ) -> None:
         super().after_process_message(broker, message, result=result, exception=exception)  # type: ignore[no-untyped-call]
         _job.set(None)
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        self.checkpoints.close()
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         self._MESSAGE.set(None)

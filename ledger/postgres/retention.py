@@ -24,7 +24,7 @@ def retain(cursor: Cursor, keep: Mapping[str, Keep], default: Keep, history_s: f
             cursor.run("archive", moved)
         else:
             _forget(cursor, moved)
-        for name in ("drop_jobs", "drop_payloads", "drop_progress", "drop_tickets"):
+        for name in ("drop_jobs", "drop_payloads", "drop_progress", "drop_checkpoints", "drop_tickets"):
             cursor.run(name, moved)
     old = [id for (id,) in cursor.run("old_history", str(history_s), str(max(0, limit - len(ids))))]
     if old:

@@ -109,6 +109,19 @@ class PostgresSession:
         arrays = literal(last), floats(done), floats(total), texts(notes)
         self._connection.call(lambda cursor: cursor.run("progress", *arrays))
 
+    def checkpoint(self, job: str, epoch: int, body: bytes) -> bool:
+        def work(cursor: Cursor) -> bool:
+            failpoints.hit("checkpoint.before_commit")
+            kept = cursor.run("checkpoint", job, str(epoch), body)
+            failpoints.hit("checkpoint.committed")
+            return bool(kept)
+
+        return self._connection.call(work)
+
+    def kept(self, job: str) -> bytes | None:
+        rows = self._connection.call(lambda cursor: cursor.run("kept", job))
+        return bytes(rows[0][0]) if rows else None
+
     # -- the life of a worker
     def join(self, *, host: str, pid: int, queues: Sequence[str], threads: int, version: str) -> int:
         named = json.dumps(list(queues))

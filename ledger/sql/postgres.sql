@@ -305,6 +305,18 @@ FROM unnest($1::uuid[], $2::float8[], $3::float8[], $4::text[]) AS p(id, done, t
 ON CONFLICT (job_id) DO UPDATE
 SET done = excluded.done, total = excluded.total, note = excluded.note, at = excluded.at;
 
+-- name: checkpoint
+-- The lock makes it wait for a rescue under way, and then find another epoch.
+WITH held AS MATERIALIZED (
+  SELECT id, epoch FROM jobs WHERE id = $1::uuid AND epoch = $2::int AND state = 'active' FOR UPDATE
+)
+INSERT INTO checkpoints (job_id, epoch, body, at) SELECT id, epoch, $3::bytea, clock_timestamp() FROM held
+ON CONFLICT (job_id) DO UPDATE SET epoch = excluded.epoch, body = excluded.body, at = excluded.at
+RETURNING true;
+
+-- name: kept
+SELECT body FROM checkpoints WHERE job_id = $1::uuid;
+
 -- name: join
 INSERT INTO workers (host, pid, state, queues, threads, version, started_at, heartbeat_at)
 VALUES ($1, $2::int, 'running', $3, $4::int, $5, clock_timestamp(), clock_timestamp())
@@ -551,6 +563,9 @@ DELETE FROM payloads WHERE job_id = ANY ($1::uuid[]);
 
 -- name: drop_progress
 DELETE FROM progress WHERE job_id = ANY ($1::uuid[]);
+
+-- name: drop_checkpoints
+DELETE FROM checkpoints WHERE job_id = ANY ($1::uuid[]);
 
 -- name: drop_tickets
 DELETE FROM tickets WHERE job_id = ANY ($1::uuid[]);

@@ -125,6 +125,13 @@ RETURNING 1;
 -- name: progress
 INSERT OR REPLACE INTO progress (job_id, done, total, note, at) VALUES (?, ?, ?, ?, ?);
 
+-- name: checkpoint
+INSERT OR REPLACE INTO checkpoints (job_id, epoch, body, at)
+SELECT id, epoch, ?1, ?2 FROM jobs WHERE id = ?3 AND epoch = ?4 AND state = 'active';
+
+-- name: kept
+SELECT body FROM checkpoints WHERE job_id = ?;
+
 -- workers ------------------------------------------------------------------------------------
 
 -- name: join
@@ -306,6 +313,9 @@ DELETE FROM payloads WHERE job_id = ?;
 
 -- name: drop_progress
 DELETE FROM progress WHERE job_id = ?;
+
+-- name: drop_checkpoint
+DELETE FROM checkpoints WHERE job_id = ?;
 
 -- name: drop_result
 DELETE FROM results WHERE job_id = ?;

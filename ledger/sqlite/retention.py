@@ -18,7 +18,7 @@ def retain(tx: Transaction, keep: Mapping[str, Keep], default: Keep, history_s: 
         tx.many("archive", [(tx.now, id) for (id,) in moved])
     else:
         _forget(tx, moved)
-    for name in ("drop_ticket", "drop_progress", "drop_payload", "drop_job"):
+    for name in ("drop_ticket", "drop_progress", "drop_checkpoint", "drop_payload", "drop_job"):
         tx.many(name, moved)
     old = tx.run("old_history", _before(tx, history_s), max(0, limit - len(moved))).fetchall()
     _forget(tx, old)

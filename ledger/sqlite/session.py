@@ -65,6 +65,18 @@ class SqliteSession:
         with self._connection.write() as tx:
             tx.many("progress", [(id, done, total, clean(note), tx.now) for id, done, total, note in rows])
 
+    def checkpoint(self, job: str, epoch: int, body: bytes) -> bool:
+        with self._connection.write() as tx:
+            kept = tx.run("checkpoint", body, tx.now, job, epoch).rowcount > 0
+            failpoints.hit("checkpoint.before_commit")
+        failpoints.hit("checkpoint.committed")
+        return kept
+
+    def kept(self, job: str) -> bytes | None:
+        with self._connection.read() as tx:
+            row = tx.run("kept", job).fetchone()
+        return row[0] if row else None
+
     # -- the life of a worker
     def join(self, *, host: str, pid: int, queues: Sequence[str], threads: int, version: str) -> int:
         with self._connection.write() as tx:

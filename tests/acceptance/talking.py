@@ -96,3 +96,34 @@ def report_often(path: str, line: str, release: str) -> None:
         time.sleep(0.01)
     for n in range(100):
         job.progress(19_901 + n, 20_000, note="done")
+
+
+@dramatiq.actor(queue_name="work", time_limit=float("inf"), min_backoff=10)
+def count(path: str, line: str, release: str, how: str = "") -> None:
+    """Counts to 10 and keeps each number; waits at 5, or fails there once."""
+    job = current_job()
+    start = job.state["counted"] if job.state else 0
+    note(path, f"from {start}")
+    for number in range(start + 1, 11):
+        job.checkpoint({"counted": number})
+        assert job.state == {"counted": number}
+        note(path, number)
+        if number == 5 and how == "fails":
+            raise RuntimeError("at five")
+        while number == 5 and not Path(release).exists():
+            time.sleep(0.01)
+
+
+@dramatiq.actor(queue_name="work")
+async def count_later(path: str, line: str) -> None:
+    await asyncio.to_thread(current_job().checkpoint, [1])
+    note(path, current_job().state)
+
+
+@dramatiq.actor(queue_name="work", time_limit=float("inf"), max_retries=0)
+def keep_late(path: str, line: str, release: str) -> None:
+    """Keeps its state when it may: by then another worker may have the job."""
+    note(path, f"start {line}")
+    while not Path(release).exists():
+        time.sleep(0.01)
+    current_job().checkpoint(current_job().state or "kept")

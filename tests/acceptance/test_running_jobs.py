@@ -1,6 +1,7 @@
 """What a running job can say and hear."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -137,6 +138,67 @@ def test_progress_is_seen_while_the_job_runs_and_ten_thousand_reports_are_a_hand
     assert progress() == (20_000, 20_000, "done")
     written = anywhere.sql("SELECT done FROM written")
     assert 3 <= len(written) <= took + 2, "one a second, and the last"
+    nothing_left(anywhere)
+
+
+def test_a_job_whose_worker_was_killed_goes_on_from_its_checkpoint(anywhere: System) -> None:
+    worker = anywhere.worker(app=APP)
+    release = anywhere.folder / "release"
+    anywhere.shell(APP).run(f"count.send(log, 'counts', {str(release)!r})")
+    anywhere.until(lambda: "5" in anywhere.ran())
+    shown = hareline(anywhere, "jobs", "show", job(anywhere, "counts").id)
+    assert "checkpoint  13 bytes" in shown
+    worker.kill()
+    anywhere.worker(app=APP)
+    assert anywhere.finished(1) == {"completed": 1}
+    assert anywhere.ran() == ["from 0", *"12345", "from 5", "6", "7", "8", "9", "10"]
+    assert job(anywhere, "counts").outcomes == ["crashed", "completed"]
+    nothing_left(anywhere)
+
+
+@pytest.mark.parametrize(("step", "kept"), [("before_commit", 2), ("committed", 3)])
+def test_a_checkpoint_that_was_committed_is_found_and_one_that_was_not_is_not(
+    anywhere: System, step: str, kept: int
+) -> None:
+    worker = anywhere.worker(app=APP, env={"HARELINE_FAILPOINTS": f"checkpoint.{step}=kill@3"})
+    release = anywhere.folder / "release"
+    release.touch()
+    anywhere.shell(APP).run(f"count.send(log, 'counts', {str(release)!r})")
+    anywhere.until(lambda: not worker.children(), because="it kills itself at the third checkpoint")
+    worker.kill()
+    anywhere.worker(app=APP)
+    assert anywhere.finished(1) == {"completed": 1}
+    assert anywhere.ran() == ["from 0", "1", "2", f"from {kept}", *map(str, range(kept + 1, 11))]
+    nothing_left(anywhere)
+
+
+def test_a_retry_goes_on_from_its_checkpoint_and_async_actors_have_one_too(anywhere: System) -> None:
+    anywhere.worker(app=APP)
+    shell = anywhere.shell(APP)
+    shell.run("count.send(log, 'fails', '', 'fails')")
+    assert anywhere.finished(1) == {"completed": 1}
+    assert anywhere.ran() == ["from 0", *"12345", "from 5", "6", "7", "8", "9", "10"]
+    shell.run("count_later.send(log, 'async')")
+    assert anywhere.finished(2) == {"completed": 2}
+    assert anywhere.ran()[-1] == "[1]"
+    nothing_left(anywhere)
+
+
+def test_a_worker_that_stalled_past_its_lease_cannot_overwrite_a_checkpoint(anywhere: System) -> None:
+    release = anywhere.folder / "release"
+    stalled = anywhere.worker(app=APP)
+    anywhere.shell(APP).run(f"keep_late.send(log, 'late', {str(release)!r})")
+    anywhere.until(anywhere.ran)
+    stalled.signal(signal.SIGSTOP)
+    rescuer = anywhere.worker(app=APP)
+    anywhere.until(lambda: len(anywhere.ran()) == 2, because="waiting for the other worker to take the job")
+    release.touch()
+    anywhere.until(lambda: job(anywhere, "late").state == "completed")
+    rescuer.stop()
+    before = anywhere.sql("SELECT epoch, at FROM checkpoints")
+    stalled.signal(signal.SIGCONT)
+    stalled.wait_line("errors.LeaseLost: checkpoint of <CurrentJob")
+    assert anywhere.sql("SELECT epoch, at FROM checkpoints") == before
     nothing_left(anywhere)
 
 

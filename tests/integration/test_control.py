@@ -15,7 +15,7 @@ from ledger.ledger import Session
 from ledger.queries import Queries
 from ledger.records import Claim, Keep, NewJob, Ticket, Verdict
 from ledger.states import Outcome, Reason, State
-from ledger.tables import attempts, journal, payloads, results, tickets
+from ledger.tables import attempts, checkpoints, journal, payloads, results, tickets
 from ledger.tables import queues as queue_table
 from ledger.views import JobView
 from tests.ledgers import finish, join, new_job
@@ -102,6 +102,19 @@ def test_a_failed_job_is_retried_as_if_new(world: World, archived: bool) -> None
 
     world.end(job)
     assert [attempt.outcome for attempt in world.view(job).attempts] == [Outcome.FAILED, Outcome.COMPLETED]
+
+
+def test_a_failed_job_that_is_retried_goes_on_from_its_checkpoint(world: World) -> None:
+    job = new_job()
+    world.session.enqueue([job])
+    claim = world.start(job)
+    assert claim is not None
+    assert world.session.checkpoint(claim.id, claim.epoch, b'{"rows":1}')
+    finish(world.session, world.worker, claim, Outcome.FAILED)
+    jobs.retry(world.control, job.id, by=BY)
+    checkpoint = world.view(job).checkpoint
+    assert checkpoint is not None
+    assert (checkpoint.state, checkpoint.size, checkpoint.epoch) == ({"rows": 1}, 10, claim.epoch)
 
 
 def test_a_retried_job_is_sent_by_the_relay_or_ready_to_be_taken(world: World) -> None:
@@ -199,14 +212,18 @@ def test_a_job_that_is_not_there_is_named(world: World, verb: object) -> None:
 @pytest.mark.parametrize("archived", [False, True])
 def test_a_removed_job_leaves_only_its_journal(world: World, archived: bool) -> None:
     job = new_job()
-    world.run(job)
+    world.session.enqueue([job])
+    claim = world.start(job)
+    assert claim is not None
+    assert world.session.checkpoint(claim.id, claim.epoch, b"1")
+    finish(world.session, world.worker, claim, result=b"1", result_ttl_ms=9)
     if archived:
         world.archive()
     assert jobs.remove(world.control, job.message_id, by=BY) == job.id
     assert world.queries.job(job.id) is None
     assert world.written(job) == [("removed", BY)]
     with world.database.read() as connection:
-        for table in (payloads, attempts, results, tickets):
+        for table in (payloads, attempts, checkpoints, results, tickets):
             assert connection.execute(select(table).where(table.c.job_id == job.id)).all() == []
 
 

@@ -14,6 +14,7 @@ from ledger.sqlite import session as ledger_on_sqlite
 from ledger.states import Event, Outcome, Reason, State
 from ledger.tables import (
     attempts,
+    checkpoints,
     claims,
     groups,
     history,
@@ -586,6 +587,57 @@ def test_the_last_progress_of_a_job_wins(either: LedgerUnderTest) -> None:
     either.session.progress([(b.id, 1.0, 1.0, "all")])
     rows = {row["job_id"]: (row["done"], row["total"], row["note"]) for row in either.rows(progress)}
     assert rows == {a.id: (2.0, 10.0, 'two\N{REPLACEMENT CHARACTER} "of" {ten}'), b.id: (1.0, 1.0, "all")}
+
+
+# -- checkpoints
+
+
+def test_a_checkpoint_is_what_the_next_attempt_finds(either: LedgerUnderTest) -> None:
+    job, epoch = either.active()
+    other, _ = either.active()
+    assert either.session.kept(job.id) is None
+    assert either.session.checkpoint(job.id, epoch, b'{"rows":1}')
+    assert either.session.checkpoint(job.id, epoch, b'{"rows":2}')
+    either.finish(job, epoch, Outcome.RETRYING)
+    either.make_due(job)
+    either.session.promote(10, resend_after_s=5)
+    [again] = either.claim(job)
+    assert either.session.kept(job.id) == b'{"rows":2}'
+    assert either.session.checkpoint(job.id, again.epoch, b"[3]")
+    assert either.new_session().kept(job.id) == b"[3]"
+    assert [row["epoch"] for row in either.rows(checkpoints)] == [again.epoch]
+    assert either.session.kept(other.id) is None
+
+
+def test_a_worker_that_lost_its_lease_overwrites_no_checkpoint(either: LedgerUnderTest) -> None:
+    job, epoch = either.active()
+    assert either.session.checkpoint(job.id, epoch, b'"first"')
+    either.silence(either.worker)
+    assert either.session.rescue(30).returned == 1
+    assert not either.session.checkpoint(job.id, epoch, b'"late"')
+    [again] = either.claim(job, worker=either.join())
+    assert not either.session.checkpoint(job.id, epoch, b'"later"')
+    assert either.session.kept(job.id) == b'"first"'
+    assert either.session.checkpoint(job.id, again.epoch, b'"second"')
+
+
+def test_only_a_running_job_keeps_a_checkpoint(either: LedgerUnderTest) -> None:
+    waiting = either.enqueue()
+    done, epoch = either.active()
+    either.finish(done, epoch, Outcome.COMPLETED)
+    for id, number in ((waiting.id, 0), (done.id, epoch), (new_job().id, 1)):
+        assert not either.session.checkpoint(id, number, b"1")
+    assert either.rows(checkpoints) == []
+
+
+@pytest.mark.parametrize("history_s", [0, 3600])
+def test_a_checkpoint_goes_with_its_jobs_payload(either: LedgerUnderTest, history_s: int) -> None:
+    job, epoch = either.active()
+    either.session.checkpoint(job.id, epoch, b"1")
+    either.finish(job, epoch, Outcome.COMPLETED)
+    assert either.session.kept(job.id) == b"1"
+    assert either.session.retain({}, NONE_KEPT, history_s=history_s) == 1
+    assert (either.rows(payloads), either.rows(checkpoints)) == ([], [])
 
 
 # -- the life of a worker

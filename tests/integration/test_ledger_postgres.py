@@ -229,6 +229,20 @@ def test_taking_that_waited_for_a_pause_takes_nothing(embedded: LedgerUnderTest)
     assert embedded.state(job) is State.WAITING
 
 
+def test_a_checkpoint_that_waited_for_a_rescue_is_refused(ledger: LedgerUnderTest) -> None:
+    job, epoch = ledger.active()
+    with psycopg.connect(ledger.url) as rescuer, ThreadPoolExecutor(1) as pool:
+        rescuer.execute("UPDATE jobs SET epoch = epoch + 1 WHERE id = %s", (job.id,))
+        waiting = pool.submit(ledger.session.checkpoint, job.id, epoch, b"1")
+        with psycopg.connect(ledger.url, autocommit=True) as watcher:
+            while not watcher.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone():
+                assert not waiting.done()
+                time.sleep(0.01)
+        rescuer.commit()
+        assert waiting.result(timeout=10) is False
+    assert ledger.session.kept(job.id) is None
+
+
 # -- everyone at once
 
 

@@ -20,13 +20,16 @@ from tests.servers import Postgres
 
 _HOT = [
     "asked",
+    "checkpoint",
     "claim",
+    "drop_checkpoints",
     "enqueue",
     "fence",
     "finish",
     "finish_completed",
     "finished_before",
     "finished_queues",
+    "kept",
     "lock_finished",
     "archive",
     "drop_jobs",
@@ -52,7 +55,18 @@ _HOT = [
     "take",
     "unready",
 ]
-_LARGE = {"jobs", "tickets", "claims", "payloads", "attempts", "history", "results", "progress", "journal"}
+_LARGE = {
+    "jobs",
+    "tickets",
+    "claims",
+    "payloads",
+    "attempts",
+    "history",
+    "results",
+    "progress",
+    "checkpoints",
+    "journal",
+}
 #: Walked in their order until there is enough: no condition needed.
 _WALKED = {"jobs_done", "jobs_dead", "tickets_due", "tickets_ready"}
 

@@ -11,7 +11,7 @@ import pytest
 from dramatiq.middleware import SkipMessage
 
 from broker import Broker, build
-from errors import InvalidReport, NoCurrentJob
+from errors import CheckpointTooLarge, InvalidReport, LeaseLost, NoCurrentJob
 from ledger.records import Claim, Verdict
 from middleware.attempt import JobMessage
 from middleware.current import CurrentJob, current_job, current_job_or_none
@@ -120,3 +120,30 @@ def job(broker: Broker) -> Iterator[CurrentJob]:
 def test_progress_that_is_none_is_refused_by_name(job: CurrentJob, report: Any, named: str) -> None:
     with pytest.raises(InvalidReport, match=named):
         job.progress(*report)
+
+
+@pytest.mark.parametrize(
+    ("state", "named"),
+    [
+        (object(), "cannot be written as JSON .*object is not JSON serializable.*plain values"),
+        ({"at": THEN}, "datetime is not JSON serializable"),
+        (float("nan"), "cannot be written as JSON"),
+        (b"bytes", "cannot be written as JSON"),
+        (None, "None stands for no checkpoint"),
+    ],
+)
+def test_a_state_that_is_no_json_is_refused_by_name(job: CurrentJob, state: Any, named: str) -> None:
+    with pytest.raises(InvalidReport, match=named):
+        job.checkpoint(state)
+
+
+def test_a_state_over_the_limit_is_refused_with_both_sizes(job: CurrentJob) -> None:
+    with pytest.raises(CheckpointTooLarge, match=r"102,401 bytes, the limit is 102,400;.*MAX_CHECKPOINT_BYTES"):
+        job.checkpoint("x" * (102_400 - 1))
+
+
+def test_a_checkpoint_of_a_job_the_ledger_gave_to_nobody_here_is_refused(job: CurrentJob) -> None:
+    assert job.state is None
+    with pytest.raises(LeaseLost, match="nothing was kept"):
+        job.checkpoint({"rows": 1})
+    assert job.state is None
