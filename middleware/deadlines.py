@@ -4,16 +4,17 @@ import ctypes
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from dramatiq import Actor, Broker, Middleware, Worker
 from dramatiq.broker import MessageProxy
 from dramatiq.logging import get_logger
-from dramatiq.middleware import Interrupt, MiddlewareError, Shutdown, SkipMessage, TimeLimitExceeded
+from dramatiq.message import Message
+from dramatiq.middleware import Interrupt, Shutdown, SkipMessage, TimeLimitExceeded
 
-from errors import Cancelled
+from errors import Cancelled, Refusal
 from ledger.states import Outcome, Reason
 from middleware.attempt import JobMessage
 
@@ -125,12 +126,10 @@ class Deadlines(Middleware):
         return {"time_limit", "max_age", "notify_shutdown", "cancel_grace"}
 
     def before_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
-        grace = actor.options.get("cancel_grace", 0)
-        if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not grace >= 0:
-            raise MiddlewareError(
-                f"{actor.actor_name}: cancel_grace is a number of milliseconds of at least 0, or float('inf') to be "
-                f"asked only, got {grace!r}"
-            )
+        _check_grace(actor.actor_name, actor.options)
+
+    def before_enqueue(self, broker: Broker, message: Message[Any], delay: int | None) -> None:
+        _check_grace(message.actor_name, message.options)
 
     def after_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
         actor.fn = self._bracket(actor.fn)
@@ -157,7 +156,9 @@ class Deadlines(Middleware):
             message.end(Outcome.CANCELLED)
             raise SkipMessage("it was asked to stop before it began")
         limit = options.get("time_limit") or self.time_limit_ms
-        grace = options.get("cancel_grace", self.cancel_grace_s * 1000)
+        grace: Any = options.get("cancel_grace")
+        if not _is_grace(grace):  # not said; or said wrongly, by a foreign producer
+            grace = self.cancel_grace_s * 1000
         self._current.plan = (message, limit / 1000, bool(options.get("notify_shutdown")), grace / 1000)
 
     def after_process_message(
@@ -242,6 +243,18 @@ class Deadlines(Middleware):
                         self.logger.warning("Raising %s in worker thread %s.", body.kind.__name__, body.thread)
                 self._next = min((body.deadline for body in self._bodies), default=float("inf"))
                 self._lock.wait(None if self._next == float("inf") else max(0.0, self._next - now))
+
+
+def _is_grace(grace: object) -> bool:
+    return isinstance(grace, (int, float)) and not isinstance(grace, bool) and grace >= 0
+
+
+def _check_grace(actor: str, options: Mapping[str, Any]) -> None:
+    if "cancel_grace" in options and not _is_grace(options["cancel_grace"]):
+        raise Refusal(
+            f"{actor}: cancel_grace is a number of milliseconds of at least 0, or float('inf') to be asked only, "
+            f"got {options['cancel_grace']!r}"
+        )
 
 
 def _key(message: JobMessage) -> tuple[str, int]:

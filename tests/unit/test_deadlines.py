@@ -11,10 +11,10 @@ import dramatiq
 import pytest
 from dramatiq import Message
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import Interrupt, MiddlewareError, Shutdown, SkipMessage, TimeLimitExceeded
+from dramatiq.middleware import Interrupt, Shutdown, SkipMessage, TimeLimitExceeded
 from dramatiq.worker import Worker
 
-from errors import Cancelled
+from errors import Cancelled, Refusal
 from ledger.records import Claim, Verdict
 from middleware.attempt import JobMessage
 from middleware.deadlines import Deadlines
@@ -206,6 +206,20 @@ def test_a_job_asked_to_stop_before_its_body_does_not_begin(broker: StubBroker, 
 
 
 @pytest.mark.parametrize("grace", [-1, "soon", None, True, float("nan")])
-def test_a_grace_that_is_none_is_refused_by_the_actors_name(broker: StubBroker, grace: Any) -> None:
-    with pytest.raises(MiddlewareError, match=r"slow: cancel_grace is a number"):
+def test_a_grace_that_is_none_is_refused_by_the_actors_name(
+    broker: StubBroker, deadlines: Deadlines, grace: Any
+) -> None:
+    with pytest.raises(Refusal, match=r"slow: cancel_grace is a number"):
         dramatiq.actor(broker=broker, actor_name="slow", cancel_grace=grace)(lambda: None)
+
+    @dramatiq.actor(broker=broker, actor_name="slow")
+    def act() -> None:
+        deadlines.cancel([("id", 0)])
+        while True:
+            time.sleep(0.005)
+
+    with pytest.raises(Refusal, match=r"slow: cancel_grace is a number"):
+        act.send_with_options(cancel_grace=grace)
+
+    deadlines.cancel_grace_s = 0.05
+    assert isinstance(run(broker, act, cancel_grace=grace), Cancelled), "of a foreign producer it is ignored"
