@@ -12,9 +12,9 @@ from dramatiq import Actor, Broker, Middleware, Worker
 from dramatiq.broker import MessageProxy
 from dramatiq.logging import get_logger
 from dramatiq.message import Message
-from dramatiq.middleware import Interrupt, Shutdown, SkipMessage, TimeLimitExceeded
+from dramatiq.middleware import Interrupt, MiddlewareError, Shutdown, SkipMessage, TimeLimitExceeded
 
-from errors import Cancelled, Refusal
+from errors import Cancelled, InvalidActor, Refusal
 from ledger.states import Outcome, Reason
 from middleware.attempt import JobMessage
 
@@ -126,10 +126,10 @@ class Deadlines(Middleware):
         return {"time_limit", "max_age", "notify_shutdown", "cancel_grace"}
 
     def before_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
-        _check_grace(actor.actor_name, actor.options)
+        _check_grace(actor.actor_name, actor.options, InvalidActor)
 
     def before_enqueue(self, broker: Broker, message: Message[Any], delay: int | None) -> None:
-        _check_grace(message.actor_name, message.options)
+        _check_grace(message.actor_name, message.options, Refusal)
 
     def after_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
         actor.fn = self._bracket(actor.fn)
@@ -249,9 +249,9 @@ def _is_grace(grace: object) -> bool:
     return isinstance(grace, (int, float)) and not isinstance(grace, bool) and grace >= 0
 
 
-def _check_grace(actor: str, options: Mapping[str, Any]) -> None:
+def _check_grace(actor: str, options: Mapping[str, Any], kind: type[MiddlewareError]) -> None:
     if "cancel_grace" in options and not _is_grace(options["cancel_grace"]):
-        raise Refusal(
+        raise kind(
             f"{actor}: cancel_grace is a number of milliseconds of at least 0, or float('inf') to be asked only, "
             f"got {options['cancel_grace']!r}"
         )

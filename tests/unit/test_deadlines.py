@@ -14,7 +14,7 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import Interrupt, Shutdown, SkipMessage, TimeLimitExceeded
 from dramatiq.worker import Worker
 
-from errors import Cancelled, Refusal
+from errors import Cancelled, InvalidActor, Refusal
 from ledger.records import Claim, Verdict
 from middleware.attempt import JobMessage
 from middleware.deadlines import Deadlines
@@ -209,7 +209,7 @@ def test_a_job_asked_to_stop_before_its_body_does_not_begin(broker: StubBroker, 
 def test_a_grace_that_is_none_is_refused_by_the_actors_name(
     broker: StubBroker, deadlines: Deadlines, grace: Any
 ) -> None:
-    with pytest.raises(Refusal, match=r"slow: cancel_grace is a number"):
+    with pytest.raises(InvalidActor, match=r"slow: cancel_grace is a number"):
         dramatiq.actor(broker=broker, actor_name="slow", cancel_grace=grace)(lambda: None)
 
     @dramatiq.actor(broker=broker, actor_name="slow")
