@@ -20,6 +20,7 @@
     Retry (dramatiq's own)         again later; spends an attempt
     Discard                        a dead letter now, no more attempts
     Snooze                         again later; spends no attempt
+    RateLimited                    as Snooze, and nothing of the job's rate limits starts before
 
 Every message says what, which one, and what to do.
 """
@@ -42,6 +43,7 @@ __all__ = [
     "LedgerError",
     "LedgerUnavailable",
     "PayloadTooLarge",
+    "RateLimited",
     "Refusal",
     "Retry",
     "SchemaMismatch",
@@ -140,3 +142,16 @@ class Snooze(HarelineError):
         self.delay_ms = int(delay.total_seconds() * 1000) if isinstance(delay, timedelta) else int(delay)
         if self.delay_ms < 0:
             raise ValueError(f"Snooze needs a delay of at least 0 ms, got {delay!r}")
+
+
+class RateLimited(Snooze):
+    """Raised by an actor: the other side asked to be left alone (an HTTP 429); spends no attempt.
+
+    Besides this job, no other of its rate limits (option ``rate_limit``) starts before the time is over.
+
+    Parameters:
+      retry_after: milliseconds (as everywhere in Dramatiq), or a ``timedelta``.
+    """
+
+    def __init__(self, retry_after: int | timedelta, message: str = "") -> None:
+        super().__init__(retry_after, message or f"asked to come back in {retry_after}")
