@@ -25,6 +25,7 @@
     Discard                        a dead letter now, no more attempts
     Snooze                         again later; spends no attempt
     Cancelled (an Interrupt)       it stops, for it was asked to; if it was not, an ordinary failure
+    RateLimited                    as Snooze, and nothing of the job's rate limits starts before
 
 Every message says what, which one, and what to do.
 """
@@ -52,6 +53,7 @@ __all__ = [
     "LedgerUnavailable",
     "NoCurrentJob",
     "PayloadTooLarge",
+    "RateLimited",
     "Refusal",
     "Retry",
     "SchemaMismatch",
@@ -176,3 +178,16 @@ class Cancelled(Interrupt):
 
     def __init__(self, message: str = "the job was asked to stop") -> None:
         super().__init__(message)
+
+
+class RateLimited(Snooze):
+    """Raised by an actor: the other side asked to be left alone (an HTTP 429); spends no attempt.
+
+    Besides this job, no other of its rate limits (option ``rate_limit``) starts before the time is over.
+
+    Parameters:
+      retry_after: milliseconds (as everywhere in Dramatiq), or a ``timedelta``.
+    """
+
+    def __init__(self, retry_after: int | timedelta, message: str = "") -> None:
+        super().__init__(retry_after, message or f"asked to come back in {retry_after}")

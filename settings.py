@@ -75,6 +75,12 @@ def _worker_count(value: object) -> object:
     raise ValueError("cpus, or a number of processes of at least 1")
 
 
+def _rate(text: str) -> str:
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?/([0-9]+(\.[0-9]+)?)?[smhd]", text) and float(text.partition("/")[0]) > 0:
+        return text
+    raise ValueError("a rate is so many starts in a time: 10/s, 0.5/s, 100/5m, 1000/h, 10000/d")
+
+
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
@@ -86,6 +92,8 @@ class QueueSettings(BaseModel):
 
     concurrency: PositiveInt | None = None
     """Jobs of this queue at once in one process."""
+    rate: Annotated[str, AfterValidator(_rate)] | None = None
+    """At most so many starts over all workers: 10/s, 100/5m."""
 
 
 class Settings(BaseModel):

@@ -27,7 +27,9 @@ from middleware.current import Current
 from middleware.deadlines import Deadlines
 from middleware.groups import Groups
 from middleware.heartbeat import Heartbeat
+from middleware.limits import Limits
 from middleware.maintenance import GAP_S, Duty, Maintenance
+from middleware.rates import Rate
 from middleware.relay import Relay
 from middleware.rescuer import Rescuer
 from middleware.results import LedgerResults
@@ -53,6 +55,8 @@ class QueueDefaults(Protocol):
     def concurrency(self) -> int: ...
     @property
     def keep(self) -> Keep | None: ...
+    @property
+    def rate(self) -> str | None: ...
 
 
 def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = None) -> Broker:
@@ -66,6 +70,9 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     concurrency = concurrency_of(
         {name: queue.concurrency for name, queue in catalogue.items()} | overrides, settings.queue_concurrency
     )
+    rates = {name: Rate.parse(queue.rate) for name, queue in catalogue.items() if queue.rate} | {
+        name: Rate.parse(queue.rate) for name, queue in settings.queues.items() if queue.rate
+    }
     ledger = open_ledger(
         settings.database_url,
         road="rabbitmq" if settings.broker_url else "embedded",
@@ -122,6 +129,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         ),
         broker.aliases,
         broker.schemas,  # after those that decide what becomes of what does not fit
+        Limits(recorder, rates),  # of what will run
         AtomicSends(broker.holding),
         deadlines,  # last: closest to the actor
     ):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import dead, dev, doctor, jobs, queues, upkeep, work
+from cli import dead, dev, doctor, jobs, limits, queues, upkeep, work
 from cli.exits import EXPLAINED, Commands
 from settings import load
 
@@ -54,6 +54,13 @@ def demo(
 
 for command in (demo, dev.dev, work.worker, work.scheduler, upkeep.migrate, doctor.doctor, upkeep.config):
     main.command()(command)
-for name, group in (("jobs", jobs.app), ("queues", queues.app), ("dead", dead.app), ("workers", upkeep.workers)):
+GROUPS = {
+    "jobs": jobs.app,
+    "queues": queues.app,
+    "dead": dead.app,
+    "limits": limits.app,
+    "workers": upkeep.workers,
+}
+for name, group in GROUPS.items():
     main.add_typer(group, name=name)
 main.command()(upkeep.rebuild)

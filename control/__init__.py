@@ -2,6 +2,7 @@
 
 jobs.py        retry, cancel, remove: one job, or many
 queues.py      pause, resume
+limits.py      change a rate, restore it, release what waits
 dead.py        retry, discard: dead letters
 rebuild.py     new messages for waiting jobs whose messages are lost
 rows.py        locking a job's row; refusing what its state does not allow

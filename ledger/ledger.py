@@ -12,6 +12,7 @@ Lock order, everywhere: queue, limiter keys, jobs by id, parents.
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from ledger.gcra import Share, Wanted
 from ledger.records import (
     Beat,
     Buried,
@@ -65,6 +66,20 @@ class Session(Protocol):
 
         By priority, then by due time.  Answers are all RUN and carry body, queue and message id.
         """
+        ...
+
+    def reserve(self, wanted: Sequence[Wanted], *, soon_s: float) -> list[float]:
+        """Reserve a start for each claimed job in all of its limits; the seconds until then, in the order asked.
+
+        One transaction.  A job has one reservation: asked again before its slot, or at most an interval after it, the
+        answer is what is left of the time; later it is forfeited and another made, so that jobs kept from their
+        slots do not start all at once.  A job whose slot is at most ``soon_s`` away is expected to start then, which
+        becomes its claim's time; any other is expected to ask again.
+        """
+        ...
+
+    def slow(self, shares: Sequence[Share], delay_s: float) -> None:
+        """Reserve no further start in these limits for so many seconds; reservations made before stay."""
         ...
 
     def finish(self, worker: int, finishes: Sequence[Finish]) -> list[Finished]:

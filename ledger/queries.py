@@ -19,6 +19,8 @@ from ledger.tables import (
     history,
     jobs,
     journal,
+    limit_rules,
+    limits,
     payloads,
     progress,
     queues,
@@ -33,10 +35,12 @@ from ledger.views import (
     JobRow,
     JobView,
     JournalRow,
+    LimitView,
     ProgressView,
     QueueView,
     ResultMeta,
     ResultView,
+    RuleView,
     Summary,
     WorkerView,
 )
@@ -95,6 +99,21 @@ class Queries:
         """How many jobs of the hot table each queue has in each state; states with none are left out."""
         with self._database.read() as connection:
             return _counts(connection)
+
+    def changed_rules(self) -> list[RuleView]:
+        """The rates that operators have changed, by name."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(limit_rules).order_by(limit_rules.c.rule))
+            return [RuleView(**row._mapping) for row in rows]
+
+    def limits(self, most: int) -> list[LimitView]:
+        """The rate limits with the longest to wait for their next free start, longest first."""
+        with self._database.read() as connection:
+            now = self._database.time(connection)
+            rows = connection.execute(
+                select(limits).where(limits.c.paid_at > now).order_by(limits.c.paid_at.desc()).limit(most)
+            )
+            return [LimitView(key, (paid_at - now).total_seconds()) for key, paid_at in rows]
 
     def queues(self) -> list[QueueView]:
         """Every queue that has jobs in the hot table or was ever paused, by name."""

@@ -8,10 +8,12 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from errors import LedgerUnavailable
 from failpoints import hit
+from ledger.gcra import Share, Wanted
 from ledger.lane import Lane
 from ledger.ledger import Ledger, Session
 from ledger.pen import Pen
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MARK_LINGER_S = 0.2
+#: A job whose start is no further away keeps its slot until then; others go back to the ledger.
+SOON_S = 0.1
 
 
 @dataclass(slots=True)
@@ -42,6 +46,20 @@ class _FinishWanted:
 class _Release:
     job: str
     epoch: int
+
+
+@dataclass(slots=True)
+class _StartWanted:
+    wanted: Wanted
+    answered: threading.Event = field(default_factory=threading.Event)
+    wait_s: float = 0.0
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class _Slow:
+    shares: Sequence[Share]
+    delay_s: float
 
 
 class Recorder:
@@ -111,6 +129,24 @@ class Recorder:
         if last := self._reports.close(finish.id):
             lane.put(last, block=False)
         lane.put(_FinishWanted(finish, answer))
+
+    def reserve(self, wanted: Wanted) -> float:
+        """Reserve a job's start in its rate limits; the seconds until then.  Waits as long as the database is away.
+
+        Raises ``LedgerUnavailable`` when this process stops meanwhile.
+        """
+        asked = _StartWanted(wanted)
+        self._lane("limits", self._write_limits).put(asked)
+        while not asked.answered.wait(1.0):
+            if "limits" not in self._lanes:
+                raise LedgerUnavailable("the process stops; the job goes back")
+        if asked.error is not None:
+            raise asked.error
+        return asked.wait_s
+
+    def slow(self, shares: Sequence[Share], delay_s: float) -> None:
+        """Let nothing start in these rate limits for a while; blocks while the lane is full."""
+        self._lane("limits", self._write_limits).put(_Slow(shares, delay_s))
 
     def release(self, job: str, epoch: int) -> None:
         """Give back a claimed job that never started."""
@@ -196,6 +232,16 @@ class Recorder:
                 self.forget(want.finish.id, want.finish.epoch)
                 _tell(want.answer, answer)
 
+    def _write_limits(self, session: Session, rows: list[_StartWanted | _Slow]) -> None:
+        for row in rows:
+            if isinstance(row, _Slow):
+                session.slow(row.shares, row.delay_s)
+        asked = [row for row in rows if isinstance(row, _StartWanted)]
+        if asked:
+            for row, wait_s in zip(asked, session.reserve([row.wanted for row in asked], soon_s=SOON_S), strict=True):
+                row.wait_s = wait_s
+                row.answered.set()
+
     def forget(self, job: str, epoch: int) -> None:
         """This claim is not held any more, and nothing is written: it was fenced, or nobody knows how it ended."""
         if self.held.get(job) == epoch:
@@ -223,6 +269,9 @@ class Recorder:
                 _tell(answer, answered)
             case _ClaimWanted(ticket, answer):
                 _tell(answer, Claim(ticket.id, Verdict.DROP, "refused"))
+            case _StartWanted():
+                row.error = error
+                row.answered.set()
             case _Release(job, epoch):
                 self.forget(job, epoch)
                 logger.error("job %s could not be given back at once, a beat does it: %s", job, error)

@@ -290,6 +290,34 @@ queues = Table(
     Column("paused_by", Text),
 )
 
+limits = Table(
+    "limits",
+    metadata,
+    Column("key", Text, primary_key=True),  # what is counted
+    Column("paid_at", Instant, nullable=False),  # when everything let through so far is paid off (ledger/gcra.py)
+)
+Index("limits_paid_at", limits.c.paid_at)
+
+limit_rules = Table(
+    "limit_rules",
+    metadata,
+    Column("rule", Text, primary_key=True),
+    Column("count", Double, nullable=False),
+    Column("per_s", Double, nullable=False),
+    Column("burst", Integer, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("changed_by", Text, nullable=False),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("job_id", JobId, primary_key=True),
+    Column("slot_at", Instant, nullable=False),
+    Column("rules", Text, nullable=False),  # of the limits in which it is paid for, one per line
+)
+Index("reservations_slot_at", reservations.c.slot_at)
+
 leases = Table(
     "leases",
     metadata,

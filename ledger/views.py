@@ -161,6 +161,24 @@ class QueueView:
 
 
 @dataclass(frozen=True)
+class RuleView:
+    """A rate that an operator has changed."""
+
+    rule: str
+    count: float  #: starts …
+    per_s: float  #: … in so many seconds
+    burst: int
+    changed_at: datetime
+    changed_by: str
+
+
+@dataclass(frozen=True)
+class LimitView:
+    key: str
+    wait_s: float  #: until everything it has let through is paid off
+
+
+@dataclass(frozen=True)
 class WorkerView:
     id: int
     host: str

@@ -35,6 +35,8 @@ def retain(cursor: Cursor, keep: Mapping[str, Keep], default: Keep, history_s: f
     cursor.run("expire_ticks", str(TICKS_KEPT_S), str(limit))
     for name in ("expire_workers", "expire_journal"):
         cursor.run(name, str(max(history_s, TRACES_KEPT_S)), str(limit))
+    cursor.run("expire_limits", str(limit))
+    cursor.run("expire_reservations", str(limit))
     return len(ids) + len(old)
 
 

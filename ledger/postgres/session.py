@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import failpoints
+from ledger.gcra import Share, Wanted
 from ledger.ledger import RESEND_BATCH
-from ledger.postgres import claim, enqueue, finish, retention
+from ledger.postgres import claim, enqueue, finish, limits, retention
 from ledger.postgres.arrays import floats, literal, numbers, texts
 from ledger.postgres.connection import Connection, Cursor, Road
 from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
@@ -78,6 +79,20 @@ class PostgresSession:
             return answers
 
         return self._connection.call(work)
+
+    def reserve(self, wanted: Sequence[Wanted], *, soon_s: float) -> list[float]:
+        def work(cursor: Cursor) -> list[float]:
+            with cursor.connection.transaction():
+                return limits.reserve(cursor, wanted, soon_s)
+
+        return self._connection.call(work)
+
+    def slow(self, shares: Sequence[Share], delay_s: float) -> None:
+        def work(cursor: Cursor) -> None:
+            with cursor.connection.transaction():
+                limits.slow(cursor, shares, delay_s)
+
+        self._connection.call(work)
 
     def finish(self, worker: int, finishes: Sequence[Finish]) -> list[Finished]:
         if not finishes:

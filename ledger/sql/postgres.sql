@@ -113,6 +113,63 @@ WITH held AS MATERIALIZED (
 INSERT INTO journal (job_id, at, event, actor, detail)
 SELECT id, clock_timestamp(), 'parked', 'worker ' || $1, json_build_object('why', why)::text FROM held;
 
+-- name: add_limits
+INSERT INTO limits (key, paid_at) SELECT key, to_timestamp(0) FROM unnest($1::text[]) AS k(key)
+ON CONFLICT (key) DO NOTHING;
+
+-- name: lock_limits
+SELECT l.* FROM (SELECT * FROM unnest($1::text[]) AS k(key) ORDER BY key COLLATE "C" OFFSET 0) AS k
+CROSS JOIN LATERAL (
+  SELECT key, (extract(epoch FROM paid_at) * 1000000)::bigint FROM limits WHERE key = k.key FOR UPDATE
+) AS l;
+
+-- name: changed_limits
+SELECT rule, count, per_s, burst FROM limit_rules WHERE rule = ANY ($1::text[]);
+
+-- name: micros
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
+
+-- name: reserved
+SELECT job_id::text, (extract(epoch FROM slot_at) * 1000000)::bigint, rules FROM reservations
+WHERE job_id = ANY ($1::uuid[]);
+
+-- name: pay
+UPDATE limits SET paid_at = to_timestamp(0) + (
+  SELECT a.at FROM unnest($1::text[], $2::bigint[]) AS a(key, at) WHERE a.key = limits.key
+) * interval '1 microsecond'
+WHERE key = ANY ($1::text[]);
+
+-- name: starting
+UPDATE claims SET claimed_at = to_timestamp(0) + (
+  SELECT a.at FROM unnest($1::uuid[], $2::int[], $3::bigint[]) AS a(id, epoch, at)
+  WHERE a.id = claims.job_id AND a.epoch = claims.epoch
+) * interval '1 microsecond'
+WHERE job_id = ANY ($1::uuid[])
+  AND EXISTS (SELECT FROM unnest($1::uuid[], $2::int[]) AS a(id, epoch) WHERE a.id = job_id AND a.epoch = claims.epoch);
+
+-- name: keep_reservations
+INSERT INTO reservations (job_id, slot_at, rules)
+SELECT id, to_timestamp(0) + at * interval '1 microsecond', rules
+FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS a(id, at, rules)
+ON CONFLICT (job_id) DO UPDATE SET slot_at = excluded.slot_at, rules = excluded.rules;
+
+-- name: drop_reservations
+DELETE FROM reservations WHERE job_id = ANY ($1::uuid[]);
+
+-- name: expire_reservations
+-- Of jobs that were cancelled, or never asked again; an hour late, no slot counts.
+DELETE FROM reservations WHERE job_id = ANY (ARRAY(
+  SELECT job_id FROM reservations WHERE slot_at < statement_timestamp() - interval '1 hour' ORDER BY slot_at LIMIT $1::int
+  FOR UPDATE SKIP LOCKED
+));
+
+-- name: expire_limits
+-- Paid off is as good as never used.
+DELETE FROM limits WHERE key = ANY (ARRAY(
+  SELECT key FROM limits WHERE paid_at < statement_timestamp() - interval '1 minute' ORDER BY paid_at LIMIT $1::int
+  FOR UPDATE SKIP LOCKED
+));
+
 -- name: finish_completed
 -- The usual batch: everything completed, nothing to keep but that.
 WITH held AS MATERIALIZED (

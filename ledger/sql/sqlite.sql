@@ -305,6 +305,34 @@ WHERE j.id = ?2;
 -- name: drop_job
 DELETE FROM jobs WHERE id = ?;
 
+-- name: limit
+SELECT paid_at FROM limits WHERE key = ?;
+
+-- name: changed_limit
+SELECT count, per_s, burst FROM limit_rules WHERE rule = ?;
+
+-- name: reserved
+SELECT slot_at, rules FROM reservations WHERE job_id = ?;
+
+-- name: pay
+INSERT INTO limits (key, paid_at) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET paid_at = excluded.paid_at;
+
+-- name: starting
+UPDATE claims SET claimed_at = ? WHERE job_id = ? AND epoch = ?;
+
+-- name: keep_reservation
+INSERT INTO reservations (job_id, slot_at, rules) VALUES (?, ?, ?)
+ON CONFLICT (job_id) DO UPDATE SET slot_at = excluded.slot_at, rules = excluded.rules;
+
+-- name: drop_reservation
+DELETE FROM reservations WHERE job_id = ?;
+
+-- name: expire_reservations
+DELETE FROM reservations WHERE job_id IN (SELECT job_id FROM reservations WHERE slot_at < ? LIMIT ?);
+
+-- name: expire_limits
+DELETE FROM limits WHERE key IN (SELECT key FROM limits WHERE paid_at < ? LIMIT ?);
+
 -- name: dead_count
 SELECT count(*) FROM jobs WHERE queue = ? AND finished_at IS NOT NULL AND reason IS NOT NULL;
 

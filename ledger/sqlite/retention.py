@@ -31,6 +31,8 @@ def retain(tx: Transaction, keep: Mapping[str, Keep], default: Keep, history_s: 
     loose = tx.run("loose_journal", before, limit).fetchall()
     tx.many("drop_line", [(line,) for line, _ in loose])
     tx.many("drop_journal_of_removed", [(job,) for _, job in loose if job is not None])
+    tx.run("expire_limits", _before(tx, 60), limit)
+    tx.run("expire_reservations", _before(tx, 3600), limit)
     return len(moved) + len(old)
 
 

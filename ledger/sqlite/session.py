@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 
 import failpoints
+from ledger.gcra import Share, Wanted
 from ledger.ledger import RESEND_BATCH
 from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
-from ledger.sqlite import claim, enqueue, finish, giveback, relay, retention
+from ledger.sqlite import claim, enqueue, finish, giveback, limits, relay, retention
 from ledger.sqlite.connection import Connection
 from ledger.text import clean
 
@@ -49,6 +50,14 @@ class SqliteSession:
             failpoints.hit("claim.before_commit")
         failpoints.hit("claim.committed")
         return answers
+
+    def reserve(self, wanted: Sequence[Wanted], *, soon_s: float) -> list[float]:
+        with self._connection.write() as tx:
+            return limits.reserve(tx, wanted, soon_s)
+
+    def slow(self, shares: Sequence[Share], delay_s: float) -> None:
+        with self._connection.write() as tx:
+            limits.slow(tx, shares, delay_s)
 
     def finish(self, worker: int, finishes: Sequence[Finish]) -> list[Finished]:
         with self._connection.write() as tx:

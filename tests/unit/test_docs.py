@@ -12,8 +12,9 @@ import pytest
 from typer.main import get_command
 
 from actors import broker
+from actors.queues import CATALOGUE
 from cli import main
-from settings import VARIABLES
+from settings import VARIABLES, QueueSettings
 from tests.documents import PAGES, ROOT, Play, blocks, commands, fits, prose
 from tests.program import environment
 from tests.unit.test_layers import ROWS
@@ -132,7 +133,10 @@ def test_every_actor_that_is_enqueued_exists() -> None:
 
 def test_every_setting_exists() -> None:
     known = {*VARIABLES.values(), "HARELINE_FAILPOINTS", "HARELINE_TEST_RABBITMQ"}
-    known |= {"HARELINE_QUEUES__USAGE_TRACKING__CONCURRENCY", "HARELINE_QUEUES__"}
+    fields = {field.upper() for field in QueueSettings.model_fields}
+    known |= {"HARELINE_QUEUES__"} | {
+        f"HARELINE_QUEUES__{queue.upper().replace('-', '_')}__{field}" for queue in CATALOGUE for field in fields
+    }
     text = "\n".join(page.read_text() for page in PAGES)
     assert set(re.findall(r"\bHARELINE_[A-Z_]+", text)) - known == set()
     assert set(re.findall(r"\b(?:WORKER|AUDIT|POSTHOG)_[A-Z_]+", text)) - known == set()

@@ -1,0 +1,50 @@
+"""Rate limits: the rows of the limits are locked; what they let through is computed in :mod:`ledger.gcra`."""
+
+from collections.abc import Sequence
+
+from ledger.gcra import Pace, Share, Slot, Wanted, owed, rules_of
+from ledger.gcra import reserve as reserve_in
+from ledger.postgres.arrays import literal, numbers, texts
+from ledger.postgres.connection import Cursor
+
+
+def reserve(cursor: Cursor, wanted: Sequence[Wanted], soon_s: float) -> list[float]:
+    paid, changed, now = _locked(cursor, [share for want in wanted for share in want.shares])
+    held = {
+        job: Slot(at, rules_of(rules))
+        for job, at, rules in cursor.run("reserved", literal({want.job for want in wanted}))
+    }
+    soon = round(soon_s * 1_000_000)
+    slots = [reserve_in(paid, now, want.shares, changed, held.get(want.job), soon=soon) for want in wanted]
+    both = list(zip(wanted, slots, strict=True))
+    _pay(cursor, paid)
+    if starts := [(want, slot.at) for want, slot in both if slot.at - now <= soon]:
+        ids = literal(want.job for want, _ in starts)
+        cursor.run("starting", ids, numbers(want.epoch for want, _ in starts), numbers(at for _, at in starts))
+        cursor.run("drop_reservations", ids)
+    if waits := [(want.job, slot) for want, slot in both if slot.at - now > soon]:
+        rules = texts("\n".join(slot.rules) for _, slot in waits)
+        cursor.run("keep_reservations", literal(job for job, _ in waits), numbers(slot.at for _, slot in waits), rules)
+    return [(slot.at - now) / 1_000_000 for slot in slots]
+
+
+def slow(cursor: Cursor, shares: Sequence[Share], delay_s: float) -> None:
+    paid, changed, now = _locked(cursor, shares)
+    for share in shares:
+        until = now + round(delay_s * 1_000_000 + owed(share, changed.get(share.rule, share.pace)))
+        paid[share.key] = max(paid[share.key], until)
+    _pay(cursor, paid)
+
+
+def _locked(cursor: Cursor, shares: Sequence[Share]) -> tuple[dict[str, int], dict[str, Pace], int]:
+    """Until when each limit is paid, what operators have changed, and the time, read once all are locked."""
+    keys = texts(sorted({share.key for share in shares}))
+    cursor.run("add_limits", keys)
+    paid: dict[str, int] = dict(cursor.run("lock_limits", keys))
+    rows = cursor.run("changed_limits", texts({share.rule for share in shares}))
+    changed = {rule: Pace.of(count, per_s, burst) for rule, count, per_s, burst in rows}
+    return paid, changed, cursor.run("micros")[0][0]
+
+
+def _pay(cursor: Cursor, paid: dict[str, int]) -> None:
+    cursor.run("pay", texts(paid), numbers(paid.values()))

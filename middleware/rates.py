@@ -1,0 +1,54 @@
+"""How fast jobs may start, as an actor or a queue says it."""
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+_TEXT = re.compile(r"(?P<count>[0-9]+(\.[0-9]+)?)/(?P<number>[0-9]+(\.[0-9]+)?)?(?P<unit>s|m|h|d)")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most ``count`` starts in ``per`` seconds over all workers, evenly spread.
+
+    Parameters:
+      per: seconds, or a ``timedelta``.
+      key: name of a parameter of the actor: each of its values has a limit of its own.  ``"event.customer"`` reads a
+        field, or a key, of the argument.
+      burst: how many may start at once after a pause; 1 spreads them evenly.
+
+    Raises ``ValueError``, naming what is wrong.
+    """
+
+    count: float
+    per: float | timedelta = 1.0
+    key: str | None = None
+    burst: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value in (("count", self.count), ("per", self.per_s)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise ValueError(f"Rate: {name} is a number above 0, got {value!r}")
+        if isinstance(self.burst, bool) or not isinstance(self.burst, int) or self.burst < 1:
+            raise ValueError(f"Rate: burst is a whole number of at least 1, got {self.burst!r}")
+        if self.key is not None and not (isinstance(self.key, str) and all(map(str.isidentifier, self.key.split(".")))):
+            raise ValueError(
+                f"Rate: key is the name of a parameter, or of a field of one (event.user), got {self.key!r}"
+            )
+
+    @property
+    def per_s(self) -> float:
+        return self.per.total_seconds() if isinstance(self.per, timedelta) else self.per
+
+    @classmethod
+    def parse(cls, text: str) -> "Rate":
+        """``"10/s"``, ``"100/5m"`` (s, m, h or d).  Raises ``ValueError``."""
+        found = _TEXT.fullmatch(text.strip())
+        if found is None:
+            raise ValueError(f"a rate is written as 10/s, 0.5/s, 100/5m, 1000/h or 10000/d, got {text!r}")
+        return cls(float(found["count"]), float(found["number"] or 1) * _SECONDS[found["unit"]])
+
+    def __str__(self) -> str:
+        return f"{self.count:g} per {self.per_s:g} s"
