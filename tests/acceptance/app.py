@@ -41,30 +41,30 @@ def record(path: str, line: object) -> None:
 
 
 @dramatiq.actor(queue_name="other")
-def record_other(path: str, line: str) -> None:
+def record_other(path: str, line: object) -> None:
     note(path, line)
 
 
 @dramatiq.actor(queue_name="narrow")
-def record_narrow(path: str, line: str) -> None:
+def record_narrow(path: str, line: object) -> None:
     note(path, line)
 
 
 @dramatiq.actor(queue_name="work")
-def record_start(path: str, line: str) -> None:
+def record_start(path: str, line: object) -> None:
     """How late it began: the line, and this machine's clock."""
     note(path, f"{line} {time.time()}")
 
 
 @dramatiq.actor(queue_name="work")
-def nap(path: str, line: str, seconds: float) -> None:
+def nap(path: str, line: object, seconds: float) -> None:
     """Takes a while; one line at its start."""
     note(path, line)
     time.sleep(seconds)
 
 
 @dramatiq.actor(queue_name="work")
-def spin(path: str, line: str, ms: int) -> None:
+def spin(path: str, line: object, ms: int) -> None:
     """Keeps a thread busy with bytecode, so that an interrupt may land anywhere."""
     end = time.monotonic() + ms / 1000
     while time.monotonic() < end:
@@ -72,7 +72,7 @@ def spin(path: str, line: str, ms: int) -> None:
 
 
 @dramatiq.actor(queue_name="work", time_limit=50, max_retries=0)
-def send_for_ever(path: str, line: str) -> None:
+def send_for_ever(path: str, line: object) -> None:
     """Sends until it is interrupted; one line for each send that returned."""
     for number in itertools.count():
         record.send(path, f"{line}/{number}")
@@ -80,7 +80,7 @@ def send_for_ever(path: str, line: str) -> None:
 
 
 @dramatiq.actor(queue_name="narrow")
-def span_narrow(path: str, line: str, seconds: float) -> None:
+def span_narrow(path: str, line: object, seconds: float) -> None:
     """Takes a while; one line with its start and its end."""
     start = time.monotonic()
     time.sleep(seconds)
@@ -104,32 +104,32 @@ def linger(path: str, line: object, ms: int) -> None:
 
 
 @dramatiq.actor(queue_name="other", time_limit=float("inf"))
-def hold_other(path: str, line: str, release: str) -> None:
+def hold_other(path: str, line: object, release: str) -> None:
     hold(path, line, release)
 
 
 @dramatiq.actor(queue_name="narrow", time_limit=float("inf"))
-def hold_narrow(path: str, line: str, release: str) -> None:
+def hold_narrow(path: str, line: object, release: str) -> None:
     hold(path, line, release)
 
 
 @dramatiq.actor(queue_name="work", time_limit=float("inf"))
-def die(path: str, line: str) -> None:
+def die(path: str, line: object) -> None:
     """Kills its process, every time."""
     note(path, line)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dramatiq.actor(queue_name="work", max_retries=2, min_backoff=50)
-def fail(path: str, line: str) -> None:
+def fail(path: str, line: object) -> None:
     note(path, line)
     raise RuntimeError(f"no luck with {line}")
 
 
 @dramatiq.actor(queue_name="work", max_retries=3, min_backoff=50)
-def fail_once(path: str, line: str) -> None:
+def fail_once(path: str, line: object) -> None:
     note(path, line)
-    if Path(path).read_text().splitlines().count(line) == 1:
+    if Path(path).read_text().splitlines().count(str(line)) == 1:
         raise RuntimeError(f"not yet, {line}")
 
 
@@ -179,6 +179,6 @@ async def add_later(x: int, y: int) -> int:
 
 
 @dramatiq.actor(queue_name="work")
-def fan_out(path: str, line: str, children: int) -> None:
+def fan_out(path: str, line: object, children: int) -> None:
     for child in range(children):
         record.send(path, f"{line}/{child}")
