@@ -1,6 +1,7 @@
 """The file itself: which one a URL names, how it is opened, and what SQLite's errors mean to whoever runs it."""
 
 import sqlite3
+import time
 from pathlib import Path
 
 from errors import LedgerError, LedgerUnavailable, SettingsError
@@ -22,12 +23,26 @@ def open_file(path: Path, synchronous: str) -> sqlite3.Connection:
     """A connection that begins no transaction by itself.  Raises ``sqlite3.Error``."""
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
-        db.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(db)
         db.execute(f"PRAGMA synchronous = {synchronous}")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Of several processes that find a new file, one turns its mode; SQLite tells the others at once that it is locked,
+    however long they are willing to wait."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.005)
 
 
 def explain(error: sqlite3.Error, path: Path) -> Exception:
