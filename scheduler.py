@@ -189,7 +189,7 @@ class Emitter:
             log.critical("schedule.failed", schedule=schedule.key, tick=_text(fire_time), exc_info=True)
             return False
         else:
-            name = "schedule.sent" if new else "schedule.known"  # known: another scheduler was first
+            name = "schedule.sent" if new else "schedule.known"  # known: another scheduler was first, or it is unique
             log.info(name, schedule=schedule.key, tick=_text(fire_time), actor=schedule.actor)
         with self._news:
             if self._pending.get(schedule.key) == (schedule, fire_time):

@@ -13,9 +13,10 @@ from typing import Any
 from dramatiq.errors import DecodeError
 from dramatiq.message import Message, generate_unique_id, get_encoder
 
+from errors import Refusal
 from ledger.lane import Lane
 from ledger.ledger import Ledger, Session
-from ledger.records import Buried, Enqueued, NewJob
+from ledger.records import Buried, Enqueued, Key, NewJob
 from ledger.states import Event, Reason, State
 
 logger = logging.getLogger(__name__)
@@ -42,10 +43,15 @@ class Foreign:
 
 
 class Adoption:
-    """Turns foreign messages into jobs, a batch at a time, on a thread of its own.  Starts at first use."""
+    """Turns foreign messages into jobs, a batch at a time, on a thread of its own.  Starts at first use.
 
-    def __init__(self, ledger: Ledger) -> None:
+    Parameters:
+      key_of: the key of a message's job, if it is one of a kind.
+    """
+
+    def __init__(self, ledger: Ledger, key_of: Callable[[Message[Any]], Key | None]) -> None:
         self._ledger = ledger
+        self._key_of = key_of
         self._lane: Lane[Foreign] | None = None
         self._lock = threading.Lock()
 
@@ -70,8 +76,8 @@ class Adoption:
         for foreign in batch:
             if foreign.buried is None:
                 try:
-                    jobs.append((foreign, adopt(foreign.queue, foreign.message_id, foreign.body, foreign.priority)))
-                except DecodeError as error:
+                    jobs.append((foreign, adopt(foreign, self._key_of)))
+                except (DecodeError, Refusal) as error:
                     foreign.buried = malformed(foreign, error)
         answers = session.enqueue([job for _, job in jobs]) if jobs else []
         letters = [foreign.buried for foreign in batch if foreign.buried is not None]
@@ -85,7 +91,7 @@ class Adoption:
             self._answer(foreign, job, answer)
 
     def _answer(self, foreign: Foreign, job: NewJob, answer: Enqueued) -> None:
-        if answer.state is State.DELAYED:
+        if answer.state is State.DELAYED or answer.id != job.id:  # another job has its key, or has become it
             foreign.settled(None)
         else:
             foreign.adopted(job)
@@ -96,45 +102,50 @@ class Adoption:
         foreign.settled(foreign.buried)
 
 
-def adopt(queue: str, message_id: str | None, body: bytes, priority: int) -> NewJob:
+def adopt(foreign: Foreign, key_of: Callable[[Message[Any]], Key | None]) -> NewJob:
     """A foreign Dramatiq message as a job of the queue it came by.
 
     ``queue_name`` becomes that queue, ``eta`` (milliseconds since 1970) the time it is due, a bad ``eta``
     now, as in Dramatiq.  Without a ``message_id`` it is known by the one of its AMQP properties; without that
     too it cannot be told from another, and is a new job each time.  Raises ``DecodeError`` when the bytes are
-    not a Dramatiq message.
+    not a Dramatiq message, ``Refusal`` when it is to be one of a kind and has no key.
     """
-    message = checked(body)
+    message, queue = checked(foreign.body), foreign.queue
     eta = message.options.pop("eta", None)
     due = isinstance(eta, (int, float)) and not isinstance(eta, bool) and eta > time.time() * 1000
-    if not get_encoder().decode(body).get("message_id"):
-        message = message.copy(message_id=message_id or generate_unique_id())
+    if not get_encoder().decode(foreign.body).get("message_id"):
+        message = message.copy(message_id=foreign.message_id or generate_unique_id())
     normal = message.copy(queue_name=queue)
     return NewJob(
         id=str(uuid.uuid5(NAMESPACE, f"{queue}:{message.message_id}")),
         message_id=message.message_id,
         queue=queue,
         actor=message.actor_name,
-        priority=priority,
+        priority=foreign.priority,
         body=normal.encode(),
         run_at=datetime.fromtimestamp(min(eta / 1000, 253402300799), UTC) if due else None,
         producer="foreign",
         served=not due,
         event=Event.ADOPTED,
+        key=key_of(normal),
     )
 
 
 def malformed(foreign: Foreign, error: Exception) -> Buried:
-    """The dead letter of bytes that are no message; the same bytes on the same queue are the same letter."""
+    """The dead letter of bytes that are no message, or of one that may not be a job.
+
+    The same bytes on the same queue are the same letter.
+    """
     id = letter_id(foreign.queue, foreign.body)
+    refused = isinstance(error, Refusal)
     return Buried(
         id=id,
         message_id=foreign.message_id or id,
         queue=foreign.queue,
         actor="",
         body=foreign.body,
-        reason=Reason.MALFORMED,
-        error=f"not a Dramatiq message: {error.__cause__ or error}"[:1000],
+        reason=Reason.REFUSED if refused else Reason.MALFORMED,
+        error=(str(error) if refused else f"not a Dramatiq message: {error.__cause__ or error}")[:1000],
     )
 
 

@@ -17,6 +17,7 @@ from ledger.ledger import Ledger
 from ledger.recorder import Recorder
 from ledger.records import Buried, Claim, Due, Finish, NewJob, Ticket, Verdict
 from ledger.states import Reason
+from middleware.unique import key_of
 from rabbitmq.consumer import Consumers, Delivery
 from rabbitmq.publisher import Parcel, Publisher
 
@@ -46,7 +47,7 @@ class AmqpRoad:
         self.desk = desk
         self.slots = slots
         self.on_found_paused = on_found_paused
-        self.adoption = Adoption(ledger)
+        self.adoption = Adoption(ledger, lambda message: key_of(desk().actors.get(message.actor_name), message))
         self.intakes: dict[str, Intake] = {}
         self._work: WorkQueue
         self._paused: frozenset[str] = frozenset()

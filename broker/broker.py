@@ -24,12 +24,13 @@ from broker.road import Road
 from errors import PayloadTooLarge, Refusal, WrongMiddleware
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
-from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, NewJob
+from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, Key, NewJob
 from ledger.states import LIVE
 from middleware.aliases import Aliases
 from middleware.attempt import Capture, JobMessage
 from middleware.deadlines import uninterrupted
 from middleware.schema import Schemas
+from middleware.unique import handle, key_of
 
 if TYPE_CHECKING:
     from ledger.queries import Queries
@@ -153,6 +154,8 @@ class Broker(dramatiq.Broker):
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Record a message as a job and let it travel.  It is committed when this returns.
 
+        Returns the message, or where ``unique`` refused it a ``Duplicate``: the handle of the job that is there.
+
         Called by an after-hook of a job being finished, or in the body of an actor with ``atomic_sends``, it only
         adds to what commits with that finish.
 
@@ -170,14 +173,15 @@ class Broker(dramatiq.Broker):
             into.append(job)
         else:
             with uninterrupted():
-                self._record([job])
+                [answer] = self._record([job])
+            message = handle(message, job, answer)
         self.emit_after("enqueue", message, delay)
         return message
 
     def enqueue_many(self, messages: Iterable[Message[Any]], *, delay: int | None = None) -> list[Message[Any]]:
         """Record many messages in one transaction, all or none, and let them travel.
 
-        Raises the same as :meth:`enqueue`.
+        Returns and raises the same as :meth:`enqueue`.
         """
         messages = list(messages)
         for message in messages:
@@ -187,13 +191,16 @@ class Broker(dramatiq.Broker):
             self._capture.into.extend(jobs)
         elif jobs:
             with uninterrupted():
-                self._record(jobs)
+                messages = list(map(handle, messages, jobs, self._record(jobs)))
         for message in messages:
             self.emit_after("enqueue", message, delay)
         return messages
 
     def enqueue_tick(self, message: Message[Any], tick: tuple[str, Any]) -> bool:
-        """Record a message for a schedule's (key, fire time); false when that tick was recorded before."""
+        """Record a message for a schedule's (key, fire time).
+
+        False when that tick was recorded before, or ``unique`` refused its message.
+        """
         self.emit_before("enqueue", message, None)
         [answer] = self._record([self.new_job(message, tick=tick)])
         self.emit_after("enqueue", message, None)
@@ -236,7 +243,16 @@ class Broker(dramatiq.Broker):
             delay_ms=int(delay or 0),
             tick=tick,
             producer=self._producer,
+            key=self._key(message),
         )
+
+    def _key(self, message: Message[Any]) -> Key | None:
+        try:
+            return key_of(self.actors.get(message.actor_name), message)
+        except Refusal:
+            if self._capture.hooks:  # as above: it is recorded, without a key
+                return None
+            raise
 
     def _priority(self, message: Message[Any]) -> int:
         """1 to 5, of the message or its actor; Dramatiq's own default of 0 means nothing was said."""

@@ -34,6 +34,7 @@ from middleware.relay import Relay
 from middleware.rescuer import Rescuer
 from middleware.results import LedgerResults
 from middleware.retries import Retries
+from middleware.unique import Uniqueness
 from rabbitmq.consumer import Consumers
 from rabbitmq.management import passive_counts, purge
 from rabbitmq.publisher import Publisher
@@ -131,6 +132,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         broker.schemas,  # after those that decide what becomes of what does not fit
         Limits(recorder, rates),  # of what will run
         AtomicSends(broker.holding),
+        Uniqueness(),
         deadlines,  # last: closest to the actor
     ):
         broker.add_middleware(middleware)

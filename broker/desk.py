@@ -11,7 +11,7 @@ from dramatiq.message import Message
 from broker.adoption import checked
 from broker.intake import Intake
 from ledger.recorder import Recorder
-from ledger.records import Claim, Finish, Finished, NewJob
+from ledger.records import Claim, Due, Finish, Finished, NewJob
 from ledger.states import Outcome, Reason, State
 from middleware.aliases import Aliases
 from middleware.attempt import MAX_ERROR, JobMessage
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 #: During a rolling deploy a message may reach a process that does not know its actor yet; another may.
 UNKNOWN_ACTOR_RETRY_MS = 5_000
 
-Send = Callable[[list[NewJob]], None]
+Send = Callable[[list[NewJob | Due]], None]
 Letter = Callable[[Claim, Message[Any] | None, bytes, Finish], None]
 
 

@@ -11,6 +11,7 @@ from cli.show import show_job
 from cli.shown import as_json, duration, say, table
 from errors import JobNotFound
 from ledger.states import State
+from middleware.unique import Duplicate
 
 app = typer.Typer(no_args_is_help=True, help="Look at jobs, add one, retry, cancel, remove.")
 
@@ -83,12 +84,18 @@ def enqueue(
         if queue not in broker.get_declared_queues():
             raise NotFound(f"no actor is on queue {queue!r}; {nearest(queue, broker.get_declared_queues())}")
         message = message.copy(queue_name=queue)
-    broker.enqueue(message, delay=delay_ms)
-    job = broker.queries.job(message.message_id)
+    sent = broker.enqueue(message, delay=delay_ms)
+    job = broker.queries.job(sent.message_id)
     broker.close()
-    assert job is not None, "it was committed a moment ago"
+    duplicate = isinstance(sent, Duplicate)
+    if job is None:
+        assert duplicate, "it was committed a moment ago"
+        raise NotFound(f"{actor} is unique, and the job that holds its key is not in the ledger any more; try later")
     if json:
-        return as_json({"id": job.id, "message_id": job.message_id, "queue": job.queue, "state": job.state})
+        row = {"id": job.id, "message_id": job.message_id, "queue": job.queue, "state": job.state}
+        return as_json(row | ({"duplicate": True} if duplicate else {}))
+    if duplicate:
+        return say(f"{job.id} was there already, {job.state} on {job.queue}: nothing was recorded")
     say(f"{job.id} is {job.state} on {job.queue}" + (f", due in {duration(delay_ms / 1000)}" if delay_ms else ""))
 
 

@@ -6,7 +6,7 @@ committed when it returns.  When the database cannot be reached, or breaks off, 
 ``LedgerUnavailable``; the session reconnects at the next call, and every method may be called again
 with the same arguments: what had been committed is found, not done twice.
 
-Lock order, everywhere: queue, limiter keys, jobs by id, parents.
+Lock order, everywhere: queue, keys in their order, jobs by id, parents.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,10 @@ class Session(Protocol):
 
     # -- producers
     def enqueue(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
-        """Record jobs, all or none, in one transaction.  Idempotent by id and by tick."""
+        """Record jobs, all or none, in one transaction.  Idempotent by id and by tick.
+
+        Who gets a key is decided in that transaction too, in the order given.
+        """
         ...
 
     def bury(self, letters: Sequence[Buried]) -> None:

@@ -17,9 +17,9 @@ from ledger.gcra import Share, Wanted
 from ledger.lane import Lane
 from ledger.ledger import Ledger, Session
 from ledger.pen import Pen
-from ledger.records import Claim, Enqueued, Finish, Finished, NewJob, Ticket, Verdict
+from ledger.records import Claim, Due, Enqueued, Finish, Finished, NewJob, Ticket, Verdict, to_send
 from ledger.reports import Progress, Reports
-from ledger.states import Outcome, Reason, State
+from ledger.states import Outcome, Reason
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Recorder:
         self._ledger = ledger
         self._pen = Pen(ledger.session, self._recorded)
         #: Lets jobs travel that are due now; called once per commit.
-        self.send: Callable[[list[NewJob]], object] = _stay
+        self.send: Callable[[list[NewJob | Due]], object] = _stay
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane[Any]] = {}
         self.worker = 0
@@ -90,12 +90,7 @@ class Recorder:
 
     def _recorded(self, jobs: Sequence[NewJob], answers: Sequence[Enqueued]) -> None:
         hit("send.recorded")
-        due = [
-            job
-            for job, answer in zip(jobs, answers, strict=True)
-            if answer.state is State.WAITING and not answer.duplicate
-        ]
-        if due:
+        if due := to_send(jobs, answers):
             self.send(due)
 
     def mark(self, sent: list[tuple[str, int]]) -> None:
@@ -289,7 +284,7 @@ def _tell(answer: Callable[[T], None], value: T) -> bool:
         return False
 
 
-def _stay(jobs: list[NewJob]) -> None:
+def _stay(jobs: list[NewJob | Due]) -> None:
     """Whoever only records leaves the sending to the relay."""
 
 

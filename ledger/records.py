@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from ledger.states import Event, Outcome, Reason, State
+from ledger.states import LIVE, Event, Outcome, Reason, State
 
 #: A hundred years.  A time that no calendar shows (after 9999) would make every list that it is in unreadable.
 LONGEST_DELAY_MS = 3_155_760_000_000
@@ -17,6 +17,28 @@ LONGEST_DELAY_MS = 3_155_760_000_000
 TICKS_KEPT_S = 8 * 86_400.0
 #: At least so long, in seconds, the rows of workers that are gone and journal lines without a job are kept.
 TRACES_KEPT_S = 7 * 86_400.0
+
+
+class Mode(StrEnum):
+    """What becomes of a job whose key is held."""
+
+    REJECT = "reject"  #: it is not recorded
+    REPLACE = "replace"  #: the holder, if it has not started, becomes it
+    THROTTLE = "throttle"  #: it is not recorded; only time frees the key
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Of the jobs with one digest there is to be one.
+
+    A key is held by the job that took it last: while that is in one of ``states``, and in any case for
+    ``within_ms`` after it was taken.  Nothing frees a key: who finds it free takes it over.
+    """
+
+    digest: str  #: hexadecimal
+    mode: Mode = Mode.REJECT
+    states: frozenset[State] = LIVE
+    within_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +63,22 @@ class NewJob:
     producer: str = ""  #: host:pid of the sender
     served: bool = False
     event: Event = Event.ENQUEUED
+    key: Key | None = None  #: with one it may be refused, or replace the job that holds it
 
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """The answer to one :class:`NewJob`, in the order they were given."""
+    """The answer to one :class:`NewJob`, in the order they were given.
+
+    With the id of another job: that job holds the key.  Then ``duplicate`` says that nothing was recorded; else
+    that job was waiting or delayed, and has become this one.
+    """
 
     id: str
     state: State  #: WAITING or DELAYED; of a duplicate, the state it was recorded with is not told: WAITING
     duplicate: bool = False
     ticket: int = 1
+    message_id: str = ""  #: of the job that is there, when that is another
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +159,7 @@ class Finished:
     id: str
     accepted: bool
     state: State | None = None  #: the state it has now, when accepted
-    send: Sequence[NewJob] = ()  #: newly recorded jobs that are due now, for the publisher
+    send: "Sequence[NewJob | Due]" = ()  #: what it recorded that is due now, for the publisher
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +174,17 @@ class Due:
     message_id: str = ""
     body: bytes = b""
     late_s: float = 0.0  #: how long after its due time it was taken
+
+
+def to_send(jobs: Sequence[NewJob], answers: Sequence[Enqueued]) -> list[NewJob | Due]:
+    """Of the jobs just recorded those that are due now, for the road; one that replaced another, as that other."""
+    return [
+        job
+        if answer.id == job.id
+        else Due(answer.id, answer.ticket, job.queue, job.priority, job.actor, job.message_id, job.body)
+        for job, answer in zip(jobs, answers, strict=True)
+        if answer.state is State.WAITING and not answer.duplicate
+    ]
 
 
 @dataclass(frozen=True, slots=True)

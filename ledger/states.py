@@ -26,6 +26,7 @@ class Event(StrEnum):
     ENQUEUED = "enqueued"
     ADOPTED = "adopted"  #: a message of a foreign client became a job
     BURIED = "buried"  #: a message that could never run was kept as a dead letter
+    REPLACED = "replaced"  #: before it started, a later message of the same key took its place
     PROMOTED = "promoted"  #: its time came
     CLAIMED = "claimed"
     COMPLETED = "completed"
@@ -45,6 +46,9 @@ TRANSITIONS: dict[Event, frozenset[tuple[State | None, State]]] = {
     Event.ENQUEUED: frozenset({(None, State.WAITING), (None, State.DELAYED)}),
     Event.ADOPTED: frozenset({(None, State.WAITING), (None, State.DELAYED)}),
     Event.BURIED: frozenset({(None, State.FAILED)}),
+    Event.REPLACED: frozenset(
+        (was, state) for was in (State.WAITING, State.DELAYED) for state in (State.WAITING, State.DELAYED)
+    ),
     Event.PROMOTED: frozenset({(State.DELAYED, State.WAITING)}),
     Event.CLAIMED: frozenset({(State.WAITING, State.ACTIVE)}),
     Event.COMPLETED: frozenset({(State.ACTIVE, State.COMPLETED)}),

@@ -5,7 +5,7 @@ The ``jobs`` row is the truth.  Three narrow tables say which rows need whom, so
 
     tickets   jobs that still need a message: unsent, delayed, or ready on the embedded road
     claims    jobs in a worker's hands
-    payloads  the message as sent; immutable
+    payloads  the message as sent; changed only when another replaces it
 
 Finished jobs leave ``jobs`` for ``history`` by retention.
 """
@@ -258,6 +258,25 @@ ticks = Table(
     Column("job_id", JobId, nullable=False),
 )
 Index("ticks_fire_at", ticks.c.fire_at)
+
+# Who holds a key.  Nothing in a job's life touches its row: the next enqueue of the key looks, and takes it over.
+uniques = Table(
+    "uniques",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("job_id", JobId, nullable=False),
+    Column("asked_id", JobId, nullable=False),  # the NewJob that took it: another than job_id when it replaced that
+    Column("message_id", Text, nullable=False),
+    Column("until", Instant),  # held at least so long; null when only its job holds it
+    postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
+)
+Index("uniques_job", uniques.c.job_id)
+Index(
+    "uniques_until",
+    uniques.c.until,
+    postgresql_where=text("until IS NOT NULL"),
+    sqlite_where=text("until IS NOT NULL"),
+)
 
 workers = Table(
     "workers",

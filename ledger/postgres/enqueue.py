@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from operator import attrgetter
 
+from ledger.keys import Plan, Replaced
+from ledger.postgres import keys
 from ledger.postgres.arrays import literal, moments, numbers, texts
 from ledger.postgres.connection import Cursor
 from ledger.records import Buried, Enqueued, NewJob
@@ -15,7 +17,7 @@ _id = attrgetter("id")
 
 def is_plain(jobs: Sequence[NewJob]) -> bool:
     """Whether :func:`record` is a single statement, which needs no transaction around it."""
-    return not any(job.tick is not None or job.event is not Event.ENQUEUED for job in jobs)
+    return not any(job.tick is not None or job.key is not None or job.event is not Event.ENQUEUED for job in jobs)
 
 
 def record(cursor: Cursor, jobs: Sequence[NewJob], *, embedded: bool, publish_after_s: float) -> list[Enqueued]:
@@ -25,12 +27,20 @@ def record(cursor: Cursor, jobs: Sequence[NewJob], *, embedded: bool, publish_af
         new.setdefault(job.id, job)
     if any(job.tick is not None for job in jobs):
         new = _first_of_tick(cursor, new)
+    plan: Plan | None = None
+    replaced: Replaced = {}
+    if any(job.key is not None for job in new.values()):
+        plan, replaced = keys.decide(cursor, new, embedded, publish_after_s)
+        new = plan.new
     states = _insert(cursor, list(new.values()), embedded, publish_after_s) if new else {}
     adopted = [job for job in new.values() if job.event is not Event.ENQUEUED and job.id in states]
     if adopted:
         note(cursor, [(job.id, job.event, job.producer, "") for job in adopted])
     answers: list[Enqueued] = []
     for job in jobs:
+        if plan is not None and (answer := plan.answer(job, replaced)) is not None:
+            answers.append(answer)
+            continue
         # The first of an id is the one recorded; popped, so that its repeats are duplicates.
         state = states.pop(job.id, None)
         new_state = State.WAITING if state is None else State(state)

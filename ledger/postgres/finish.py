@@ -7,7 +7,7 @@ from operator import attrgetter
 
 from ledger.postgres.arrays import literal, numbers
 from ledger.postgres.connection import Cursor, Row
-from ledger.records import Enqueued, Finish, Finished, NewJob
+from ledger.records import Enqueued, Finish, Finished, NewJob, to_send
 from ledger.states import Outcome, State
 from ledger.text import clean_or_none
 
@@ -102,7 +102,7 @@ def _follow(
         return
     answers = dict(zip(map(id, jobs), record(jobs), strict=True))
     for n, some in new.items():
-        send = [job for job in some if not (x := answers[id(job)]).duplicate and x.state is State.WAITING]
+        send = to_send(some, [answers[id(job)] for job in some])
         ended[n] = Finished(finishes[n].id, True, ended[n].state, send)  # type: ignore[union-attr]
 
 

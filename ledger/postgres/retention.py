@@ -20,6 +20,7 @@ def retain(cursor: Cursor, keep: Mapping[str, Keep], default: Keep, history_s: f
                 ids += [id for (id,) in cursor.run(name, queue, str(age_s), str(count), str(room))]
     moved = _lock(cursor, ids)
     if moved:
+        cursor.run("drop_keys_of", moved)
         if history_s > 0:
             cursor.run("archive", moved)
         else:
@@ -30,6 +31,7 @@ def retain(cursor: Cursor, keep: Mapping[str, Keep], default: Keep, history_s: f
     if old:
         _forget(cursor, literal(old))
         cursor.run("drop_history", literal(old))
+    _expire_keys(cursor, limit)
     cursor.run("expire_results", str(limit))
     cursor.run("expire_groups")
     cursor.run("expire_ticks", str(TICKS_KEPT_S), str(limit))
@@ -44,6 +46,16 @@ def _lock(cursor: Cursor, ids: list[str]) -> str:
     """The array of those that are still finished: an operator may have sent one round again meanwhile."""
     rows = cursor.run("lock_finished", literal(ids)) if ids else []
     return literal(id for (id,) in rows) if rows else ""
+
+
+def _expire_keys(cursor: Cursor, limit: int) -> None:
+    """Keys whose time has passed go with their job, or if it is there, when it goes.
+
+    First the lock: whether the job of a key is there can only be seen by a snapshot taken after it.
+    """
+    if keys := literal(key for (key,) in cursor.run("lock_passed_keys", str(limit))).strip("{}"):
+        cursor.run("drop_keys", f"{{{keys}}}")
+        cursor.run("leave_keys", f"{{{keys}}}")
 
 
 def _forget(cursor: Cursor, ids: str) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 import failpoints
 from ledger.gcra import Share, Wanted
 from ledger.ledger import RESEND_BATCH
-from ledger.postgres import claim, enqueue, finish, limits, retention
+from ledger.postgres import claim, enqueue, finish, keys, limits, retention
 from ledger.postgres.arrays import floats, literal, numbers, texts
 from ledger.postgres.connection import Connection, Cursor, Road
 from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
@@ -105,6 +105,7 @@ class PostgresSession:
                 answers = finish.finish(cursor, worker, finishes, self._embedded, record)
             else:
                 with cursor.connection.transaction():
+                    keys.lock(cursor, (job for f in finishes for job in (*f.follow_ups, *f.group_jobs)))
                     answers = finish.finish(cursor, worker, finishes, self._embedded, record)
                     failpoints.hit("finish.before_commit")
             failpoints.hit("finish.committed")

@@ -301,6 +301,69 @@ SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) AS t(schedule, f
 ON CONFLICT (schedule, fire_at) DO NOTHING
 RETURNING job_id::text;
 
+-- name: lock_keys
+-- A row for every key, locked until the transaction ends; a new one holds nothing (its time has passed, its job is not
+-- there), so that it may be left behind.  The statements that follow take their snapshots after the lock.
+INSERT INTO uniques AS u (key, job_id, asked_id, message_id, until)
+SELECT key, id, id, '', statement_timestamp() FROM unnest($1::text[], $2::uuid[]) AS a(key, id) ORDER BY key
+ON CONFLICT (key) DO UPDATE SET message_id = u.message_id;
+
+-- name: holders
+SELECT u.key, u.job_id::text, u.asked_id::text, u.message_id, (SELECT j.state FROM jobs j WHERE j.id = u.job_id),
+  coalesce(u.until > statement_timestamp(), false)
+FROM unnest($1::text[]) AS a(key) CROSS JOIN LATERAL (SELECT * FROM uniques WHERE key = a.key OFFSET 0) AS u;
+
+-- name: known
+SELECT a.id::text FROM unnest($1::uuid[]) AS a(id)
+WHERE (SELECT j.id FROM jobs j WHERE j.id = a.id) IS NOT NULL OR (SELECT h.id FROM history h WHERE h.id = a.id) IS NOT NULL;
+
+-- name: replace
+-- Those that have started meanwhile are left alone, and not answered.
+WITH held AS MATERIALIZED (
+  SELECT a.*, j.ticket + 1 AS ticket, (SELECT p.message_id FROM payloads p WHERE p.job_id = a.id) AS was,
+    coalesce(a.at, statement_timestamp() + a.delay_ms * interval '1 ms') AS run_at
+  FROM (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::bytea[], $6::text[], $7::bigint[],
+      $8::timestamptz[], $9::bool[]) AS a(id, message_id, queue, priority, body, producer, delay_ms, at, served)
+    ORDER BY id OFFSET 0
+  ) AS a
+  CROSS JOIN LATERAL (
+    SELECT ticket FROM jobs WHERE id = a.id AND state IN ('waiting', 'delayed') FOR UPDATE
+  ) AS j
+), judged AS MATERIALIZED (
+  SELECT *, CASE WHEN run_at > statement_timestamp() THEN 'delayed' ELSE 'waiting' END AS state FROM held
+), moved AS (
+  UPDATE jobs j SET (queue, priority, state, ticket, run_at, attempts, crashes, charges) = (
+    SELECT h.queue, h.priority, h.state, h.ticket, h.run_at, 0, 0, 0 FROM judged h WHERE h.id = j.id
+  )
+  WHERE id = ANY (ARRAY(SELECT id FROM judged))
+), paid AS (
+  UPDATE payloads p SET (message_id, body, producer) = (
+    SELECT h.message_id, h.body, h.producer FROM judged h WHERE h.id = p.job_id
+  )
+  WHERE job_id = ANY (ARRAY(SELECT id FROM judged))
+), ticketed AS (
+  INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
+  SELECT id, queue, priority, ticket, $10::bool AND state = 'waiting',
+    CASE WHEN $10::bool OR state = 'delayed' OR served THEN run_at
+      ELSE statement_timestamp() + $11::float8 * interval '1 second' END
+  FROM judged ORDER BY id
+  ON CONFLICT (job_id) DO UPDATE SET queue = excluded.queue, priority = excluded.priority, ticket = excluded.ticket,
+    ready = excluded.ready, due_at = excluded.due_at
+), noted AS (
+  INSERT INTO journal (job_id, at, event, actor, detail)
+  SELECT id, statement_timestamp(), 'replaced', producer, json_build_object('message_id', was)::text FROM judged
+)
+SELECT id::text, state, ticket FROM judged;
+
+-- name: take_keys
+INSERT INTO uniques (key, job_id, asked_id, message_id, until)
+SELECT key, job_id, asked_id, message_id, statement_timestamp() + within_ms * interval '1 ms'
+FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[]) AS a(key, job_id, asked_id, message_id, within_ms)
+ORDER BY key
+ON CONFLICT (key) DO UPDATE SET job_id = excluded.job_id, asked_id = excluded.asked_id,
+  message_id = excluded.message_id, until = excluded.until;
+
 -- name: note
 INSERT INTO journal (job_id, at, event, actor, detail)
 SELECT id, clock_timestamp(), event, actor, detail
@@ -638,6 +701,18 @@ DELETE FROM journal WHERE job_id = ANY ($1::uuid[]);
 
 -- name: drop_results
 DELETE FROM results WHERE job_id = ANY ($1::uuid[]);
+
+-- name: drop_keys_of
+DELETE FROM uniques WHERE job_id = ANY ($1::uuid[]) AND (until IS NULL OR until <= statement_timestamp());
+
+-- name: lock_passed_keys
+SELECT key FROM uniques WHERE until <= statement_timestamp() ORDER BY until LIMIT $1::int FOR UPDATE SKIP LOCKED;
+
+-- name: drop_keys
+DELETE FROM uniques WHERE key = ANY ($1::text[]) AND (SELECT j.id FROM jobs j WHERE j.id = job_id) IS NULL;
+
+-- name: leave_keys
+UPDATE uniques SET until = NULL WHERE key = ANY ($1::text[]);
 
 -- name: expire_results
 DELETE FROM results WHERE job_id = ANY (ARRAY(

@@ -30,6 +30,26 @@ INSERT INTO journal (job_id, at, event, actor, detail) VALUES (?, ?, ?, ?, ?);
 INSERT INTO jobs (id, queue, actor, priority, state, reason, created_at, run_at, finished_at)
 VALUES (?, ?, ?, 3, 'failed', ?, ?, ?, ?);
 
+-- name: holders
+SELECT u.key, u.job_id, u.asked_id, u.message_id, j.state, u.until > ?2
+FROM json_each(?1) AS wanted
+CROSS JOIN uniques AS u ON u.key = wanted.value
+LEFT JOIN jobs AS j ON j.id = u.job_id;
+
+-- name: replace_job
+UPDATE jobs SET queue = ?, priority = ?, state = ?, ticket = ticket + 1, run_at = ?, attempts = 0, crashes = 0, charges = 0
+WHERE id = ?
+RETURNING ticket;
+
+-- name: replaced_message
+SELECT message_id FROM payloads WHERE job_id = ?;
+
+-- name: replace_payload
+UPDATE payloads SET message_id = ?, body = ?, producer = ? WHERE job_id = ?;
+
+-- name: take_key
+INSERT OR REPLACE INTO uniques (key, job_id, asked_id, message_id, until) VALUES (?, ?, ?, ?, ?);
+
 -- name: mark
 DELETE FROM tickets WHERE job_id = ? AND ticket = ? AND NOT ready;
 
@@ -359,6 +379,19 @@ DELETE FROM history WHERE id = ?;
 
 -- name: old_history
 SELECT id FROM history WHERE finished_at < ? ORDER BY finished_at LIMIT ?;
+
+-- name: drop_keys_of
+DELETE FROM uniques WHERE job_id = ? AND (until IS NULL OR until <= ?);
+
+-- name: passed_keys
+SELECT u.key, j.id IS NULL FROM uniques AS u LEFT JOIN jobs AS j ON j.id = u.job_id
+WHERE u.until <= ? ORDER BY u.until LIMIT ?;
+
+-- name: drop_key
+DELETE FROM uniques WHERE key = ?;
+
+-- name: leave_key
+UPDATE uniques SET until = NULL WHERE key = ?;
 
 -- name: expire_results
 DELETE FROM results WHERE job_id IN (SELECT job_id FROM results WHERE expires_at <= ? LIMIT ?);

@@ -4,8 +4,11 @@ import json
 from collections.abc import Sequence
 
 from ledger.instants import to_micros
+from ledger.keys import Plan, Replaced
 from ledger.records import Buried, Enqueued, NewJob
+from ledger.sqlite import keys
 from ledger.sqlite.connection import Transaction
+from ledger.sqlite.due import due
 from ledger.states import Event, State
 from ledger.text import clean
 
@@ -13,15 +16,26 @@ from ledger.text import clean
 def record(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueued]:
     """Insert the jobs that are not there yet; for ``enqueue`` and for what follows from a finish."""
     known = {row[0] for row in tx.run("known", json.dumps([job.id for job in jobs]))}
+    new: dict[str, NewJob] = {}
+    for job in jobs:
+        if job.id not in known and _first_of_tick(tx, job):
+            known.add(job.id)
+            new[job.id] = job
+    plan: Plan | None = None
+    replaced: Replaced = {}
+    if any(job.key is not None for job in new.values()):
+        plan, replaced = keys.decide(tx, new)
+        new = plan.new
     answers: list[Enqueued] = []
     rows, payloads, tickets, journal = [], [], [], []
     for job in jobs:
-        if job.id in known or not _first_of_tick(tx, job):
+        if plan is not None and (answer := plan.answer(job, replaced)) is not None:
+            answers.append(answer)
+            continue
+        if new.pop(job.id, None) is None:  # popped, so that its repeats are duplicates
             answers.append(Enqueued(job.id, State.WAITING, duplicate=True))
             continue
-        known.add(job.id)
-        run_at = to_micros(job.run_at) if job.run_at else tx.now + job.delay_ms * 1000
-        state = State.DELAYED if run_at > tx.now else State.WAITING
+        run_at, state = due(tx, job)
         rows.append((job.id, job.queue, job.actor, job.priority, state.value, tx.now, run_at))
         payloads.append((job.id, clean(job.message_id), job.body, job.producer))
         if state is State.DELAYED:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ledger.records import Finish, Finished, NewJob
+from ledger.records import Due, Finish, Finished, NewJob, to_send
 from ledger.sqlite.connection import Transaction
 from ledger.sqlite.enqueue import record
 from ledger.states import Outcome, Reason, State
@@ -26,6 +26,7 @@ _END: dict[Outcome, tuple[State, bool]] = {
 def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Finished]:
     rows = {row[0]: row for row in tx.run("finish_look", worker, json.dumps([f.id for f in finishes]))}
     done: dict[tuple[str, int], Finished] = {}
+    ended: list[tuple[Finish, State]] = []
     jobs, attempts, claims, tickets, results = [], [], [], [], []
     for f in finishes:
         row = rows.get(f.id)
@@ -58,12 +59,16 @@ def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Fin
         claims.append((worker, f.id))
         if f.result is not None:
             results.append((f.id, f.result, tx.now + f.result_ttl_ms * 1000))
-        done[f.id, f.epoch] = Finished(f.id, True, state, _follow(tx, f, state))
+        done[f.id, f.epoch] = Finished(f.id, True, state)
+        ended.append((f, state))
     tx.many("end", jobs)
     tx.many("insert_attempt", attempts)
     tx.many("drop_claim", claims)
     tx.many("replace_ticket", tickets)
     tx.many("replace_result", results)
+    for f, state in ended:  # last: what follows may have the key of a job that ends here
+        if send := _follow(tx, f, state):
+            done[f.id, f.epoch] = Finished(f.id, True, state, send)
     return [done[f.id, f.epoch] for f in finishes]
 
 
@@ -73,7 +78,7 @@ def _committed_before(tx: Transaction, f: Finish) -> Finished:
     return Finished(f.id, True, State(row[0])) if row else Finished(f.id, False)
 
 
-def _follow(tx: Transaction, f: Finish, state: State) -> Sequence[NewJob]:
+def _follow(tx: Transaction, f: Finish, state: State) -> Sequence[NewJob | Due]:
     new: list[NewJob] = list(f.follow_ups)
     if f.group is not None and state is State.COMPLETED:
         left: tuple[Any, ...] | None = tx.run("count_down", f.group).fetchone()
@@ -82,5 +87,4 @@ def _follow(tx: Transaction, f: Finish, state: State) -> Sequence[NewJob]:
             new += f.group_jobs
     if not new:
         return ()
-    answers = record(tx, new)
-    return [job for job, x in zip(new, answers, strict=True) if not x.duplicate and x.state is State.WAITING]
+    return to_send(new, record(tx, new))

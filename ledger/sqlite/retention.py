@@ -20,9 +20,11 @@ def retain(tx: Transaction, keep: Mapping[str, Keep], default: Keep, history_s: 
         _forget(tx, moved)
     for name in ("drop_ticket", "drop_progress", "drop_checkpoint", "drop_payload", "drop_job"):
         tx.many(name, moved)
+    tx.many("drop_keys_of", [(id, tx.now) for (id,) in moved])
     old = tx.run("old_history", _before(tx, history_s), max(0, limit - len(moved))).fetchall()
     _forget(tx, old)
     tx.many("drop_history", old)
+    _expire_keys(tx, limit)
     tx.run("expire_results", tx.now, limit)
     tx.run("expire_groups", tx.now)
     tx.run("expire_ticks", _before(tx, TICKS_KEPT_S), limit)
@@ -34,6 +36,13 @@ def retain(tx: Transaction, keep: Mapping[str, Keep], default: Keep, history_s: 
     tx.run("expire_limits", _before(tx, 60), limit)
     tx.run("expire_reservations", _before(tx, 3600), limit)
     return len(moved) + len(old)
+
+
+def _expire_keys(tx: Transaction, limit: int) -> None:
+    """Keys whose time has passed go with their job, or if it is there, when it goes."""
+    passed = tx.run("passed_keys", tx.now, limit).fetchall()
+    tx.many("drop_key", [(key,) for key, jobless in passed if jobless])
+    tx.many("leave_key", [(key,) for key, jobless in passed if not jobless])
 
 
 def _forget(tx: Transaction, jobs: list[tuple[str]]) -> None:

@@ -21,6 +21,15 @@ from tests.servers import Postgres
 _HOT = [
     "asked",
     "checkpoint",
+    "lock_keys",
+    "holders",
+    "known",
+    "replace",
+    "take_keys",
+    "drop_keys_of",
+    "lock_passed_keys",
+    "drop_keys",
+    "leave_keys",
     "claim",
     "drop_checkpoints",
     "enqueue",
@@ -66,9 +75,10 @@ _LARGE = {
     "progress",
     "checkpoints",
     "journal",
+    "uniques",
 }
 #: Walked in their order until there is enough: no condition needed.
-_WALKED = {"jobs_done", "jobs_dead", "tickets_due", "tickets_ready"}
+_WALKED = {"jobs_done", "jobs_dead", "tickets_due", "tickets_ready", "uniques_until"}
 
 _FILL = """
 CREATE TEMPORARY TABLE made AS
