@@ -28,7 +28,7 @@ from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, Key, NewJob
 from ledger.states import LIVE
 from middleware.aliases import Aliases
 from middleware.attempt import Capture, JobMessage
-from middleware.deadlines import uninterrupted
+from middleware.deadlines import expires_ms, uninterrupted
 from middleware.schema import Schemas
 from middleware.unique import handle, key_of
 
@@ -67,6 +67,7 @@ class Broker(dramatiq.Broker):
         self.concurrency = concurrency
         self.road: Road  # set by build(): the road needs the broker's actors, the broker its road
         self.ledger: Ledger
+        self.max_age_ms: float | None = None  #: of jobs that say nothing of ``expires``
         self.keep: Mapping[str, Keep] = {}  #: retention of queues that do not go by the settings
         self._capture = Capture()
         self._exit_hook = False
@@ -244,6 +245,7 @@ class Broker(dramatiq.Broker):
             tick=tick,
             producer=self._producer,
             key=self._key(message),
+            expires_ms=self._expires_ms(message),
         )
 
     def _key(self, message: Message[Any]) -> Key | None:
@@ -251,6 +253,14 @@ class Broker(dramatiq.Broker):
             return key_of(self.actors.get(message.actor_name), message)
         except Refusal:
             if self._capture.hooks:  # as above: it is recorded, without a key
+                return None
+            raise
+
+    def _expires_ms(self, message: Message[Any]) -> int | None:
+        try:
+            return expires_ms(self.actors.get(message.actor_name), message, self.max_age_ms)
+        except Refusal:
+            if self._capture.hooks:
                 return None
             raise
 

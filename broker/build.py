@@ -25,6 +25,7 @@ from middleware.audit import Audit
 from middleware.capacity import Capacity
 from middleware.current import Current
 from middleware.deadlines import Deadlines
+from middleware.expiry import EXPIRE_S, Expiry
 from middleware.groups import Groups
 from middleware.heartbeat import Heartbeat
 from middleware.limits import Limits
@@ -85,6 +86,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         recorder, settings.database_url, max_payload_bytes=settings.max_payload_bytes, concurrency=concurrency
     )
     broker.ledger = ledger
+    broker.max_age_ms = settings.max_age_ms
     broker.keep = {name: queue.keep for name, queue in catalogue.items() if queue.keep}
     broker.cancel_waiting = functools.partial(_cancel_waiting, settings.database_url)
 
@@ -172,11 +174,9 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
         )
     # Whoever was stopped for less than that finds the others' last beats within their lease.
     loop = Maintenance(broker.ledger, duties, gap_s=min(GAP_S, settings.lease_s / 2))
-    rescuer = Rescuer(
-        lease_s=settings.lease_s,
-        continuous_s=loop.continuous_s,
-        on_dead=projection.publish_jobs if projection else _nobody,
-    )
+    on_dead = projection.publish_jobs if projection else _nobody
+    rescuer = Rescuer(lease_s=settings.lease_s, continuous_s=loop.continuous_s, on_dead=on_dead)
+    duties.append(Duty("expiry", EXPIRE_S, Expiry(on_dead=on_dead).run))
     duties.append(Duty("rescuer", settings.lease_s / 3, rescuer.run))
     return loop
 

@@ -9,7 +9,7 @@ from control.rows import Locked, demand, lock, lock_id
 from control.transaction import Control, Transaction
 from errors import IllegalTransition
 from ledger.states import FINISHED, Event, Reason, State
-from ledger.tables import attempts, checkpoints, history, jobs, payloads, progress, results, tickets, uniques
+from ledger.tables import attempts, checkpoints, expiries, history, jobs, payloads, progress, results, tickets, uniques
 
 _BATCH = 500  #: jobs in one transaction: their rows are locked until it commits
 
@@ -157,7 +157,7 @@ def retry_locked(tx: Transaction, job: Locked) -> str:
 
 
 def remove_locked(tx: Transaction, job: Locked, event: str) -> str:
-    for table in (tickets, payloads, attempts, progress, checkpoints, results, uniques):
+    for table in (tickets, payloads, attempts, progress, checkpoints, results, uniques, expiries):
         tx.connection.execute(delete(table).where(table.c.job_id == job.id))
     for table in (jobs, history):
         tx.connection.execute(delete(table).where(table.c.id == job.id))

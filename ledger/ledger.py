@@ -148,6 +148,13 @@ class Session(Protocol):
         """Seconds until :meth:`promote` has something to do (0 if now), or None when nothing is ahead."""
         ...
 
+    def expire(self, limit: int) -> list[str]:
+        """Fail jobs never claimed whose time has passed, reason ``expired``; their ids, at most ``limit``.
+
+        One that was is left to the worker it comes to.
+        """
+        ...
+
     def rescue(self, lease_s: float) -> Rescue:
         """Fence workers silent for longer than ``lease_s`` and give back what they owned.
 

@@ -64,6 +64,7 @@ class NewJob:
     served: bool = False
     event: Event = Event.ENQUEUED
     key: Key | None = None  #: with one it may be refused, or replace the job that holds it
+    expires_ms: int | None = None  #: counted from when it is due: has it not been claimed by then, it is not run
 
 
 @dataclass(frozen=True, slots=True)

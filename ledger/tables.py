@@ -259,6 +259,15 @@ ticks = Table(
 )
 Index("ticks_fire_at", ticks.c.fire_at)
 
+# When a job that was never tried is not wanted any more.  Nothing in its life touches the row: it is read at its time.
+expiries = Table(
+    "expiries",
+    metadata,
+    Column("job_id", JobId, primary_key=True),
+    Column("at", Instant, nullable=False),
+)
+Index("expiries_at", expiries.c.at)
+
 # Who holds a key.  Nothing in a job's life touches its row: the next enqueue of the key looks, and takes it over.
 uniques = Table(
     "uniques",

@@ -15,6 +15,7 @@ from dramatiq.message import Message
 from dramatiq.middleware import Interrupt, MiddlewareError, Shutdown, SkipMessage, TimeLimitExceeded
 
 from errors import Cancelled, InvalidActor, Refusal
+from ledger.records import LONGEST_DELAY_MS
 from ledger.states import Outcome, Reason
 from middleware.attempt import JobMessage
 
@@ -84,6 +85,35 @@ class _Body:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), None)
 
 
+def expiry_ms(actor: Mapping[str, Any], message: Mapping[str, Any], default: float | None) -> float | None:
+    """What the options say of ``expires``, in milliseconds; None for never, and for what is no time."""
+    for options in (message, actor):
+        for name in ("expires", "max_age"):
+            if name in options:
+                value = options[name]
+                return value if _is_time(value) and value <= LONGEST_DELAY_MS else None
+    return default
+
+
+def expires_ms(actor: Actor[Any, Any] | None, message: Message[Any], default: float | None) -> int | None:
+    """The same for a message that is being sent.  Raises ``Refusal`` for what is no time."""
+    if wrong := _wrong_expiry(message.options):
+        raise Refusal(f"{message.actor_name}: {wrong}")
+    value = expiry_ms(actor.options if actor is not None else {}, message.options, default)
+    return None if value is None else int(value)
+
+
+def _wrong_expiry(options: Mapping[str, Any]) -> str:
+    for name in ("expires", "max_age"):
+        if (value := options.get(name)) is not None and not _is_time(value):
+            return f"{name} is a number of milliseconds of at least 1, or None, got {value!r}"
+    return ""
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 1
+
+
 class Deadlines(Middleware):
     """The last middleware, closest to the actor's body.
 
@@ -93,9 +123,11 @@ class Deadlines(Middleware):
     Actor and message options:
       time_limit: milliseconds an attempt may run, then ``TimeLimitExceeded`` is raised in it (retried
         as any error); ``float("inf")`` for no limit.  Default: the setting ``time_limit_ms``.
-      max_age: milliseconds after which a job that has not started is a dead letter, reason ``expired``; counted
-        from when it became due: its send (of a foreign message: its adoption), the end of its delay, or
-        an operator's retry.
+      expires: milliseconds after which a job that was not tried yet is not wanted any more: a dead letter, reason
+        ``expired``, whether a worker comes to it or not; counted from when it became due: its send (of a foreign
+        message: its adoption), the end of its delay, or an operator's retry.  ``float("inf")`` or None for never.
+        Default: the setting ``max_age_ms``.
+      max_age: Dramatiq's name for the same.
       notify_shutdown: raise ``Shutdown`` in it as soon as the worker is told to stop, instead of after
         the grace; an attempt ended by it is not spent.
       cancel_grace: milliseconds an attempt may go on once it knows that it was asked to stop, then ``Cancelled`` is
@@ -123,10 +155,12 @@ class Deadlines(Middleware):
 
     @property
     def actor_options(self) -> set[str]:
-        return {"time_limit", "max_age", "notify_shutdown", "cancel_grace"}
+        return {"time_limit", "expires", "max_age", "notify_shutdown", "cancel_grace"}
 
     def before_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
         _check_grace(actor.actor_name, actor.options, InvalidActor)
+        if wrong := _wrong_expiry(actor.options):
+            raise InvalidActor(f"actor {actor.actor_name!r}: {wrong}")
 
     def before_enqueue(self, broker: Broker, message: Message[Any], delay: int | None) -> None:
         _check_grace(message.actor_name, message.options, Refusal)
@@ -140,17 +174,18 @@ class Deadlines(Middleware):
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         if not isinstance(message, JobMessage):
             return
-        options = {**broker.get_actor(message.actor_name).options, **message.options}
-        max_age = options.get("max_age", self.max_age_ms)
+        actor = broker.get_actor(message.actor_name)
+        options = {**actor.options, **message.options}
+        expires = expiry_ms(actor.options, message.options, self.max_age_ms)
         due_at = message.claim.due_at
         if (
-            max_age is not None
+            expires is not None
             and due_at is not None
-            and (time.time() - due_at.timestamp()) * 1000 >= max_age
+            and (time.time() - due_at.timestamp()) * 1000 >= expires
             and not message.claim.attempts
         ):
             message.end(Outcome.FAILED, reason=Reason.EXPIRED)
-            raise SkipMessage(f"older than its max_age of {max_age} ms")
+            raise SkipMessage(f"it was to be tried within {expires} ms (expires, or max_age)")
         if _key(message) in self._asked:
             message.cancelled = True
             message.end(Outcome.CANCELLED)

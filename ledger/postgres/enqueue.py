@@ -17,7 +17,10 @@ _id = attrgetter("id")
 
 def is_plain(jobs: Sequence[NewJob]) -> bool:
     """Whether :func:`record` is a single statement, which needs no transaction around it."""
-    return not any(job.tick is not None or job.key is not None or job.event is not Event.ENQUEUED for job in jobs)
+    return not any(
+        job.tick is not None or job.key is not None or job.expires_ms is not None or job.event is not Event.ENQUEUED
+        for job in jobs
+    )
 
 
 def record(cursor: Cursor, jobs: Sequence[NewJob], *, embedded: bool, publish_after_s: float) -> list[Enqueued]:
@@ -33,6 +36,7 @@ def record(cursor: Cursor, jobs: Sequence[NewJob], *, embedded: bool, publish_af
         plan, replaced = keys.decide(cursor, new, embedded, publish_after_s)
         new = plan.new
     states = _insert(cursor, list(new.values()), embedded, publish_after_s) if new else {}
+    _expire(cursor, new, states, plan)
     adopted = [job for job in new.values() if job.event is not Event.ENQUEUED and job.id in states]
     if adopted:
         note(cursor, [(job.id, job.event, job.producer, "") for job in adopted])
@@ -46,6 +50,20 @@ def record(cursor: Cursor, jobs: Sequence[NewJob], *, embedded: bool, publish_af
         new_state = State.WAITING if state is None else State(state)
         answers.append(Enqueued(job.id, new_state, duplicate=state is None))
     return answers
+
+
+def _expire(cursor: Cursor, new: dict[str, NewJob], states: dict[str, str], plan: Plan | None) -> None:
+    """When the jobs just recorded, and those that were replaced, are not wanted any more."""
+    replaced = plan.replace if plan is not None else {}
+    times = {
+        id: job.expires_ms
+        for id, job in (*((id, new[id]) for id in states), *replaced.items())
+        if job.expires_ms is not None
+    }
+    if times:
+        cursor.run("set_expiries", literal(times), numbers(times.values()))
+    if ever := replaced.keys() - times.keys():
+        cursor.run("drop_expiries", literal(ever))
 
 
 def bury(cursor: Cursor, letters: Sequence[Buried]) -> None:

@@ -197,6 +197,12 @@ class PostgresSession:
         rows = self._connection.call(lambda cursor: cursor.run("next_due"))
         return max(0.0, rows[0][0]) if rows else None
 
+    def expire(self, limit: int) -> list[str]:
+        def work(cursor: Cursor) -> list[str]:
+            return [id for (id,) in cursor.run("expire", str(limit))] if cursor.run("any_expired") else []
+
+        return self._connection.call(work)
+
     def rescue(self, lease_s: float) -> Rescue:
         def work(cursor: Cursor) -> Rescue:
             with cursor.connection.transaction():

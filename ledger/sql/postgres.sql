@@ -510,6 +510,41 @@ SELECT h.id::text, h.ticket, h.queue, h.priority, h.actor, p.message_id, p.body,
 FROM judged h CROSS JOIN LATERAL (SELECT * FROM payloads WHERE job_id = h.id OFFSET 0) AS p WHERE h.word = 'send'
 ORDER BY h.priority, h.due_at;
 
+-- name: set_expiries
+INSERT INTO expiries (job_id, at) SELECT id, (SELECT run_at FROM jobs j WHERE j.id = a.id) + ms * interval '1 ms'
+FROM unnest($1::uuid[], $2::bigint[]) AS a(id, ms) ORDER BY id
+ON CONFLICT (job_id) DO UPDATE SET at = excluded.at;
+
+-- name: drop_expiries
+DELETE FROM expiries WHERE job_id = ANY ($1::uuid[]);
+
+-- name: any_expired
+SELECT true FROM expiries WHERE at <= statement_timestamp() ORDER BY at LIMIT 1;
+
+-- name: expire
+-- A job that somebody has locked is looked at again the next time.
+WITH due AS MATERIALIZED (
+  SELECT job_id FROM expiries WHERE at <= statement_timestamp() ORDER BY at LIMIT $1::int FOR UPDATE SKIP LOCKED
+), held AS MATERIALIZED (
+  SELECT j.id, j.state IN ('waiting', 'delayed') AND j.epoch = 0 AS ends
+  FROM (SELECT * FROM due ORDER BY job_id OFFSET 0) AS d
+  CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = d.job_id FOR UPDATE SKIP LOCKED) AS j
+), moved AS (
+  UPDATE jobs SET state = 'failed', reason = 'expired', finished_at = clock_timestamp()
+  WHERE id = ANY (ARRAY(SELECT id FROM held WHERE ends))
+), unsent AS (
+  DELETE FROM tickets WHERE job_id = ANY (ARRAY(SELECT id FROM held WHERE ends))
+), looked AS (
+  DELETE FROM expiries WHERE job_id = ANY (ARRAY(
+    SELECT id FROM held
+    UNION ALL SELECT job_id FROM due WHERE (SELECT id FROM jobs j WHERE j.id = due.job_id) IS NULL
+  ))
+), noted AS (
+  INSERT INTO journal (job_id, at, event, detail)
+  SELECT id, clock_timestamp(), 'failed', json_build_object('reason', 'expired')::text FROM held WHERE ends
+)
+SELECT id::text FROM held WHERE ends;
+
 -- name: unready
 -- Left by a time on the embedded road: RabbitMQ has no message for them.
 UPDATE tickets SET ready = false WHERE job_id = ANY (ARRAY(

@@ -227,6 +227,23 @@ WHERE NOT t.ready AND t.due_at <= ?
 ORDER BY t.due_at
 LIMIT ?;
 
+-- name: set_expiry
+INSERT OR REPLACE INTO expiries (job_id, at) VALUES (?, ?);
+
+-- name: drop_expiry
+DELETE FROM expiries WHERE job_id = ?;
+
+-- name: any_expired
+SELECT 1 FROM expiries WHERE at <= ? LIMIT 1;
+
+-- name: expired
+SELECT x.job_id, j.state IN ('waiting', 'delayed') AND j.epoch = 0
+FROM expiries AS x LEFT JOIN jobs AS j ON j.id = x.job_id
+WHERE x.at <= ? ORDER BY x.at LIMIT ?;
+
+-- name: fail
+UPDATE jobs SET state = 'failed', reason = ?, finished_at = ? WHERE id = ?;
+
 -- name: wake
 UPDATE jobs SET state = 'waiting' WHERE id = ?;
 

@@ -27,7 +27,7 @@ def record(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueued]:
         plan, replaced = keys.decide(tx, new)
         new = plan.new
     answers: list[Enqueued] = []
-    rows, payloads, tickets, journal = [], [], [], []
+    rows, payloads, tickets, journal, expiries = [], [], [], [], []
     for job in jobs:
         if plan is not None and (answer := plan.answer(job, replaced)) is not None:
             answers.append(answer)
@@ -44,6 +44,8 @@ def record(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueued]:
             tickets.append((job.id, job.queue, job.priority, 1, 1, run_at))
         elif not job.served:
             tickets.append((job.id, job.queue, job.priority, 1, 0, tx.now + tx.publish_after))
+        if job.expires_ms is not None:
+            expiries.append((job.id, run_at + job.expires_ms * 1000))
         if job.event is not Event.ENQUEUED:
             journal.append((job.id, tx.now, job.event.value, job.producer, ""))
         answers.append(Enqueued(job.id, state))
@@ -51,6 +53,7 @@ def record(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueued]:
     tx.many("insert_payload", payloads)
     tx.many("insert_ticket", tickets)
     tx.many("insert_journal", journal)
+    tx.many("set_expiry", expiries)
     return answers
 
 

@@ -32,6 +32,10 @@ def _replace(tx: Transaction, holder: str, job: NewJob) -> tuple[str, int]:
     was = tx.run("replaced_message", holder).fetchone()
     [ticket] = tx.run("replace_job", job.queue, job.priority, state.value, run_at, holder).fetchone()
     tx.run("replace_payload", clean(job.message_id), job.body, job.producer, holder)
+    if job.expires_ms is None:
+        tx.run("drop_expiry", holder)
+    else:
+        tx.run("set_expiry", holder, run_at + job.expires_ms * 1000)
     waits = state is State.WAITING and not tx.embedded and not job.served
     ready = tx.embedded and state is State.WAITING
     due_at = tx.now + tx.publish_after if waits else run_at

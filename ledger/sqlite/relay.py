@@ -1,9 +1,11 @@
-"""Tickets whose time has come."""
+"""Tickets, and expiries, whose time has come."""
+
+import json
 
 from ledger.records import Due
 from ledger.sqlite.claim import NEVER
 from ledger.sqlite.connection import Transaction
-from ledger.states import Event, State
+from ledger.states import Event, Reason, State
 
 
 def promote(tx: Transaction, limit: int, resend_after_s: float) -> list[Due]:
@@ -50,3 +52,14 @@ def resend(tx: Transaction, queue: str | None, older_than_s: float, after: str, 
     tx.many("replace_ticket", tickets)
     tx.many("insert_journal", [(id, tx.now, Event.RESENT.value, "", "") for id, *_ in rows])
     return len(rows), rows[-1][0] if rows else ""
+
+
+def expire(tx: Transaction, limit: int) -> list[str]:
+    rows = tx.run("expired", tx.now, limit).fetchall()
+    ends = [id for id, untried in rows if untried]
+    tx.many("fail", [(Reason.EXPIRED.value, tx.now, id) for id in ends])
+    tx.many("drop_ticket", [(id,) for id in ends])
+    tx.many("drop_expiry", [(id,) for id, _ in rows])
+    detail = json.dumps({"reason": Reason.EXPIRED})
+    tx.many("insert_journal", [(id, tx.now, Event.FAILED.value, "", detail) for id in ends])
+    return ends

@@ -120,6 +120,13 @@ class SqliteSession:
         with self._connection.read() as tx:
             return relay.next_due_s(tx)
 
+    def expire(self, limit: int) -> list[str]:
+        with self._connection.read() as tx:
+            if not tx.run("any_expired", tx.now).fetchone():
+                return []
+        with self._connection.write() as tx:
+            return relay.expire(tx, limit)
+
     def rescue(self, lease_s: float) -> Rescue:
         with self._connection.write() as tx:
             return giveback.rescue(tx, lease_s)

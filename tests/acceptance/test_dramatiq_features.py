@@ -97,14 +97,15 @@ def test_on_retry_exhausted_is_told_once(running: System) -> None:
     assert [line for line in running.ran() if "told of tells" in line] == ["told of tells after 1 retries of 1"]
 
 
-def test_a_job_older_than_its_max_age_does_not_start(running: System) -> None:
+@pytest.mark.parametrize("option", ["max_age", "expires"])
+def test_a_job_older_than_its_max_age_does_not_start(running: System, option: str) -> None:
     code = (
         "broker.enqueue(nap.message(log, 'the one before', 0.5).copy(queue_name='narrow'))\n"
-        "record_narrow.send_with_options(args=(log, 'old'), max_age=100)"
+        f"record_narrow.send_with_options(args=(log, 'old {option}'), {option}=100)"
     )
-    found = finish(running, code, "old")
+    found = finish(running, code, f"old {option}")
     assert (found.state, found.reason) == ("failed", "expired")
-    assert ran(running)["old"] == 0
+    assert ran(running)[f"old {option}"] == 0
 
 
 def test_the_age_of_a_job_counts_from_when_it_became_due(running: System) -> None:

@@ -9,13 +9,14 @@ from sqlalchemy import update
 from ledger import Road, open_ledger
 from ledger.migrate import Migrations
 from ledger.postgres import session as ledger_on_postgres
-from ledger.records import Beat, Buried, Finish, Keep, NewJob, Ticket, Verdict
+from ledger.records import Beat, Buried, Finish, Keep, Key, Mode, NewJob, Ticket, Verdict
 from ledger.sqlite import session as ledger_on_sqlite
 from ledger.states import Event, Outcome, Reason, State
 from ledger.tables import (
     attempts,
     checkpoints,
     claims,
+    expiries,
     groups,
     history,
     jobs,
@@ -946,6 +947,63 @@ def test_many_jobs_are_sent_again_in_transactions_of_bounded_size(
     assert {ledger.row(job)["ticket"] for job in made} == {2}
     if ledger.database.sqlite:  # whose transactions have one time each
         assert len({row["at"] for row in ledger.rows(journal)}) == 3
+
+
+# -- expire
+
+
+def test_jobs_that_were_not_tried_in_time_are_dead_letters(either: LedgerUnderTest) -> None:
+    waiting, delayed = either.enqueue(expires_ms=60_000), either.enqueue(expires_ms=60_000, delay_ms=3_600_000)
+    young, ever = either.enqueue(expires_ms=3_600_000), either.enqueue()
+    assert either.session.expire(10) == []
+    times = {row["job_id"]: row["at"] for row in either.rows(expiries)}
+    assert times.keys() == {waiting.id, delayed.id, young.id}
+    assert times[delayed.id] == either.row(delayed)["run_at"] + timedelta(minutes=1), "counted from when it is due"
+    pass_expiry(either, waiting, delayed)
+    assert set(either.session.expire(10)) == {waiting.id, delayed.id}
+    for job in (waiting, delayed):
+        row = either.row(job)
+        assert (row["state"], row["reason"], row["attempts"]) == ("failed", "expired", 0)
+        assert row["finished_at"] is not None
+        assert either.ticket(job) is None
+        assert either.events(job) == ["failed"]
+    assert [either.state(job) for job in (young, ever)] == [State.WAITING, State.WAITING]
+    assert either.claim(waiting)[0].verdict is Verdict.DROP
+    assert either.session.expire(10) == []
+    assert [row["job_id"] for row in either.rows(expiries)] == [young.id]
+
+
+def test_a_job_that_was_tried_or_runs_or_is_over_does_not_expire(either: LedgerUnderTest) -> None:
+    runs, tried, done = (either.active(expires_ms=60_000) for _ in range(3))
+    either.finish(*tried, Outcome.RETRYING, delay_ms=60_000)
+    either.finish(*done, Outcome.COMPLETED)
+    pass_expiry(either, runs[0], tried[0], done[0])
+    either.session.retain({}, NONE_KEPT, history_s=0)
+    assert either.session.expire(10) == []
+    assert either.rows(expiries) == []
+    assert [either.state(job) for job, _ in (runs, tried)] == [State.ACTIVE, State.DELAYED]
+
+
+def test_a_few_expire_at_a_time_the_first_first(either: LedgerUnderTest) -> None:
+    made = [either.enqueue(expires_ms=60_000 + n) for n in range(5)]
+    for n, job in enumerate(made):
+        either.change(expiries, job, at=either.now() - timedelta(hours=1) + timedelta(seconds=n))
+    batches = [set(either.session.expire(2)) for _ in range(4)]
+    assert batches == [{job.id for job in made[n : n + 2]} for n in (0, 2, 4)] + [set()]
+
+
+def test_a_job_that_is_replaced_expires_as_its_new_message_says(either: LedgerUnderTest) -> None:
+    key = Key("ee", Mode.REPLACE)
+    job = either.enqueue(key=key, delay_ms=60_000)
+    either.enqueue(key=key, delay_ms=60_000, expires_ms=60_000)
+    assert [row["job_id"] for row in either.rows(expiries)] == [job.id]
+    either.enqueue(key=key, delay_ms=60_000)
+    assert either.rows(expiries) == []
+
+
+def pass_expiry(ledger: LedgerUnderTest, *made: NewJob) -> None:
+    for job in made:
+        ledger.change(expiries, job, at=ledger.now() - timedelta(seconds=1))
 
 
 # -- retain

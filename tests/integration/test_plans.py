@@ -21,6 +21,10 @@ from tests.servers import Postgres
 _HOT = [
     "asked",
     "checkpoint",
+    "set_expiries",
+    "drop_expiries",
+    "any_expired",
+    "expire",
     "lock_keys",
     "holders",
     "known",
@@ -65,6 +69,8 @@ _HOT = [
     "unready",
 ]
 _LARGE = {
+    "expiries",
+    "uniques",
     "jobs",
     "tickets",
     "claims",
@@ -75,10 +81,9 @@ _LARGE = {
     "progress",
     "checkpoints",
     "journal",
-    "uniques",
 }
 #: Walked in their order until there is enough: no condition needed.
-_WALKED = {"jobs_done", "jobs_dead", "tickets_due", "tickets_ready", "uniques_until"}
+_WALKED = {"jobs_done", "jobs_dead", "tickets_due", "tickets_ready", "uniques_until", "expiries_at"}
 
 _FILL = """
 CREATE TEMPORARY TABLE made AS

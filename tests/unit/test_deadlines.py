@@ -17,7 +17,7 @@ from dramatiq.worker import Worker
 from errors import Cancelled, InvalidActor, Refusal
 from ledger.records import Claim, Verdict
 from middleware.attempt import JobMessage
-from middleware.deadlines import Deadlines
+from middleware.deadlines import Deadlines, expires_ms, expiry_ms
 
 
 @pytest.fixture
@@ -223,3 +223,27 @@ def test_a_grace_that_is_none_is_refused_by_the_actors_name(
 
     deadlines.cancel_grace_s = 0.05
     assert isinstance(run(broker, act, cancel_grace=grace), Cancelled), "of a foreign producer it is ignored"
+
+
+@pytest.mark.parametrize("name", ["expires", "max_age"])
+@pytest.mark.parametrize("value", ["1h", 0, -1, True, float("nan")])
+def test_a_time_that_is_none_is_refused_by_name(broker: StubBroker, name: str, value: Any) -> None:
+    with pytest.raises(InvalidActor, match=rf"actor 'late': {name} is a number of milliseconds"):
+
+        @dramatiq.actor(broker=broker, **{name: value})
+        def late() -> None: ...
+
+    message: Message[Any] = Message("q", "late", (), {}, {name: value})
+    with pytest.raises(Refusal, match=rf"late: {name} is a number of milliseconds"):
+        expires_ms(None, message, None)
+
+
+def test_a_message_says_more_of_its_expiry_than_its_actor_and_that_more_than_the_setting() -> None:
+    assert expiry_ms({}, {}, None) is None
+    assert expiry_ms({}, {}, 9) == 9
+    assert expiry_ms({"max_age": 5}, {}, 9) == 5
+    assert expiry_ms({"expires": 5, "max_age": 6}, {}, 9) == 5
+    assert expiry_ms({"expires": 5}, {"max_age": 7}, 9) == 7
+    assert expiry_ms({"expires": 5}, {"expires": None}, 9) is None
+    assert expiry_ms({"expires": 5}, {"expires": float("inf")}, 9) is None
+    assert expiry_ms({}, {"max_age": "of a stranger"}, 9) is None

@@ -1,4 +1,4 @@
-"""Keys of jobs of which there is to be one.
+"""Keys of jobs of which there is to be one; when jobs expire.
 
 Revision: 0005
 Follows: 0004
@@ -16,6 +16,13 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.create_table(
+        "expiries",
+        sa.Column("job_id", JobId(), nullable=False),
+        sa.Column("at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("job_id", name=op.f("expiries_pkey")),
+    )
+    op.create_index("expiries_at", "expiries", ["at"], unique=False)
     op.create_table(
         "uniques",
         sa.Column("key", sa.Text(), nullable=False),
