@@ -10,7 +10,8 @@
     │   └── TopologyError          a queue exists with other arguments, or may not be declared
     ├── Refusal                    (also a dramatiq MiddlewareError) send() refused the message
     │   ├── InvalidPayload         the arguments do not fit the actor's signature
-    │   └── PayloadTooLarge
+    │   ├── PayloadTooLarge
+    │   └── QueueFull              as many jobs wait there as may
     ├── JobNotFound
     ├── NoCurrentJob               current_job() was called outside a job
     ├── InvalidReport              (also a ValueError) a running job said something that cannot be recorded
@@ -53,6 +54,7 @@ __all__ = [
     "LedgerUnavailable",
     "NoCurrentJob",
     "PayloadTooLarge",
+    "QueueFull",
     "RateLimited",
     "Refusal",
     "Retry",
@@ -118,6 +120,10 @@ class InvalidPayload(Refusal):
 
 class PayloadTooLarge(Refusal):
     """Raised by ``send()`` when the encoded message is over the limit; pass a reference instead."""
+
+
+class QueueFull(Refusal):
+    """Raised by ``send()`` when as many jobs of its queue have not ended as its ``max_waiting`` allows; send later."""
 
 
 class JobNotFound(HarelineError):

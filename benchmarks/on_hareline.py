@@ -11,7 +11,7 @@ from broker import build
 from settings import load
 
 QUEUE = "bench-hareline"
-broker = build(load(), queues={QUEUE: SimpleNamespace(concurrency=THREADS, keep=None, rate=None)})
+broker = build(load(), queues={QUEUE: SimpleNamespace(concurrency=THREADS, keep=None, rate=None, max_waiting=None)})
 dramatiq.set_broker(broker)
 
 

@@ -21,6 +21,7 @@ from uuid_utils import uuid7
 from broker.intake import Intake
 from broker.options import ActorOptions
 from broker.road import Road
+from broker.room import Room
 from errors import PayloadTooLarge, Refusal, WrongMiddleware
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
@@ -67,6 +68,7 @@ class Broker(dramatiq.Broker):
         self.concurrency = concurrency
         self.road: Road  # set by build(): the road needs the broker's actors, the broker its road
         self.ledger: Ledger
+        self.room: Room
         self.max_age_ms: float | None = None  #: of jobs that say nothing of ``expires``
         self.keep: Mapping[str, Keep] = {}  #: retention of queues that do not go by the settings
         self._capture = Capture()
@@ -245,6 +247,7 @@ class Broker(dramatiq.Broker):
             tick=tick,
             producer=self._producer,
             key=self._key(message),
+            counted=not delay and message.queue_name in self.room.limits,
             expires_ms=self._expires_ms(message),
         )
 
@@ -278,7 +281,10 @@ class Broker(dramatiq.Broker):
         if not self._exit_hook:
             self._exit_hook = True
             atexit.register(self._flush_at_exit, os.getpid())
-        return self.recorder.enqueue(jobs)
+        if not self.room.limits:
+            return self.recorder.enqueue(jobs)
+        with self.room.taken(jobs):
+            return self.recorder.enqueue(jobs)
 
     # -- consuming
     def get_actor(self, actor_name: str) -> Actor[Any, Any]:
@@ -329,6 +335,7 @@ class Broker(dramatiq.Broker):
         self.recorder.stop()
         if "queries" in vars(self):
             self.queries.close()  # opens again when somebody asks again
+        self.room.close()
 
     def _forked(self) -> None:
         self._producer = f"{socket.gethostname()}:{os.getpid()}"

@@ -15,6 +15,7 @@ from broker.letters import Projection
 from broker.lifecycle import Lifecycle
 from broker.local import LocalRoad
 from broker.road import Road
+from broker.room import Room
 from ledger import open_ledger
 from ledger.checkpoints import Checkpoints
 from ledger.ledger import Session
@@ -59,6 +60,8 @@ class QueueDefaults(Protocol):
     def keep(self) -> Keep | None: ...
     @property
     def rate(self) -> str | None: ...
+    @property
+    def max_waiting(self) -> int | None: ...
 
 
 def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = None) -> Broker:
@@ -86,6 +89,9 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         recorder, settings.database_url, max_payload_bytes=settings.max_payload_bytes, concurrency=concurrency
     )
     broker.ledger = ledger
+    limits = {name: queue.max_waiting for name, queue in catalogue.items()}
+    limits |= {name: queue.max_waiting for name, queue in settings.queues.items() if queue.max_waiting}
+    broker.room = Room(ledger, {name: limit for name, limit in limits.items() if limit})
     broker.max_age_ms = settings.max_age_ms
     broker.keep = {name: queue.keep for name, queue in catalogue.items() if queue.keep}
     broker.cancel_waiting = functools.partial(_cancel_waiting, settings.database_url)

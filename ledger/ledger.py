@@ -42,6 +42,10 @@ class Session(Protocol):
         """
         ...
 
+    def backlog(self, queue: str, limit: int) -> int:
+        """How many of a queue's jobs recorded as ``counted`` have not ended; no more than ``limit`` are looked at."""
+        ...
+
     def bury(self, letters: Sequence[Buried]) -> None:
         """Record messages that can never run as failed jobs.  Idempotent by id."""
         ...

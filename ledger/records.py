@@ -64,6 +64,7 @@ class NewJob:
     served: bool = False
     event: Event = Event.ENQUEUED
     key: Key | None = None  #: with one it may be refused, or replace the job that holds it
+    counted: bool = False  #: it belongs to the backlog of its queue until it has ended
     expires_ms: int | None = None  #: counted from when it is due: has it not been claimed by then, it is not run
 
 

@@ -114,6 +114,7 @@ jobs = Table(
         "run_at", Instant, nullable=False
     ),  # when it is, or last became, due; putting it off before it ran, or sending it again, moves nothing
     Column("finished_at", Instant),
+    Column("counted", Boolean),  # true: in the backlog of a queue with a limit; else null
     postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
 )
 Index("jobs_queue", jobs.c.queue, jobs.c.id)
@@ -132,6 +133,14 @@ Index(
     jobs.c.finished_at,
     postgresql_where=text("finished_at IS NOT NULL AND reason IS NOT NULL"),
     sqlite_where=text("finished_at IS NOT NULL AND reason IS NOT NULL"),
+)
+
+# The backlog of queues that have a limit; jobs of the others are not in it, and cost nothing.
+Index(
+    "jobs_backlog",
+    jobs.c.queue,
+    postgresql_where=text("counted AND finished_at IS NULL"),
+    sqlite_where=text("counted AND finished_at IS NULL"),
 )
 
 payloads = Table(

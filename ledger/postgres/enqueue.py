@@ -101,6 +101,8 @@ def _insert(cursor: Cursor, jobs: Sequence[NewJob], embedded: bool, publish_afte
         literal(job.id for job in jobs if job.served),
         "t" if embedded else "f",
         str(publish_after_s),
+        # Shorter than the others: the missing are null.
+        literal("t" if job.counted else "NULL" for job in jobs) if any(job.counted for job in jobs) else "{}",
     )
     return dict(rows)
 

@@ -48,6 +48,9 @@ class PostgresSession:
 
         return self._connection.call(work)
 
+    def backlog(self, queue: str, limit: int) -> int:
+        return int(self._connection.call(lambda cursor: cursor.run("backlog", queue, str(limit)))[0][0])
+
     def bury(self, letters: Sequence[Buried]) -> None:
         if letters:
             self._connection.call(lambda cursor: enqueue.bury(cursor, letters))

@@ -274,12 +274,12 @@ RETURNING true;
 WITH asked AS MATERIALIZED (
   SELECT a.*, coalesce(a.at, statement_timestamp() + a.delay_ms * interval '1 ms') AS run_at
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::bytea[], $7::text[], $8::bigint[],
-    $9::timestamptz[]) AS a(id, message_id, queue, actor, priority, body, producer, delay_ms, at)
+    $9::timestamptz[], $13::bool[]) AS a(id, message_id, queue, actor, priority, body, producer, delay_ms, at, counted)
   WHERE (SELECT h.id FROM history h WHERE h.id = a.id) IS NULL
 ), fresh AS (
-  INSERT INTO jobs (id, queue, actor, priority, state, created_at, run_at)
+  INSERT INTO jobs (id, queue, actor, priority, state, created_at, run_at, counted)
   SELECT id, queue, actor, priority, CASE WHEN run_at > statement_timestamp() THEN 'delayed' ELSE 'waiting' END,
-    statement_timestamp(), run_at
+    statement_timestamp(), run_at, counted
   FROM asked
   ON CONFLICT (id) DO NOTHING
   RETURNING id, queue, priority, state, run_at
@@ -294,6 +294,9 @@ WITH asked AS MATERIALIZED (
   FROM fresh WHERE state = 'delayed' OR $11::bool OR id <> ALL ($10::uuid[])
 )
 SELECT id::text, state FROM fresh;
+
+-- name: backlog
+SELECT count(*) FROM (SELECT FROM jobs WHERE queue = $1 AND counted AND finished_at IS NULL LIMIT $2::int) AS b;
 
 -- name: claim_ticks
 INSERT INTO ticks (schedule, fire_at, job_id)

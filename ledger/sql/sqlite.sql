@@ -12,7 +12,12 @@ SELECT id FROM history WHERE id IN (SELECT value FROM json_each(?1));
 INSERT INTO ticks (schedule, fire_at, job_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
 
 -- name: insert_job
-INSERT INTO jobs (id, queue, actor, priority, state, created_at, run_at) VALUES (?, ?, ?, ?, ?, ?, ?);
+INSERT INTO jobs (id, queue, actor, priority, state, created_at, run_at, counted) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: backlog
+SELECT count(*) FROM (
+SELECT 1 FROM jobs INDEXED BY jobs_backlog WHERE queue = ? AND counted AND finished_at IS NULL LIMIT ?
+);
 
 -- name: insert_payload
 INSERT INTO payloads (job_id, message_id, body, producer) VALUES (?, ?, ?, ?);

@@ -36,7 +36,7 @@ def record(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueued]:
             answers.append(Enqueued(job.id, State.WAITING, duplicate=True))
             continue
         run_at, state = due(tx, job)
-        rows.append((job.id, job.queue, job.actor, job.priority, state.value, tx.now, run_at))
+        rows.append((job.id, job.queue, job.actor, job.priority, state.value, tx.now, run_at, job.counted or None))
         payloads.append((job.id, clean(job.message_id), job.body, job.producer))
         if state is State.DELAYED:
             tickets.append((job.id, job.queue, job.priority, 1, 0, run_at))

@@ -24,6 +24,10 @@ class SqliteSession:
         failpoints.hit("enqueue.committed")
         return answers
 
+    def backlog(self, queue: str, limit: int) -> int:
+        with self._connection.read() as tx:
+            return int(tx.run("backlog", queue, limit).fetchone()[0])
+
     def bury(self, letters: Sequence[Buried]) -> None:
         with self._connection.write() as tx:
             enqueue.bury(tx, letters)

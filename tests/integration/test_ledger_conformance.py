@@ -949,6 +949,22 @@ def test_many_jobs_are_sent_again_in_transactions_of_bounded_size(
         assert len({row["at"] for row in ledger.rows(journal)}) == 3
 
 
+# -- backlog
+
+
+def test_the_backlog_is_what_was_counted_and_has_not_ended(either: LedgerUnderTest) -> None:
+    for changes in ({}, {"counted": True, "queue": "r"}, {"counted": True}):
+        either.enqueue(**changes)
+    runs, done, retries = (either.active(counted=True) for _ in range(3))
+    either.finish(*done, Outcome.COMPLETED)
+    either.finish(*retries, Outcome.RETRYING, delay_ms=60_000)
+    assert either.session.backlog("q", 10) == 3, "one waits, one runs, one is to be tried again"
+    assert either.session.backlog("q", 2) == 2
+    assert either.session.backlog("nobody's", 10) == 0
+    either.finish(*runs, Outcome.FAILED)
+    assert either.session.backlog("q", 10) == 2
+
+
 # -- expire
 
 

@@ -21,6 +21,7 @@ from tests.servers import Postgres
 _HOT = [
     "asked",
     "checkpoint",
+    "backlog",
     "set_expiries",
     "drop_expiries",
     "any_expired",

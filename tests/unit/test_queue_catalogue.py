@@ -38,8 +38,14 @@ def page() -> str:
         "can be set: `HARELINE_QUEUES__USAGE_TRACKING__CONCURRENCY=8`; so can the rate, which holds over all",
         "workers: `HARELINE_QUEUES__EMAIL__RATE=100/m`.",
         "",
-        "| queue | concurrency | rate limit | jobs, with their priority |",
-        "|---|---|---|---|",
+        "**max waiting** (`HARELINE_QUEUES__USAGE_TRACKING__MAX_WAITING=100000`): while so many jobs that were sent",
+        "without a delay have not ended, a send, or a tick of a schedule, is refused with `QueueFull`. Not refused are",
+        "delayed jobs, messages of others, and what commits with a job's end. What was sent while there was no limit",
+        "does not count.",
+        "A process counts every quarter of a second at most: what others send meanwhile may go beyond the limit.",
+        "",
+        "| queue | concurrency | max waiting | rate limit | jobs, with their priority |",
+        "|---|---|---|---|---|",
     ]
     for queue in CATALOGUE.values():
         actors = sorted(
@@ -47,7 +53,9 @@ def page() -> str:
             key=lambda actor: (actor.priority, actor.actor_name),
         )
         jobs = ", ".join(f"{actor.actor_name} ({actor.priority})" for actor in actors) or "–"
-        lines.append(f"| {queue.name} | {queue.concurrency} | {queue.rate or '–'} | {jobs} |")
+        lines.append(
+            f"| {queue.name} | {queue.concurrency} | {queue.max_waiting or '–'} | {queue.rate or '–'} | {jobs} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -32,11 +32,13 @@ what is in force and where it comes from.
 """
 
 QUEUES = """
-One queue is set by `HARELINE_QUEUES__USAGE_TRACKING__CONCURRENCY=8`, or in `hareline.toml`:
+One queue is set by `HARELINE_QUEUES__USAGE_TRACKING__CONCURRENCY=8` (jobs at once in one process) and
+`HARELINE_QUEUES__USAGE_TRACKING__MAX_WAITING=100000` (see [queues](queues.md)), or in `hareline.toml`:
 
 ```toml
 [queues.usage-tracking]
 concurrency = 8
+max_waiting = 100_000
 ```
 
 Failpoints (`HARELINE_FAILPOINTS`, see [guarantees](../guarantees.md#failpoints)) and the variables of the tests

@@ -59,12 +59,17 @@ def test_every_setting_can_be_given_by_its_variable(tmp_path: Path) -> None:
 def test_one_queue_can_be_set_by_variable_and_by_table(tmp_path: Path) -> None:
     (tmp_path / "hareline.toml").write_text("[queues.billing]\nconcurrency = 2\n[queues.email]\nconcurrency = 4\n")
     settings = load(
-        {"HARELINE_QUEUES__BILLING__CONCURRENCY": "9", "HARELINE_QUEUES__USAGE_TRACKING__CONCURRENCY": "8"}, tmp_path
+        {
+            "HARELINE_QUEUES__BILLING__CONCURRENCY": "9",
+            "HARELINE_QUEUES__USAGE_TRACKING__CONCURRENCY": "8",
+            "HARELINE_QUEUES__USAGE_TRACKING__MAX_WAITING": "1000",
+        },
+        tmp_path,
     )
     assert settings.queues == {
         "billing": QueueSettings(concurrency=9),
         "email": QueueSettings(concurrency=4),
-        "usage-tracking": QueueSettings(concurrency=8),
+        "usage-tracking": QueueSettings(concurrency=8, max_waiting=1000),
     }
 
 

@@ -1,4 +1,4 @@
-"""Keys of jobs of which there is to be one; when jobs expire.
+"""Keys of jobs of which there is to be one; when jobs expire; backlogs of queues with a limit.
 
 Revision: 0005
 Follows: 0004
@@ -16,6 +16,15 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("jobs", sa.Column("counted", sa.Boolean(), nullable=True))
+    op.create_index(
+        "jobs_backlog",
+        "jobs",
+        ["queue"],
+        unique=False,
+        postgresql_where=sa.text("counted AND finished_at IS NULL"),
+        sqlite_where=sa.text("counted AND finished_at IS NULL"),
+    )
     op.create_table(
         "expiries",
         sa.Column("job_id", JobId(), nullable=False),
