@@ -32,7 +32,7 @@ class Plan:
         self.replace: dict[str, NewJob] = {}  #: by the id of the job each takes the place of
         self.winners: dict[str, NewJob] = {}  #: who has the key at the end
         self._holders = holders
-        self._lost: dict[str, str] = {}  # id -> the key it did not get
+        self._lost: dict[str, NewJob | None] = {}  # id -> the job of this batch that has its place; None: the holder
         for job in jobs:
             if job.key is None or job.id in known:
                 self.new[job.id] = job
@@ -47,16 +47,19 @@ class Plan:
     def taken(self) -> list[tuple[str, str, NewJob, int | None]]:
         """Key, the job that holds it now, whose doing that is, and for how long at least, in milliseconds."""
         return [
-            (digest, self._held_by(digest), job, job.key.within_ms if job.key else None)
+            (digest, self._recorded_as(job, digest), job, job.key.within_ms if job.key else None)
             for digest, job in self.winners.items()
         ]
 
     def answer(self, job: NewJob, replaced: Replaced) -> Enqueued | None:
         """What became of a job that was not inserted, None of any other."""
-        if (digest := self._lost.get(job.id)) is not None:
-            winner = self.winners.get(digest)
-            message_id = winner.message_id if winner else self._holders[digest].message_id
-            return Enqueued(self._held_by(digest), State.WAITING, duplicate=True, message_id=message_id)
+        if job.key is not None and job.id in self._lost:
+            place = self._lost[job.id]
+            while place is not None and place.id in self._lost:
+                place = self._lost[place.id]
+            message_id = place.message_id if place else self._holders[job.key.digest].message_id
+            id = self._recorded_as(place, job.key.digest)
+            return Enqueued(id, State.WAITING, duplicate=True, message_id=message_id)
         holder = self._holders.get(job.key.digest) if job.key is not None else None
         if holder is None or self.replace.get(holder.job_id) is not job:
             return None
@@ -71,12 +74,12 @@ class Plan:
         elif holder is not None:
             state, closed = holder.state, holder.closed
             if holder.asked_id == job.id != holder.job_id:  # the same enqueue, once more
-                self._lost[job.id] = key.digest
+                self._lost[job.id] = None
                 return
         else:
             state, closed = None, False
         if is_refused(key, state, closed):
-            self._lost[job.id] = key.digest
+            self._lost[job.id] = winner
             return
         self.winners[key.digest] = job
         if key.mode is not Mode.REPLACE or state not in (State.WAITING, State.DELAYED):
@@ -85,17 +88,18 @@ class Plan:
             assert holder is not None
             self.replace[holder.job_id] = job
         else:
-            self._lost[winner.id] = key.digest
+            self._lost[winner.id] = job
             if self.new.pop(winner.id, None):
                 self.new[job.id] = job
             else:
                 assert holder is not None
                 self.replace[holder.job_id] = job
 
-    def _held_by(self, digest: str) -> str:
-        winner, holder = self.winners.get(digest), self._holders.get(digest)
-        if winner is not None and (holder is None or self.replace.get(holder.job_id) is not winner):
-            return winner.id
+    def _recorded_as(self, job: NewJob | None, digest: str) -> str:
+        """The id under which a job that got its place is recorded: its own, or that of the holder it replaced."""
+        holder = self._holders.get(digest)
+        if job is not None and (holder is None or self.replace.get(holder.job_id) is not job):
+            return job.id
         assert holder is not None
         return holder.job_id
 

@@ -274,7 +274,7 @@ def test_whatever_happens_in_whatever_order_is_what_the_model_says(ledger: Ledge
     run_state_machine_as_test(
         machine(ledger),
         settings=settings(
-            max_examples=20,
+            max_examples=40,
             stateful_step_count=20,
             deadline=None,
             derandomize=True,
