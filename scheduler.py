@@ -28,7 +28,7 @@ from dramatiq.message import Message
 
 import logs
 from broker import Broker, maintenance
-from errors import HarelineError, LedgerError, Refusal, SettingsError
+from errors import HarelineError, LedgerError, QueueFull, Refusal, SettingsError
 from ledger.migrate import Migrations
 from ledger.records import TICKS_KEPT_S
 from settings import Settings, load
@@ -180,11 +180,11 @@ class Emitter:
         try:
             tick = (schedule.key, fire_time.astimezone(UTC))
             new = self._broker.enqueue_tick(schedule.message(self._broker), tick)
-        except Refusal as error:
-            log.error("schedule.refused", schedule=schedule.key, tick=_text(fire_time), why=str(error))
-        except LedgerError as error:
+        except (LedgerError, QueueFull) as error:
             log.warning("schedule.waits", schedule=schedule.key, tick=_text(fire_time), why=str(error))
             return False
+        except Refusal as error:
+            log.error("schedule.refused", schedule=schedule.key, tick=_text(fire_time), why=str(error))
         except Exception:
             log.critical("schedule.failed", schedule=schedule.key, tick=_text(fire_time), exc_info=True)
             return False

@@ -66,6 +66,16 @@ def test_a_scheduler_takes_over_where_a_killed_one_left_off(tmp_path: Path, sqli
     assert ticks == sorted(set(ticks))
 
 
+def test_a_tick_waits_while_its_queue_is_full(tmp_path: Path, sqlite_url: str) -> None:
+    with started(EVERY_SECOND, tmp_path, sqlite_url, HARELINE_QUEUES__MAINTENANCE__MAX_WAITING="1") as program:
+        program.wait("schedule.sent")
+        program.wait("schedule.waits", "is full")
+        broker = build(Settings(database_url=sqlite_url))
+        broker.flush("maintenance")
+        broker.close()
+        program.wait("schedule.sent", count=2)
+
+
 def test_while_the_ledger_is_away_the_newest_tick_is_kept_and_sent_when_it_is_back(
     tmp_path: Path, postgres: Postgres, postgres_url: str
 ) -> None:
