@@ -63,6 +63,7 @@ class Pen:
     def _renew(self) -> None:
         self._waiting: deque[_Slip] = deque()
         self._lock = threading.Lock()
+        self._using = threading.Lock()
         self._free = True
         self._met = 1
         self._session = self._open_session("hareline-producer")
@@ -140,11 +141,12 @@ class Pen:
         slip.done = True
 
     def _commit(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
-        try:
-            answers = self._session.enqueue(jobs)
-        except LedgerUnavailable:
-            # An idle connection the database closed meanwhile: once more, on a new one.  Same ids: no double.
-            answers = self._session.enqueue(jobs)
+        with self._using:
+            try:
+                answers = self._session.enqueue(jobs)
+            except LedgerUnavailable:
+                # An idle connection the database closed meanwhile: once more, on a new one.  Same ids: no double.
+                answers = self._session.enqueue(jobs)
         try:
             self._recorded(jobs, answers)
         except Exception:
@@ -152,5 +154,6 @@ class Pen:
         return answers
 
     def close(self) -> None:
-        with self._lock:
+        """Close the connection once no commit is under way on it; a later send opens another."""
+        with self._using:
             self._session.close()

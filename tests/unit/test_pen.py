@@ -22,6 +22,7 @@ class Desk:
         self.entered, self.go_on = threading.Event(), threading.Event()
         self.away = 0
         self.sent: list[str] = []
+        self.closed_after: list[list[str]] | None = None
 
     def enqueue(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
         if self.away:
@@ -38,7 +39,7 @@ class Desk:
         self.sent += [job.id for job in jobs]
 
     def close(self) -> None:
-        pass
+        self.closed_after = list(self.commits)
 
 
 def a_job(id: str, actor: str = "good") -> NewJob:
@@ -106,6 +107,23 @@ def test_what_is_recorded_is_recorded_even_when_it_cannot_be_sent_on(caplog: pyt
     desk.go_on.set()
     assert Pen(lambda name: cast(Session, desk), broken).enqueue([a_job("1")])[0].id == "1"
     assert "the relay does that" in caplog.text
+
+
+def test_the_connection_is_not_closed_under_a_commit() -> None:
+    desk = Desk()
+    pen = Pen(lambda name: cast(Session, desk), desk.recorded)
+    sender = threading.Thread(target=pen.enqueue, args=([a_job("1")],))
+    sender.start()
+    assert desk.entered.wait(5)
+    closer = threading.Thread(target=pen.close)
+    closer.start()
+    closer.join(0.2)
+    assert closer.is_alive()
+    assert desk.closed_after is None
+    desk.go_on.set()
+    closer.join(5)
+    sender.join(5)
+    assert desk.closed_after == [["1"]]
 
 
 class Interrupt(BaseException):
