@@ -44,6 +44,8 @@ PREFIX: Final = "HARELINE_"
 _QUEUES: Final = f"{PREFIX}QUEUES__"
 # Read elsewhere, before there are settings: by failpoints.py and by the tests.
 _NOT_SETTINGS: Final = re.compile(rf"{PREFIX}(FAILPOINTS|TEST_\w+)")
+_RATE: Final = re.compile(r"(?P<count>[0-9]+(\.[0-9]+)?)/(?P<number>[0-9]+(\.[0-9]+)?)?(?P<unit>[smhd])")
+_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def mask(text: str) -> str:
@@ -75,10 +77,19 @@ def _worker_count(value: object) -> object:
     raise ValueError("cpus, or a number of processes of at least 1")
 
 
+def rate_of(text: str) -> tuple[float, float]:
+    """``"10/s"``, ``"100/5m"`` (s, m, h or d) as a count and seconds.  Raises ``ValueError``."""
+    found = _RATE.fullmatch(text)
+    if found is not None:
+        count, seconds = float(found["count"]), float(found["number"] or 1) * _SECONDS[found["unit"]]
+        if count > 0 and seconds > 0:
+            return count, seconds
+    raise ValueError("so many starts in a time: 10/s, 0.5/s, 100/5m, 1000/h, 10000/d")
+
+
 def _rate(text: str) -> str:
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?/([0-9]+(\.[0-9]+)?)?[smhd]", text) and float(text.partition("/")[0]) > 0:
-        return text
-    raise ValueError("a rate is so many starts in a time: 10/s, 0.5/s, 100/5m, 1000/h, 10000/d")
+    rate_of(text)
+    return text
 
 
 def _upper(value: object) -> object:

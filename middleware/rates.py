@@ -1,12 +1,10 @@
 """How fast jobs may start, as an actor or a queue says it."""
 
 import math
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 
-_TEXT = re.compile(r"(?P<count>[0-9]+(\.[0-9]+)?)/(?P<number>[0-9]+(\.[0-9]+)?)?(?P<unit>s|m|h|d)")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+from settings import rate_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +43,10 @@ class Rate:
     @classmethod
     def parse(cls, text: str) -> "Rate":
         """``"10/s"``, ``"100/5m"`` (s, m, h or d).  Raises ``ValueError``."""
-        found = _TEXT.fullmatch(text.strip())
-        if found is None:
-            raise ValueError(f"a rate is written as 10/s, 0.5/s, 100/5m, 1000/h or 10000/d, got {text!r}")
-        return cls(float(found["count"]), float(found["number"] or 1) * _SECONDS[found["unit"]])
+        try:
+            return cls(*rate_of(text.strip()))
+        except ValueError as error:
+            raise ValueError(f"a rate is {error}; got {text!r}") from None
 
     def __str__(self) -> str:
         return f"{self.count:g} per {self.per_s:g} s"
