@@ -1,6 +1,6 @@
 """How fast jobs may start: over all workers, per queue, per actor, per value of an argument."""
 
-import difflib
+import functools
 import hashlib
 import inspect
 import json
@@ -16,6 +16,7 @@ from errors import InvalidActor, LedgerUnavailable, RateLimited
 from ledger.gcra import Pace, Share, Wanted
 from ledger.recorder import SOON_S, Recorder
 from ledger.states import Outcome
+from middleware.arguments import demand_parameter, step
 from middleware.attempt import JobMessage
 from middleware.rates import Rate
 
@@ -128,20 +129,19 @@ def _argument(actor: Actor[Any, Any], key: str) -> Argument:
     """Finds the value of a key among the arguments of a message."""
     name, *path = key.split(".")
     parameters = inspect.signature(inspect.unwrap(actor.fn)).parameters
-    if name not in parameters:
-        nearest = difflib.get_close_matches(name, parameters, 1, 0)
-        raise InvalidActor(
-            f"actor {actor.actor_name!r}: rate_limit has key {key!r}, but there is no parameter {name!r}"
-            + (f"; the nearest is {nearest[0]!r}" if nearest else "")
-        )
+    try:
+        demand_parameter(key, parameters)
+    except ValueError as error:
+        raise InvalidActor(f"actor {actor.actor_name!r}: rate_limit by {key!r}: {error}") from None
     place = list(parameters).index(name)
     default = parameters[name].default
 
     def find(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         value = args[place] if place < len(args) else kwargs.get(name, default)
-        for step in path:
-            value = value.get(step) if isinstance(value, Mapping) else getattr(value, step, None)
-        return value
+        try:
+            return functools.reduce(step, path, value)
+        except (KeyError, AttributeError):  # those without one share a limit
+            return None
 
     return find
 

@@ -1,7 +1,6 @@
 """One job of a kind: which arguments make two sends the same, and what becomes of the second."""
 
 import dataclasses
-import difflib
 import hashlib
 import inspect
 import json
@@ -17,6 +16,7 @@ from dramatiq.message import Message
 from errors import InvalidActor, Refusal
 from ledger.records import LONGEST_DELAY_MS, Enqueued, Key, Mode, NewJob
 from ledger.states import LIVE, State
+from middleware.arguments import demand_parameter, step
 
 R = TypeVar("R")
 
@@ -154,11 +154,10 @@ def _demand_parameters(actor: Actor[Any, Any], unique: Unique) -> None:
     if any(x.kind is x.VAR_KEYWORD for x in parameters.values()):
         return
     for path in unique["by"] or ():
-        name = path.partition(".")[0]
-        if name not in parameters:
-            nearest = difflib.get_close_matches(name, parameters, n=1, cutoff=0)
-            remedy = f"the nearest is {nearest[0]!r}" if nearest else "it has none; leave unique out"
-            raise ValueError(f"unique by {path!r}: {name!r} is no parameter of it; {remedy}")
+        try:
+            demand_parameter(path, parameters)
+        except ValueError as error:
+            raise ValueError(f"unique by {path!r}: {error}") from None
 
 
 @cache
@@ -182,7 +181,7 @@ def _at(arguments: Mapping[str, Any], path: str) -> Any:
     value: Any = arguments
     for part in path.split("."):
         try:
-            value = value[part] if isinstance(value, Mapping) else getattr(value, part)
+            value = step(value, part)
         except (KeyError, AttributeError) as error:
             raise ValueError(
                 f"unique by {path!r}: its arguments have no {part!r} there; send it, or change by"
