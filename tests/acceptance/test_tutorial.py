@@ -2,12 +2,19 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.documents import ROOT, Play, blocks
+from tests.documents import ROOT, Block, Play, blocks
 from tests.program import environment
+
+#: What a reader may do with the actor of the README that says everything.
+REMINDED = (
+    ("run", """$ hareline jobs enqueue remind --args '["Ada", "2026-07-01"]'\n…"""),
+    ("until", "$ hareline jobs ls --actor remind --state completed\n…remind…"),
+)
 
 
 @pytest.fixture
@@ -44,10 +51,13 @@ def test_the_tutorial_does_what_it_says(clone: Path, postgres_url: str, rabbitmq
 @pytest.mark.timeout(300)
 def test_the_example_of_the_readme_runs(clone: Path) -> None:
     [listing] = [block for block in blocks(ROOT / "docs/tutorial.md") if block.named("edit") == "actors/__init__.py"]
-    actor, send = (block for block in blocks(ROOT / "README.md") if block.language == "python")
+    greet, send, remind = (block for block in blocks(ROOT / "README.md") if block.language == "python")
+    named = replace(listing, text=listing.text.replace("greetings", "greetings, reminders"))
     with Play(clone, environment(PYTHONPATH=str(clone))) as play:
-        play.play(listing)
-        play.play(actor)
+        for block in (greet, remind, named):
+            play.play(block)
         play.start("hareline worker -p 1")
         play.program.wait("worker.ready")
         assert play.play(send) == "Hello, Ada!\n"
+        for how, text in REMINDED:
+            play.play(Block(Path(__file__), 0, "console", (how,), text))
