@@ -1,8 +1,6 @@
 """The RabbitMQ road: tickets travel as messages, and are claimed when they arrive."""
 
 import logging
-import re
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,22 +9,22 @@ from broker.adoption import Adoption, Foreign, letter_id
 from broker.desk import Desk
 from broker.intake import Intake
 from broker.letters import letter, of_buried
+from broker.road import Intakes
 from broker.work import WorkQueue
 from failpoints import hit
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
 from ledger.records import Buried, Claim, Due, Finish, NewJob, Ticket, Verdict
 from ledger.states import Reason
+from ledger.text import all_ids
 from middleware.unique import key_of
 from rabbitmq.consumer import Consumers, Delivery
 from rabbitmq.publisher import Parcel, Publisher
 
 logger = logging.getLogger(__name__)
 
-_ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 
-
-class AmqpRoad:
+class AmqpRoad(Intakes):
     """One connection for publishing, one for consuming, each with a thread of its own.
 
     Nothing here waits for RabbitMQ: while it is away, sends are left to the relay and deliveries pause.
@@ -42,18 +40,13 @@ class AmqpRoad:
         slots: Callable[[str], int],
         on_found_paused: Callable[[], None],
     ) -> None:
+        super().__init__(recorder, desk, slots)
         self.publisher = publisher(self._sent)
         self._make_consumers = consumers
         self.consumers: Consumers | None = None
-        self.recorder = recorder
-        self.desk = desk
-        self.slots = slots
         self.on_found_paused = on_found_paused
         self.adoption = Adoption(ledger, lambda message: key_of(desk().actors.get(message.actor_name), message))
-        self.intakes: dict[str, Intake] = {}
-        self._work: WorkQueue
         self._paused: frozenset[str] = frozenset()
-        self._lock = threading.Lock()
 
     # -- sending
     def send(self, jobs: Sequence[NewJob | Due]) -> None:
@@ -72,21 +65,6 @@ class AmqpRoad:
     def start(self, work: WorkQueue) -> None:
         self._work = work
         self.consumers = self._make_consumers(self._arrived)
-
-    def consume(self, queue: str, timeout_s: float) -> Intake:
-        if (known := self.intakes.get(queue)) is not None and known.reopen(self._work):
-            return known
-        return Intake(
-            queue,
-            self.slots(queue),
-            timeout_s,
-            self._work,
-            begin=self._begin,
-            on_room=self._on_room,
-            on_pace=self._on_pace,
-            release=self.recorder.release,
-            forget=self.recorder.forget,
-        )
 
     def pause(self, queues: frozenset[str]) -> None:
         if self.consumers is None:
@@ -120,8 +98,7 @@ class AmqpRoad:
 
     def _begin(self, intake: Intake) -> None:
         assert self.consumers is not None, "start() first"
-        with self._lock:
-            self.intakes = {**self.intakes, intake.queue: intake}
+        super()._begin(intake)
         self.consumers.open(intake.queue, prefetch=intake.prefetch)
         if intake.queue in self._paused:
             self._hold(intake.queue)
@@ -159,7 +136,7 @@ class AmqpRoad:
         job, number = delivery.headers.get("hareline-job"), delivery.headers.get("hareline-ticket")
         if job is None:
             self._adopt(intake, delivery)
-        elif _is_id(job) and type(number) is int and 0 <= number < 2**31:
+        elif isinstance(job, str) and all_ids([job]) and type(number) is int and 0 <= number < 2**31:
             ticket = Ticket(job, number, intake.queue)
             self.recorder.claim(ticket, lambda claim: self._claimed(intake, delivery, claim, delivery.body))
         else:
@@ -250,11 +227,6 @@ def _parcel(job: NewJob | Due, now: int) -> Parcel:
         priority=6 - job.priority,
         timestamp=now,
     )
-
-
-def _is_id(text: object) -> bool:
-    """Whether it is a UUID as we write it: of the other forms PostgreSQL takes some, and SQLite finds none."""
-    return isinstance(text, str) and _ID(text) is not None
 
 
 def _never(job: NewJob) -> None:

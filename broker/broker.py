@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dramatiq
 from dramatiq import Actor
@@ -25,7 +25,7 @@ from broker.room import Room
 from errors import PayloadTooLarge, Refusal, WrongMiddleware
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
-from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, Key, NewJob
+from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, NewJob
 from ledger.states import LIVE
 from middleware.aliases import Aliases
 from middleware.attempt import Capture, JobMessage
@@ -45,6 +45,8 @@ REPLACED: dict[type[Middleware], str] = {
 }
 
 NORMAL = 3
+
+T = TypeVar("T")
 
 
 class Broker(dramatiq.Broker):
@@ -236,46 +238,30 @@ class Broker(dramatiq.Broker):
                 f"{message.actor_name}: the message is {len(body):,} bytes, the limit is {self.max_payload_bytes:,}; "
                 "store the data and pass a reference to it (HARELINE_MAX_PAYLOAD_BYTES raises the limit)."
             )
+        actor = self.actors.get(message.actor_name)
         return NewJob(
             id=str(uuid7()),
             message_id=message.message_id,
             queue=message.queue_name,
             actor=message.actor_name,
-            priority=self._priority(message),
+            priority=_priority(actor, message),
             body=body,
             delay_ms=int(delay or 0),
             tick=tick,
             producer=self._producer,
-            key=self._key(message),
+            key=self._asked(lambda: key_of(actor, message)),
             counted=not delay and message.queue_name in self.room.limits,
-            expires_ms=self._expires_ms(message),
+            expires_ms=self._asked(lambda: expires_ms(actor, message, self.max_age_ms)),
         )
 
-    def _key(self, message: Message[Any]) -> Key | None:
+    def _asked(self, find: Callable[[], T | None]) -> T | None:
+        """What an option asks for; of what a hook sends, nothing where it would be refused: it is recorded without."""
         try:
-            return key_of(self.actors.get(message.actor_name), message)
-        except Refusal:
-            if self._capture.hooks:  # as above: it is recorded, without a key
-                return None
-            raise
-
-    def _expires_ms(self, message: Message[Any]) -> int | None:
-        try:
-            return expires_ms(self.actors.get(message.actor_name), message, self.max_age_ms)
+            return find()
         except Refusal:
             if self._capture.hooks:
                 return None
             raise
-
-    def _priority(self, message: Message[Any]) -> int:
-        """1 to 5, of the message or its actor; Dramatiq's own default of 0 means nothing was said."""
-        priority = message.options.get("priority")
-        if priority is None:
-            actor = self.actors.get(message.actor_name)
-            priority = actor.priority if actor is not None else 0
-        if isinstance(priority, bool) or not isinstance(priority, int):
-            raise Refusal(f"{message.actor_name}: priority is 1 (critical) to 5 (background), got {priority!r}.")
-        return min(5, max(1, priority)) if priority else NORMAL
 
     def _record(self, jobs: list[NewJob]) -> list[Enqueued]:
         if not self._exit_hook:
@@ -354,3 +340,13 @@ def concurrency_of(queues: Mapping[str, int], default: int) -> Callable[[str], i
         return queues.get(queue, default)
 
     return concurrency
+
+
+def _priority(actor: Actor[Any, Any] | None, message: Message[Any]) -> int:
+    """1 to 5, of the message or its actor; Dramatiq's own default of 0 means nothing was said."""
+    priority = message.options.get("priority")
+    if priority is None:
+        priority = actor.priority if actor is not None else 0
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise Refusal(f"{message.actor_name}: priority is 1 (critical) to 5 (background), got {priority!r}.")
+    return min(5, max(1, priority)) if priority else NORMAL

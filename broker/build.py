@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from dramatiq.middleware import AsyncIO, Callbacks, Pipelines
 from dramatiq.results import Results
@@ -45,6 +45,8 @@ from settings import Settings
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: How often, in seconds, finished jobs over their limits are looked for.
 RETAIN_S = 10.0
 #: Days the history is kept beyond its time: for the actor that archives it daily, should nobody have run it.
@@ -71,13 +73,9 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
       queues: the catalogue of queues, by name; others have the default concurrency.
     """
     catalogue = queues or {}
-    overrides = {name: queue.concurrency for name, queue in settings.queues.items() if queue.concurrency}
-    concurrency = concurrency_of(
-        {name: queue.concurrency for name, queue in catalogue.items()} | overrides, settings.queue_concurrency
-    )
-    rates = {name: Rate.parse(queue.rate) for name, queue in catalogue.items() if queue.rate} | {
-        name: Rate.parse(queue.rate) for name, queue in settings.queues.items() if queue.rate
-    }
+    queued = (catalogue, settings.queues)
+    concurrency = concurrency_of(_last_said(queued, lambda queue: queue.concurrency), settings.queue_concurrency)
+    rates = {name: Rate.parse(rate) for name, rate in _last_said(queued, lambda queue: queue.rate or None).items()}
     ledger = open_ledger(
         settings.database_url,
         road="rabbitmq" if settings.broker_url else "embedded",
@@ -89,9 +87,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         recorder, settings.database_url, max_payload_bytes=settings.max_payload_bytes, concurrency=concurrency
     )
     broker.ledger = ledger
-    limits = {name: queue.max_waiting for name, queue in catalogue.items()}
-    limits |= {name: queue.max_waiting for name, queue in settings.queues.items() if queue.max_waiting}
-    broker.room = Room(ledger, {name: limit for name, limit in limits.items() if limit})
+    broker.room = Room(ledger, _last_said(queued, lambda queue: queue.max_waiting or None))
     broker.max_age_ms = settings.max_age_ms
     broker.keep = {name: queue.keep for name, queue in catalogue.items() if queue.keep}
     broker.cancel_waiting = functools.partial(_cancel_waiting, settings.database_url)
@@ -145,6 +141,11 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     ):
         broker.add_middleware(middleware)
     return broker
+
+
+def _last_said(sources: Sequence[Mapping[str, Any]], what: Callable[[Any], T | None]) -> dict[str, T]:
+    """By queue, of those for which any source says it; the last one counts."""
+    return {name: said for source in sources for name, queue in source.items() if (said := what(queue)) is not None}
 
 
 def maintenance(broker: Broker, settings: Settings) -> Maintenance:

@@ -122,7 +122,7 @@ class Intake(Consumer):
             self.vacate()
 
     def drain(self) -> list[Any]:
-        """What was held back, for the road to return.  Nothing is admitted from now on when closing."""
+        """What was held back, for the road to return."""
         with self._lock:
             held = [arrival for _, _, arrival, _ in sorted(self._held)]
             self._held.clear()

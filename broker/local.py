@@ -1,11 +1,11 @@
 """The embedded road: the ledger itself serves the queues of this machine."""
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from broker.desk import Desk
 from broker.intake import Intake
+from broker.road import Intakes
 from broker.work import WorkQueue
 from embedded.doorbell import Doorbell
 from embedded.server import Server
@@ -14,20 +14,15 @@ from ledger.recorder import Recorder
 from ledger.records import Claim, Due, NewJob
 
 
-class LocalRoad:
+class LocalRoad(Intakes):
     """Sending is ringing a bell; a job is brought in by stamping its row."""
 
     def __init__(
         self, ledger: Ledger, recorder: Recorder, desk: Callable[[], Desk], slots: Callable[[str], int]
     ) -> None:
+        super().__init__(recorder, desk, slots)
         self.ledger = ledger
-        self.recorder = recorder
-        self.desk = desk
-        self.slots = slots
         self.bell = Doorbell(ledger.url)
-        self.intakes: dict[str, Intake] = {}
-        self._work: WorkQueue
-        self._lock = threading.Lock()
         self._server: Server | None = None
 
     def send(self, jobs: Sequence[NewJob | Due]) -> None:
@@ -41,21 +36,6 @@ class LocalRoad:
         self.bell.listen()
         self._server = Server(self.ledger, self.recorder, self.bell, wants=self._wants, deliver=self._deliver)
         self._server.start()
-
-    def consume(self, queue: str, timeout_s: float) -> Intake:
-        if (known := self.intakes.get(queue)) is not None and known.reopen(self._work):
-            return known
-        return Intake(
-            queue,
-            self.slots(queue),
-            timeout_s,
-            self._work,
-            begin=self._begin,
-            on_room=self._on_room,
-            on_pace=self._on_pace,
-            release=self.recorder.release,
-            forget=self.recorder.forget,
-        )
 
     def stop(self) -> None:
         for intake in self.intakes.values():
@@ -76,8 +56,7 @@ class LocalRoad:
         self.bell.close()
 
     def _begin(self, intake: Intake) -> None:
-        with self._lock:
-            self.intakes = {**self.intakes, intake.queue: intake}
+        super()._begin(intake)
         self.bell.nudge()
 
     def _wants(self) -> dict[str, int]:

@@ -1,10 +1,14 @@
 """What the broker asks of a road: to send, and to bring jobs in."""
 
-from collections.abc import Sequence
-from typing import Protocol
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
+from broker.desk import Desk
 from broker.intake import Intake
 from broker.work import WorkQueue
+from ledger.recorder import Recorder
 from ledger.records import Due, NewJob
 
 
@@ -43,3 +47,44 @@ class Road(Protocol):
     def close(self) -> None:
         """Close connections.  Idempotent."""
         ...
+
+
+class Intakes(ABC):
+    """What both roads have: an intake for each queue.
+
+    Parameters:
+      slots: how many jobs of a queue may run in this process.
+    """
+
+    def __init__(self, recorder: Recorder, desk: Callable[[], Desk], slots: Callable[[str], int]) -> None:
+        self.recorder = recorder
+        self.desk = desk
+        self.slots = slots
+        self.intakes: dict[str, Intake] = {}
+        self._work: WorkQueue
+        self._lock = threading.Lock()
+
+    def consume(self, queue: str, timeout_s: float) -> Intake:
+        if (known := self.intakes.get(queue)) is not None and known.reopen(self._work):
+            return known
+        return Intake(
+            queue,
+            self.slots(queue),
+            timeout_s,
+            self._work,
+            begin=self._begin,
+            on_room=self._on_room,
+            on_pace=self._on_pace,
+            release=self.recorder.release,
+            forget=self.recorder.forget,
+        )
+
+    def _begin(self, intake: Intake) -> None:
+        with self._lock:
+            self.intakes = {**self.intakes, intake.queue: intake}
+
+    @abstractmethod
+    def _on_room(self, intake: Intake, arrival: Any) -> None: ...
+
+    @abstractmethod
+    def _on_pace(self, intake: Intake) -> None: ...

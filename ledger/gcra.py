@@ -90,6 +90,15 @@ def reserve(
     return Slot(start, frozenset(kept.union(share.rule for share in unpaid)))
 
 
+def hush(
+    paid: MutableMapping[str, int], now: int, shares: Sequence[Share], changed: Mapping[str, Pace], delay: int
+) -> None:
+    """Reserve no further start in these limits within ``delay``."""
+    for share in shares:
+        until = now + round(delay + owed(share, changed.get(share.rule, share.pace)))
+        paid[share.key] = max(paid.get(share.key, 0), until)
+
+
 def owed(share: Share, pace: Pace) -> float:
     """How much may be owed when the job starts; what costs more than the burst starts when nothing is."""
     return max(0.0, pace.burst - share.cost) * pace.interval

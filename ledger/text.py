@@ -1,4 +1,17 @@
-"""Text that every database can store."""
+"""Text that every database can store, and ids as the ledger writes them."""
+
+import re
+from collections.abc import Sequence
+
+_ID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_LENGTH = 36
+_IDS = re.compile(f"{_ID}(?:,{_ID})*").fullmatch
+
+
+def all_ids(ids: Sequence[str]) -> bool:
+    """Whether every one is a UUID in its usual form: of the others PostgreSQL takes some, and SQLite finds none."""
+    text = ",".join(ids)
+    return len(text) == len(ids) * (_LENGTH + 1) - 1 and _IDS(text) is not None  # one with a comma in it might be two
 
 
 def clean(text: str) -> str:

@@ -1,13 +1,9 @@
 """Batches as columns.  Array literals made by ``str.join`` cost a fifth of psycopg's list adaptation per element."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 
 from ledger.text import clean
-
-_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_UUIDS = re.compile(f"{_UUID}(?:,{_UUID})*").fullmatch
 
 
 def literal(values: Iterable[str]) -> str:
@@ -30,8 +26,3 @@ def floats(values: Iterable[float | None]) -> str:
 
 def moments(values: Iterable[datetime | None]) -> str:
     return literal("NULL" if value is None else value.isoformat() for value in values)
-
-
-def all_ids(ids: Sequence[str]) -> bool:
-    """Whether every one is a UUID in its usual form; a message's header may say anything."""
-    return _UUIDS(",".join(ids)) is not None

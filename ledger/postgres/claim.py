@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from ledger.postgres.arrays import all_ids, literal, numbers, texts
+from ledger.postgres.arrays import literal, numbers, texts
 from ledger.postgres.connection import Cursor
 from ledger.records import Claim, Ticket, Verdict
+from ledger.text import all_ids
 
 _PARKED = frozenset({"paused", "suspect", "fenced", "moved"})
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ledger.gcra import Pace, Share, Slot, Wanted, owed, rules_of
+from ledger.gcra import Pace, Share, Slot, Wanted, hush, rules_of
 from ledger.gcra import reserve as reserve_in
 from ledger.postgres.arrays import literal, numbers, texts
 from ledger.postgres.connection import Cursor
@@ -30,9 +30,7 @@ def reserve(cursor: Cursor, wanted: Sequence[Wanted], soon_s: float) -> list[flo
 
 def slow(cursor: Cursor, shares: Sequence[Share], delay_s: float) -> None:
     paid, changed, now = _locked(cursor, shares)
-    for share in shares:
-        until = now + round(delay_s * 1_000_000 + owed(share, changed.get(share.rule, share.pace)))
-        paid[share.key] = max(paid[share.key], until)
+    hush(paid, now, shares, changed, round(delay_s * 1_000_000))
     _pay(cursor, paid)
 
 

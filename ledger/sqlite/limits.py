@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ledger.gcra import Pace, Share, Slot, Wanted, owed, rules_of
+from ledger.gcra import Pace, Share, Slot, Wanted, hush, rules_of
 from ledger.gcra import reserve as reserve_in
 from ledger.sqlite.connection import Transaction
 
@@ -27,9 +27,7 @@ def reserve(tx: Transaction, wanted: Sequence[Wanted], soon_s: float) -> list[fl
 
 def slow(tx: Transaction, shares: Sequence[Share], delay_s: float) -> None:
     paid, changed = _state(tx, shares)
-    for share in shares:
-        until = tx.now + round(delay_s * 1_000_000 + owed(share, changed.get(share.rule, share.pace)))
-        paid[share.key] = max(paid.get(share.key, 0), until)
+    hush(paid, tx.now, shares, changed, round(delay_s * 1_000_000))
     tx.many("pay", list(paid.items()))
 
 

@@ -262,6 +262,13 @@ def test_a_job_nobody_knows_is_gone_and_a_bad_id_spoils_nobody(ledger: LedgerUnd
     assert verdicts == [Verdict.GONE, Verdict.RUN, Verdict.GONE, Verdict.GONE]
 
 
+def test_two_ids_in_one_are_none(ledger: LedgerUnderTest) -> None:
+    first, second, other = (ledger.enqueue() for _ in range(3))
+    asked = [Ticket(f"{first.id},{second.id}", 1, "q"), Ticket(other.id, 1, "q")]
+    assert [x.verdict for x in ledger.session.claim(ledger.worker, asked)] == [Verdict.GONE, Verdict.RUN]
+    assert [ledger.state(job) for job in (first, second, other)] == [State.WAITING, State.WAITING, State.ACTIVE]
+
+
 def test_a_message_with_an_old_ticket_is_stale(ledger: LedgerUnderTest) -> None:
     job, epoch = ledger.active()
     ledger.finish(job, epoch, Outcome.INTERRUPTED)
