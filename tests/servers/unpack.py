@@ -25,13 +25,24 @@ def root_of(version: str) -> Path:
         if not (root / "usr/lib/rabbitmq/bin/rabbitmq-server").exists():
             raise FileNotFoundError(f"no RabbitMQ at {root}; give {' or '.join(_SUITES)}, or a tree made by unpack")
         return root
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    root = cache / "hareline-tests" / f"rabbitmq-{version}"
-    if not (root / "complete").exists():
-        shutil.rmtree(root, ignore_errors=True)  # what an interrupted run left
-        unpack(version, root)
-        (root / "complete").touch()
+    if (found := unpacked(version)) is not None:
+        return found
+    root = _place(version)
+    shutil.rmtree(root, ignore_errors=True)  # what an interrupted run left
+    unpack(version, root)
+    (root / "complete").touch()
     return root
+
+
+def unpacked(version: str) -> Path | None:
+    """The tree for ``4.0`` or ``4.3`` if an earlier run made it."""
+    root = _place(version)
+    return root if (root / "complete").exists() else None
+
+
+def _place(version: str) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "hareline-tests" / f"rabbitmq-{version}"
 
 
 def unpack(version: str, root: Path) -> None:
