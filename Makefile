@@ -43,7 +43,7 @@ prove: setup-servers ## Run the tests ten times in a row, and those of the road 
 	set -e; for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; $(MAKE) --no-print-directory test; done
 	set -e; for version in 4.0 4.3; do echo "RabbitMQ $$version"; \
 		export HARELINE_TEST_RABBITMQ=$$version; $(BIN)/python -m tests.servers install; \
-		$(MAKE) --no-print-directory test ARGS="$(BESIDE) tests/integration tests/acceptance"; done
+		$(MAKE) --no-print-directory test ARGS="$(BESIDE) tests/integration tests/conformance tests/acceptance"; done
 
 bench: setup-servers ## Measure against Dramatiq alone and Celery; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks $(ARGS)

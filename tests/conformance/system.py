@@ -3,11 +3,13 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import dramatiq
 from dramatiq import Actor, Worker
+from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.message import Message
+from dramatiq.middleware import AsyncIO
 
 from broker import Broker, build
 from control import Control
@@ -15,8 +17,6 @@ from ledger.queries import Queries
 from ledger.states import LIVE, State
 from ledger.views import JobView
 from settings import Settings
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 PATIENCE_S = 30.0
 
@@ -48,6 +48,8 @@ class System:
     def work(self) -> None:
         """Start a worker with a thread for each slot of the queues declared so far.  Once; it stops with the test."""
         assert self._worker is None, "it works already; for another worker process: another().work()"
+        if get_event_loop_thread() is not None:  # Dramatiq has one for the process, and would not end two
+            self.broker.middleware = [x for x in self.broker.middleware if not isinstance(x, AsyncIO)]
         self._worker = Worker(self.broker, worker_timeout=20)
         self._worker.start()
 
