@@ -6,7 +6,7 @@ from errors import RateLimited
 from middleware.rates import Rate
 from tests.acceptance.app import broker, note
 
-__all__ = ["broker", "call", "mail", "once_more", "tick"]
+__all__ = ["broker", "call", "fifty", "mail", "once_more", "tick"]
 
 
 @dramatiq.actor(queue_name="work", rate_limit=Rate(20))
@@ -28,4 +28,9 @@ def call(path: str, name: str) -> None:
 
 @dramatiq.actor(queue_name="work", rate_limit=Rate(1, per=2))
 def once_more(path: str, name: str) -> None:
+    note(path, name)
+
+
+@dramatiq.actor(queue_name="work", rate_limit=Rate(50))
+def fifty(path: str, name: str) -> None:
     note(path, name)

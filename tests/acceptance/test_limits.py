@@ -1,26 +1,12 @@
 """Rate limits over several processes, by the times at which attempts started according to the ledger."""
 
-from datetime import datetime
 from itertools import pairwise
 
 from tests.acceptance.evidence import nothing_left, ran
+from tests.acceptance.starts import busiest, starts
 from tests.acceptance.system import System
 
 APP = "tests.acceptance.limited"
-
-
-def starts(system: System, actor: str) -> list[float]:
-    """When the attempts that ran began, in seconds."""
-    rows = system.sql(
-        "SELECT a.started_at FROM attempts a JOIN jobs j ON j.id = a.job_id "
-        "WHERE j.actor = :actor AND a.outcome <> 'parked' AND a.outcome <> 'crashed'",
-        actor=actor,
-    )
-    return sorted(at.timestamp() if isinstance(at, datetime) else at / 1_000_000 for (at,) in rows)
-
-
-def busiest(times: list[float], window_s: float = 1.0) -> int:
-    return max(sum(first <= other < first + window_s for other in times) for first in times)
 
 
 def test_a_limit_holds_over_processes_that_are_killed_and_is_used_to_the_full(anywhere: System) -> None:
