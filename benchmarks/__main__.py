@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import policies
 from benchmarks.contestants import ALL, HARELINE, Contestant
 from benchmarks.measure import Bench
 from benchmarks.promotion import promotion
@@ -31,7 +32,7 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--jobs", type=int, default=10_000, help="jobs of a drain; other figures take their share")
-    options.add_argument("--only", nargs="*", help="figures to measure, by name")
+    options.add_argument("--only", nargs="*", help="figures to measure, by name; nothing is written then")
     chosen = options.parse_args()
     console = Console()
     rabbitmq, postgres = RabbitMQ(), Postgres({"max_connections": "200"})
@@ -40,16 +41,21 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="hareline-bench-") as folder:
             figures: Figures = defaultdict(lambda: defaultdict(list))
+            costs = policies.no_costs()
             for round_ in range(chosen.rounds):
                 env = {"BROKER_URL": rabbitmq.new_vhost(), "DATABASE_URL": postgres.create_database()}
                 Migrations(env["DATABASE_URL"]).upgrade()
                 bench = Bench(Path(folder) / str(round_), {**env, "HARELINE_LOG_LEVEL": "WARNING"})
                 one_round(bench, chosen.jobs, chosen.only, figures, console)
+                if not chosen.only or "policies" in chosen.only:
+                    policies.one_round(bench, chosen.jobs // 2, costs, console)
     finally:
         rabbitmq.remove()
         postgres.remove()
     report(figures, console)
-    RESULTS.write_text(json.dumps(summary(figures), indent=2) + "\n")
+    console.print(policies.table(costs))
+    if not chosen.only:
+        RESULTS.write_text(json.dumps({**summary(figures), "policies": policies.medians(costs)}, indent=2) + "\n")
 
 
 def one_round(bench: Bench, jobs: int, only: list[str] | None, figures: Figures, console: Console) -> None:

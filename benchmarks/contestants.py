@@ -34,6 +34,9 @@ CELERY = Contestant(
         *("-P", "threads", "-c", str(THREADS), "-l", "WARNING", "--without-gossip", "--without-mingle"),
     ),
 )
+POLICIES = Contestant(
+    "policies", "benchmarks.on_policies", (sys.executable, "-m", "dramatiq", "benchmarks.on_policies", "-p", "1")
+)
 ALL = (HARELINE, DRAMATIQ, CELERY)
 
 
