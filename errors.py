@@ -11,7 +11,9 @@
     ├── Refusal                    (also a dramatiq MiddlewareError) send() refused the message
     │   ├── InvalidPayload         the arguments do not fit the actor's signature
     │   ├── PayloadTooLarge
+    │   ├── Forbidden              the actor does not allow this producer
     │   └── QueueFull              as many jobs wait there as may
+    ├── Undecipherable             what is encrypted cannot be opened: a key is missing, or it was changed
     ├── JobNotFound
     ├── NoCurrentJob               current_job() was called outside a job
     ├── InvalidReport              (also a ValueError) a running job said something that cannot be recorded
@@ -43,6 +45,7 @@ __all__ = [
     "Cancelled",
     "CheckpointTooLarge",
     "Discard",
+    "Forbidden",
     "HarelineError",
     "IllegalTransition",
     "InvalidActor",
@@ -62,6 +65,7 @@ __all__ = [
     "SettingsError",
     "Snooze",
     "TopologyError",
+    "Undecipherable",
     "WrongMiddleware",
 ]
 
@@ -122,8 +126,19 @@ class PayloadTooLarge(Refusal):
     """Raised by ``send()`` when the encoded message is over the limit; pass a reference instead."""
 
 
+class Forbidden(Refusal):
+    """Raised by ``send()`` when the actor's ``allowed_producers`` do not name this producer; nothing was recorded.
+
+    A job that was recorded, or a foreign message, ends with it as a dead letter.
+    """
+
+
 class QueueFull(Refusal):
     """Raised by ``send()`` when as many jobs of its queue have not ended as its ``max_waiting`` allows; send later."""
+
+
+class Undecipherable(HarelineError):
+    """Raised when an envelope cannot be opened; names the key.  A job that needs it ends as a dead letter."""
 
 
 class JobNotFound(HarelineError):

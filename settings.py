@@ -11,6 +11,8 @@ variable counts as unset.  One queue's settings are ``HARELINE_QUEUES__USAGE_TRA
 A name nobody knows and a value nobody can use are refused, never ignored.
 """
 
+import base64
+import binascii
 import difflib
 import os
 import re
@@ -45,6 +47,10 @@ _QUEUES: Final = f"{PREFIX}QUEUES__"
 # Read elsewhere, before there are settings: by failpoints.py and by the tests.
 _NOT_SETTINGS: Final = re.compile(rf"{PREFIX}(FAILPOINTS|TEST_\w+)")
 _RATE: Final = re.compile(r"(?P<count>[0-9]+(\.[0-9]+)?)/(?P<number>[0-9]+(\.[0-9]+)?)?(?P<unit>[smhd])")
+#: A producer's name.
+PRODUCER: Final = re.compile(r"[A-Za-z0-9._-]+")
+_KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,40}")
+_KEY_BYTES: Final = 32
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -90,6 +96,39 @@ def rate_of(text: str) -> tuple[float, float]:
 def _rate(text: str) -> str:
     rate_of(text)
     return text
+
+
+def keys_of(text: str) -> dict[str, bytes]:
+    """``"2026-11:BASE64,2026-05:BASE64"`` as keys by id, in order.  Raises ``ValueError``, which quotes no key."""
+    remedy = "write ID:KEY,ID:KEY with keys as `hareline keys generate` prints them; the first one encrypts"
+    keys: dict[str, bytes] = {}
+    for number, part in enumerate(text.split(","), 1):
+        id, colon, encoded = part.strip().partition(":")
+        if not colon or not _KEY_ID.fullmatch(id):
+            raise ValueError(
+                f"an id and a key, but the {number}. of them has no id of letters, digits, . _ -; {remedy}"
+            )
+        if id in keys:
+            raise ValueError(f"ids that differ, but {id!r} is given twice; {remedy}")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            raise ValueError(f"base64, but the key {id!r} is not; {remedy}") from None
+        if len(key) != _KEY_BYTES:
+            raise ValueError(f"keys of {_KEY_BYTES} bytes, but the key {id!r} has {len(key)}; {remedy}")
+        keys[id] = key
+    return keys
+
+
+def _keys(value: SecretStr) -> SecretStr:
+    keys_of(value.get_secret_value())
+    return value
+
+
+def _producer(name: str) -> str:
+    if PRODUCER.fullmatch(name):
+        return name
+    raise ValueError("a name of letters, digits, dot, dash and underscore")
 
 
 def _upper(value: object) -> object:
@@ -184,6 +223,11 @@ class Settings(BaseModel):
     """Auto is text on a terminal and json elsewhere."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     """Least severe level that is logged."""
+
+    keys: Annotated[SecretStr, AfterValidator(_keys)] | None = None
+    """What encrypts sensitive jobs: ID:BASE64,ID:BASE64, newest first; the first one writes, all read."""
+    producer: Annotated[str, AfterValidator(_producer)] | None = None
+    """The name by which actors allow this process to send to them; unset, its user at RabbitMQ."""
 
     posthog_url: str | None = Field(default=None, pattern=r"^https?://")
     """PostHog's address; unset, nothing is sent to it."""
@@ -352,7 +396,7 @@ def _worded(error: ValidationError, origins: Mapping[str, str]) -> Iterator[str]
                 )
                 continue
         expected = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "")
-        value = "***" if name == "posthog_key" else mask(str(problem["input"]))
+        value = "***" if name in ("keys", "posthog_key") else mask(str(problem["input"]))
         yield f"{variable}={value} ({origin}): expected {expected}. Correct it, or remove it for the default"
 
 

@@ -13,11 +13,12 @@ from typing import Any
 from dramatiq.errors import DecodeError
 from dramatiq.message import Message, generate_unique_id, get_encoder
 
-from errors import Refusal
+from errors import Forbidden, Refusal
 from ledger.lane import Lane
 from ledger.ledger import Ledger, Session
 from ledger.records import Buried, Enqueued, Key, NewJob
 from ledger.states import Event, Reason, State
+from middleware.permissions import RABBITMQ
 
 logger = logging.getLogger(__name__)
 
@@ -40,18 +41,23 @@ class Foreign:
     adopted: Callable[[NewJob], None]
     settled: Callable[[Buried | None], None]
     buried: Buried | None = None
+    user: str | None = None  #: who published it, as RabbitMQ has verified
+
+
+#: Asks whether a user may send a message; what is to be recorded of it, and the key of its job.
+Receive = Callable[[Message[Any], str | None], tuple[Message[Any], Key | None]]
 
 
 class Adoption:
     """Turns foreign messages into jobs, a batch at a time, on a thread of its own.  Starts at first use.
 
     Parameters:
-      key_of: the key of a message's job, if it is one of a kind.
+      receive: what is recorded of a message.
     """
 
-    def __init__(self, ledger: Ledger, key_of: Callable[[Message[Any]], Key | None]) -> None:
+    def __init__(self, ledger: Ledger, receive: Receive) -> None:
         self._ledger = ledger
-        self._key_of = key_of
+        self._receive = receive
         self._lane: Lane[Foreign] | None = None
         self._lock = threading.Lock()
 
@@ -76,7 +82,7 @@ class Adoption:
         for foreign in batch:
             if foreign.buried is None:
                 try:
-                    jobs.append((foreign, adopt(foreign, self._key_of)))
+                    jobs.append((foreign, adopt(foreign, self._receive)))
                 except (DecodeError, Refusal) as error:
                     foreign.buried = malformed(foreign, error)
         answers = session.enqueue([job for _, job in jobs]) if jobs else []
@@ -102,20 +108,20 @@ class Adoption:
         foreign.settled(foreign.buried)
 
 
-def adopt(foreign: Foreign, key_of: Callable[[Message[Any]], Key | None]) -> NewJob:
+def adopt(foreign: Foreign, receive: Receive) -> NewJob:
     """A foreign Dramatiq message as a job of the queue it came by.
 
     ``queue_name`` becomes that queue, ``eta`` (milliseconds since 1970) the time it is due, a bad ``eta``
     now, as in Dramatiq.  Without a ``message_id`` it is known by the one of its AMQP properties; without that
     too it cannot be told from another, and is a new job each time.  Raises ``DecodeError`` when the bytes are
-    not a Dramatiq message, ``Refusal`` when it is to be one of a kind and has no key.
+    not a Dramatiq message, ``Refusal`` when it is to be one of a kind and has no key, or its user may not send it.
     """
     message, queue = checked(foreign.body), foreign.queue
     eta = message.options.pop("eta", None)
     due = isinstance(eta, (int, float)) and not isinstance(eta, bool) and eta > time.time() * 1000
     if not get_encoder().decode(foreign.body).get("message_id"):
         message = message.copy(message_id=foreign.message_id or generate_unique_id())
-    normal = message.copy(queue_name=queue)
+    normal, key = receive(message.copy(queue_name=queue), foreign.user)
     return NewJob(
         id=str(uuid.uuid5(NAMESPACE, f"{queue}:{message.message_id}")),
         message_id=message.message_id,
@@ -124,10 +130,10 @@ def adopt(foreign: Foreign, key_of: Callable[[Message[Any]], Key | None]) -> New
         priority=foreign.priority,
         body=normal.encode(),
         run_at=datetime.fromtimestamp(min(eta / 1000, 253402300799), UTC) if due else None,
-        producer="foreign",
+        producer="foreign" if foreign.user is None else f"{foreign.user}@{RABBITMQ}",
         served=not due,
         event=Event.ADOPTED,
-        key=key_of(normal),
+        key=key,
     )
 
 
@@ -138,13 +144,14 @@ def malformed(foreign: Foreign, error: Exception) -> Buried:
     """
     id = letter_id(foreign.queue, foreign.body)
     refused = isinstance(error, Refusal)
+    reason = Reason.REFUSED if refused else Reason.MALFORMED
     return Buried(
         id=id,
         message_id=foreign.message_id or id,
         queue=foreign.queue,
         actor="",
         body=foreign.body,
-        reason=Reason.REFUSED if refused else Reason.MALFORMED,
+        reason=Reason.FORBIDDEN if isinstance(error, Forbidden) else reason,
         error=(str(error) if refused else f"not a Dramatiq message: {error.__cause__ or error}")[:1000],
     )
 

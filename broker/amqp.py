@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from broker.adoption import Adoption, Foreign, letter_id
+from broker.adoption import Adoption, Foreign, Receive, letter_id
 from broker.desk import Desk
 from broker.intake import Intake
 from broker.letters import letter, of_buried
@@ -15,9 +15,9 @@ from failpoints import hit
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
 from ledger.records import Buried, Claim, Due, Finish, NewJob, Ticket, Verdict
+from ledger.sealing import masked
 from ledger.states import Reason
 from ledger.text import all_ids
-from middleware.unique import key_of
 from rabbitmq.consumer import Consumers, Delivery
 from rabbitmq.publisher import Parcel, Publisher
 
@@ -39,13 +39,14 @@ class AmqpRoad(Intakes):
         desk: Callable[[], Desk],
         slots: Callable[[str], int],
         on_found_paused: Callable[[], None],
+        receive: Receive,
     ) -> None:
         super().__init__(recorder, desk, slots)
         self.publisher = publisher(self._sent)
         self._make_consumers = consumers
         self.consumers: Consumers | None = None
         self.on_found_paused = on_found_paused
-        self.adoption = Adoption(ledger, lambda message: key_of(desk().actors.get(message.actor_name), message))
+        self.adoption = Adoption(ledger, receive)
         self._paused: frozenset[str] = frozenset()
 
     # -- sending
@@ -189,7 +190,9 @@ class AmqpRoad(Intakes):
             intake.vacate()
 
         priority = min(5, max(1, 6 - delivery.priority)) if delivery.priority is not None else 3
-        foreign = Foreign(intake.queue, delivery.message_id, delivery.body, priority, adopted, settled, buried)
+        foreign = Foreign(
+            intake.queue, delivery.message_id, delivery.body, priority, adopted, settled, buried, delivery.user
+        )
         try:
             self.adoption.put(foreign)
         except Exception:  # its thread cannot be started
@@ -199,7 +202,7 @@ class AmqpRoad(Intakes):
 
     def project(self, claim: Claim, message: Any, body: bytes, finish: Finish) -> None:
         """A job became a dead letter: show it in its .XQ."""
-        error = f"{finish.error_type}: {finish.error_message}"[:1000] if finish.error_type else None
+        error = f"{finish.error_type}: {masked(finish.error_message or '')}"[:1000] if finish.error_type else None
         self.publisher.publish(
             [
                 letter(

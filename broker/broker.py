@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dramatiq
@@ -25,13 +26,17 @@ from broker.room import Room
 from errors import PayloadTooLarge, Refusal, WrongMiddleware
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
-from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, NewJob
+from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, Key, NewJob
+from ledger.sealing import KeyRing
 from ledger.states import LIVE
 from middleware.aliases import Aliases
 from middleware.attempt import Capture, JobMessage
 from middleware.deadlines import expires_ms, uninterrupted
+from middleware.encryption import SEALED, Encryption
+from middleware.permissions import FOLLOWS, Permissions
 from middleware.schema import Schemas
 from middleware.unique import handle, key_of
+from settings import PRODUCER
 
 if TYPE_CHECKING:
     from ledger.queries import Queries
@@ -46,6 +51,8 @@ REPLACED: dict[type[Middleware], str] = {
 
 NORMAL = 3
 
+_ACTING: ContextVar[str] = ContextVar("producer", default="")
+
 T = TypeVar("T")
 
 
@@ -57,13 +64,24 @@ class Broker(dramatiq.Broker):
     """
 
     def __init__(
-        self, recorder: Recorder, url: str, *, max_payload_bytes: int, concurrency: Callable[[str], int]
+        self,
+        recorder: Recorder,
+        url: str,
+        *,
+        max_payload_bytes: int,
+        concurrency: Callable[[str], int],
+        ring: KeyRing | None = None,
+        producer: str = "",
     ) -> None:
         self._hooks: dict[str, list[Callable[..., None]]] = {}
         super().__init__(middleware=[])
         self.actor_options = ActorOptions()
         self.aliases = Aliases()
         self.schemas = Schemas()
+        self.ring = ring or KeyRing()
+        self.encryption = Encryption(self.ring, self.schemas, self.aliases, self._recorded)
+        self.permissions = Permissions(self.aliases, self._recorded)
+        self.producer = producer  #: by which actors know this process
         self.recorder = recorder
         self._url = url
         self.max_payload_bytes = max_payload_bytes
@@ -75,7 +93,7 @@ class Broker(dramatiq.Broker):
         self.keep: Mapping[str, Keep] = {}  #: retention of queues that do not go by the settings
         self._capture = Capture()
         self._exit_hook = False
-        self._producer = ""
+        self._place = ""
         self._forked()
         os.register_at_fork(after_in_child=self._forked)
 
@@ -136,15 +154,19 @@ class Broker(dramatiq.Broker):
             for hook in reversed(hooks):
                 if message is not None:  # once its finish is handed over, nothing can be added to it
                     self._capture.into = None if message.submitted else message.follow_ups
+                    self._capture.secret = message.seal is not None
                 try:
                     hook(self, *args, **kwargs)
                 except Exception as error:
-                    self.logger.critical("Unexpected failure in %s.", hook, exc_info=True)
+                    if self._capture.secret:  # its text may quote what is
+                        self.logger.critical("Unexpected failure in %s: %s.", hook, type(error).__name__)
+                    else:
+                        self.logger.critical("Unexpected failure in %s.", hook, exc_info=True)
                     if message is not None:
                         message.troubles.append(f"{type(hook.__self__).__name__}: {error}")
         finally:
             if message is not None:
-                self._capture.into, self._capture.hooks = None, False
+                self._capture.into, self._capture.hooks, self._capture.secret = None, False, False
 
     @contextmanager
     def holding(self, into: list[NewJob]) -> Iterator[None]:
@@ -224,8 +246,8 @@ class Broker(dramatiq.Broker):
             )
         if message.actor_name in self.aliases.actors:
             message = message.copy(actor_name=self.aliases.of(message.actor_name))
-        # What a hook sends is recorded whether it fits or not: a dead letter can be seen and mended.
-        message = self.schemas.written(message, refuse=not self._capture.hooks)
+        producer = self._permitted(message)
+        message, clear = self._sealed(message)
         try:
             body = message.encode()
         except (TypeError, ValueError) as error:
@@ -248,11 +270,66 @@ class Broker(dramatiq.Broker):
             body=body,
             delay_ms=int(delay or 0),
             tick=tick,
-            producer=self._producer,
-            key=self._asked(lambda: key_of(actor, message)),
+            producer=producer,
+            key=self._asked(lambda: key_of(actor, clear)),
             counted=not delay and message.queue_name in self.room.limits,
             expires_ms=self._asked(lambda: expires_ms(actor, message, self.max_age_ms)),
         )
+
+    def _permitted(self, message: Message[Any]) -> str:
+        """Who sends it, as the ledger records it.  Raises ``Forbidden``."""
+        name = _ACTING.get() or self.producer
+        if self.permissions.allowed:
+            if not self._capture.hooks:
+                self.permissions.demand(message, name)
+            elif message.actor_name in self.permissions.allowed:
+                name = FOLLOWS
+        return f"{name}@{self._place}" if name else self._place
+
+    def _sealed(self, message: Message[Any]) -> tuple[Message[Any], Message[Any]]:
+        """The message as it is recorded, and in clear."""
+        hooks, whole = self._capture.hooks, self._capture.hooks and self._capture.secret
+        if SEALED in message.options:
+            try:
+                message, all_of_it = self.encryption.opened(message)
+            except Refusal:
+                if hooks and not whole:
+                    return message, message  # another worker may have the key
+                raise
+            whole = whole or all_of_it
+        # What a hook sends is recorded whether it fits or not: a dead letter can be seen and mended.
+        message = self.schemas.written(message, refuse=not hooks)
+        return self.encryption.sealed(message, whole=whole), message
+
+    def received(self, message: Message[Any], user: str | None) -> tuple[Message[Any], Key | None]:
+        """A foreign message as it is recorded, and the key of its job.  Raises ``Refusal``."""
+        self.permissions.demand(message, user or "")
+        actor = self.actors.get(self.aliases.of(message.actor_name))
+        key = key_of(self.actors.get(message.actor_name), message)
+        if actor is None or SEALED in message.options or self.encryption.mode(actor.actor_name) is None:
+            return message, key
+        named = message.copy(actor_name=actor.actor_name)
+        try:
+            return self.encryption.sealed(self.schemas.written(named, refuse=False)), key
+        except Refusal:  # of a key that is missing here; it came in clear, and is run where the keys are
+            return message, key
+
+    @contextmanager
+    def sent_by(self, producer: str) -> Iterator[None]:
+        """Within it, what this thread or task sends is sent by ``producer``, whoever the process is.
+
+        For servers that send on behalf of others whom they have identified, by a token say.  Raises ``ValueError``.
+        """
+        if not PRODUCER.fullmatch(producer):
+            raise ValueError(f"a producer's name is letters, digits, dot, dash and underscore, got {producer!r}")
+        token = _ACTING.set(producer)
+        try:
+            yield
+        finally:
+            _ACTING.reset(token)
+
+    def _recorded(self, id: str) -> tuple[str, bytes] | None:
+        return self.queries.recorded(id)
 
     def _asked(self, find: Callable[[], T | None]) -> T | None:
         """What an option asks for; of what a hook sends, nothing where it would be refused: it is recorded without."""
@@ -324,7 +401,7 @@ class Broker(dramatiq.Broker):
         self.room.close()
 
     def _forked(self) -> None:
-        self._producer = f"{socket.gethostname()}:{os.getpid()}"
+        self._place = f"{socket.gethostname()}:{os.getpid()}"
         self._exit_hook = False
 
     def _flush_at_exit(self, pid: int) -> None:

@@ -21,6 +21,7 @@ from ledger.checkpoints import Checkpoints
 from ledger.ledger import Session
 from ledger.recorder import Recorder
 from ledger.records import Claim, Finish, Keep
+from ledger.sealing import KeyRing
 from middleware.atomic_sends import AtomicSends
 from middleware.audit import Audit
 from middleware.capacity import Capacity
@@ -37,6 +38,7 @@ from middleware.rescuer import Rescuer
 from middleware.results import LedgerResults
 from middleware.retries import Retries
 from middleware.unique import Uniqueness
+from rabbitmq.connection import user_of
 from rabbitmq.consumer import Consumers
 from rabbitmq.management import passive_counts, purge
 from rabbitmq.publisher import Publisher
@@ -84,7 +86,12 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     )
     recorder = Recorder(ledger)
     broker = Broker(
-        recorder, settings.database_url, max_payload_bytes=settings.max_payload_bytes, concurrency=concurrency
+        recorder,
+        settings.database_url,
+        max_payload_bytes=settings.max_payload_bytes,
+        concurrency=concurrency,
+        ring=KeyRing.of(settings),
+        producer=settings.producer or (user_of(settings.broker_url) if settings.broker_url else ""),
     )
     broker.ledger = ledger
     broker.room = Room(ledger, _last_said(queued, lambda queue: queue.max_waiting or None))
@@ -126,13 +133,15 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         Callbacks(),
         Groups(ledger, broker.holding),
         Pipelines(),
-        Results(backend=LedgerResults(lambda: broker.queries)),
+        Results(backend=LedgerResults(lambda: broker.queries, broker.ring)),
         Retries(
             max_retries=settings.job_attempts - 1,
             min_backoff=settings.min_backoff_ms,
             max_backoff=settings.max_backoff_ms,
         ),
         broker.aliases,
+        broker.permissions,
+        broker.encryption,
         broker.schemas,  # after those that decide what becomes of what does not fit
         Limits(recorder, rates),  # of what will run
         AtomicSends(broker.holding),
@@ -225,6 +234,7 @@ def _amqp(
         desk,
         broker.concurrency,
         on_found_paused,
+        broker.received,
     )
 
 

@@ -78,7 +78,7 @@ class Desk:
                 assert job.ending is not None
                 self._ended(claim, runnable, body, job.ending, answer)
 
-        intake.admit(JobMessage(runnable, claim, settle=settled))
+        intake.admit(JobMessage(runnable, claim, settle=settled, body=body))
 
     def _unknown_actor(
         self, claim: Claim, message: Message[Any], body: bytes, intake: Intake, done: Callable[[], None]

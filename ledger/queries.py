@@ -2,14 +2,16 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Table, func, literal, null, select, union_all, update
 
+from errors import Undecipherable
 from ledger.engine import Database
 from ledger.lookup import find, newest_of_message
+from ledger.sealing import CHECKPOINT, ERROR, NOTE, KeyRing, Seal, masked
 from ledger.states import FINISHED, Outcome, Reason, State
 from ledger.summary import summarize
 from ledger.tables import (
@@ -59,11 +61,21 @@ class Queries:
         with self._database.read() as connection:
             return self._database.time(connection)
 
-    def job(self, ref: str) -> JobView | None:
-        """The job a person means (see :func:`ledger.lookup.find`), with all that is known of it."""
+    def job(self, ref: str, *, ring: KeyRing | None = None) -> JobView | None:
+        """The job a person means (see :func:`ledger.lookup.find`), with all that is known of it.
+
+        With a ``ring``, the texts that the job left are in clear, as far as it has the keys; its message is not.
+        """
         with self._database.read() as connection:
             id = find(connection, ref)
-            return None if id is None else _job(connection, id)
+            return None if id is None else _job(connection, id, _reader(id, ring))
+
+    def recorded(self, id: str) -> tuple[str, bytes] | None:
+        """The producer of a job in the hot table, and its message as it is there now."""
+        with self._database.read() as connection:
+            wanted = select(payloads.c.producer, payloads.c.body).where(payloads.c.job_id == id)
+            row = connection.execute(wanted).one_or_none()
+            return (row.producer, bytes(row.body)) if row else None
 
     def jobs(
         self,
@@ -238,7 +250,23 @@ def _fields(row: Row[Any], *, archived: bool) -> dict[str, Any]:
     return fields | {"archived": archived}
 
 
-def _job(connection: Connection, id: str) -> JobView | None:
+Reader = Callable[[str, str], str]
+
+
+def _reader(id: str, ring: KeyRing | None) -> Reader:
+    """How a text that a job left, of a kind, is shown."""
+    seal = Seal(ring or KeyRing(), id)
+
+    def read(kind: str, text: str) -> str:
+        try:
+            return seal.open(kind, text)
+        except Undecipherable:
+            return masked(text)
+
+    return read
+
+
+def _job(connection: Connection, id: str, read: Reader) -> JobView | None:
     live = ("ticket", "epoch", "charges", "cancel_requested")
     hot = _HOT.add_columns(payloads.c.producer, payloads.c.body, *(jobs.c[name] for name in live))
     row = connection.execute(hot.where(jobs.c.id == id)).one_or_none()
@@ -255,11 +283,11 @@ def _job(connection: Connection, id: str) -> JobView | None:
     fields["cancel_requested"] = bool(fields["cancel_requested"])
     return JobView(
         **fields,
-        attempts=_attempts(connection, id),
+        attempts=_attempts(connection, id, read),
         journal=_journal(connection, id),
         claim=_claim(connection, id),
-        progress=_progress(connection, id),
-        checkpoint=_checkpoint(connection, id),
+        progress=_progress(connection, id, read),
+        checkpoint=_checkpoint(connection, id, read),
         result=_result_meta(connection, id),
     )
 
@@ -268,16 +296,21 @@ def _worker(row: Row[Any]) -> str:
     return f"worker {row.worker_id} ({row.host}:{row.pid})" if row.host else f"worker {row.worker_id}"
 
 
-def _attempts(connection: Connection, id: str) -> list[AttemptView]:
+def _attempts(connection: Connection, id: str, read: Reader) -> list[AttemptView]:
     rows = connection.execute(
         select(attempts, workers.c.host, workers.c.pid)
         .outerjoin(workers, workers.c.id == attempts.c.worker_id)
         .where(attempts.c.job_id == id)
         .order_by(attempts.c.epoch)
     )
-    names = ("epoch", "number", "started_at", "finished_at", "run_at", "error_type", "error_message", "traceback")
+    names = ("epoch", "number", "started_at", "finished_at", "run_at", "error_type", "traceback")
     return [
-        AttemptView(outcome=Outcome(row.outcome), worker=_worker(row), **{name: getattr(row, name) for name in names})
+        AttemptView(
+            outcome=Outcome(row.outcome),
+            worker=_worker(row),
+            error_message=None if row.error_message is None else read(ERROR, row.error_message),
+            **{name: getattr(row, name) for name in names},
+        )
         for row in rows
     ]
 
@@ -296,14 +329,17 @@ def _claim(connection: Connection, id: str) -> ClaimView | None:
     return ClaimView(_worker(row), row.epoch, row.claimed_at, bool(row.suspect)) if row else None
 
 
-def _progress(connection: Connection, id: str) -> ProgressView | None:
+def _progress(connection: Connection, id: str, read: Reader) -> ProgressView | None:
     row = connection.execute(select(progress).where(progress.c.job_id == id)).one_or_none()
-    return ProgressView(row.done, row.total, row.note, row.at) if row else None
+    return ProgressView(row.done, row.total, read(NOTE, row.note), row.at) if row else None
 
 
-def _checkpoint(connection: Connection, id: str) -> CheckpointView | None:
+def _checkpoint(connection: Connection, id: str, read: Reader) -> CheckpointView | None:
     row = connection.execute(select(checkpoints).where(checkpoints.c.job_id == id)).one_or_none()
-    return CheckpointView(json.loads(row.body), len(row.body), row.epoch, row.at) if row else None
+    if row is None:
+        return None
+    text = read(CHECKPOINT, bytes(row.body).decode())
+    return CheckpointView(text if text.startswith("<") else json.loads(text), len(row.body), row.epoch, row.at)
 
 
 def _result_meta(connection: Connection, id: str) -> ResultMeta | None:
@@ -335,7 +371,7 @@ def _result(connection: Connection, id: str, now: datetime) -> tuple[ResultView,
     ).one_or_none()
     if row is None or state != State.COMPLETED:
         return ResultView("missing", State(state)), False
-    return ResultView("value", State.COMPLETED, row.body), row.read_at is None
+    return ResultView("value", State.COMPLETED, bytes(row.body), job=id), row.read_at is None
 
 
 def _last_errors(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -346,7 +382,7 @@ def _last_errors(connection: Connection, ids: Sequence[str]) -> dict[str, dict[s
         .order_by(attempts.c.epoch)
     )
     found: dict[str, dict[str, Any]] = {
-        row.job_id: {"error_type": row.error_type, "error_message": row.error_message} for row in rows
+        row.job_id: {"error_type": row.error_type, "error_message": masked(row.error_message or "")} for row in rows
     }
     buried = connection.execute(
         select(journal.c.job_id, journal.c.detail).where(journal.c.job_id.in_(ids), journal.c.event == "buried")

@@ -81,6 +81,8 @@ class Reason(StrEnum):
     UNKNOWN_ACTOR = "unknown_actor"
     MALFORMED = "malformed"  #: bytes that are not a Dramatiq message
     INVALID_PAYLOAD = "invalid_payload"  #: arguments that do not fit the actor's signature
+    UNDECIPHERABLE = "undecipherable"  #: encrypted arguments that do not open: a key is missing, say
+    FORBIDDEN = "forbidden"  #: from a producer that its actor does not allow
     UNKNOWN_ORIGIN = "unknown_origin"  #: a message of ours whose row is gone; never run
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+from ledger.sealing import mapped, masked
 from ledger.states import Outcome, Reason, State
 
 
@@ -118,12 +119,15 @@ class JobView(JobRow):
 
     @cached_property
     def message(self) -> Mapping[str, Any] | None:
-        """The Dramatiq message as a mapping (args, kwargs, options …); None when the bytes are not one."""
+        """The Dramatiq message as a mapping (args, kwargs, options …); None when the bytes are not one.
+
+        What is encrypted says so, and under which key.
+        """
         try:
             decoded = json.loads(self.body)
         except ValueError:
             return None
-        return decoded if isinstance(decoded, dict) else None
+        return mapped(decoded, masked) if isinstance(decoded, dict) else None
 
     def timeline(self) -> list[Moment]:
         """What happened to it, oldest first."""
@@ -206,6 +210,7 @@ class ResultView:
     state: State | None = None
     body: bytes | None = None
     reason: Reason | None = None
+    job: str = ""
     error_type: str | None = None
     error_message: str | None = None
 

@@ -8,6 +8,7 @@ from dramatiq.broker import MessageProxy
 from dramatiq.message import Message
 
 from ledger.records import LONGEST_DELAY_MS, Claim, Finish, Finished, NewJob
+from ledger.sealing import Seal
 from ledger.states import Outcome, Reason
 
 #: Longest text of an error kept with an attempt; tracebacks of recursive code have no natural end.
@@ -23,20 +24,19 @@ class JobMessage(MessageProxy):
     """
 
     def __init__(
-        self, message: Message[Any], claim: Claim, *, settle: Callable[["JobMessage", Finished | None], None]
+        self,
+        message: Message[Any],
+        claim: Claim,
+        *,
+        settle: Callable[["JobMessage", Finished | None], None],
+        body: bytes = b"",
     ) -> None:
         super().__init__(message)
-        # Plain attributes: MessageProxy's __getattr__ costs a failed lookup at each of the dozen reads per job.
-        self.queue_name = message.queue_name
-        self.actor_name = message.actor_name
-        self.args = message.args
-        self.kwargs = message.kwargs
-        self.options = message.options
-        self.message_id = message.message_id
-        self.message_timestamp = message.message_timestamp
+        self.become(message, body)
         self.claim = claim
         self.since = 0.0  # by the monotonic clock: since when it runs, or waits for a slot
         self.settle = settle
+        self.seal: Seal | None = None  # it has secrets, and what it leaves is to be sealed
         self.ending: Finish | None = None
         self.submitted = False  # how it ended is handed over; nothing can be added
         self.cancelled = False  # it was asked to stop, and knows it
@@ -46,6 +46,19 @@ class JobMessage(MessageProxy):
         self.follow_ups: list[NewJob] = []
         self.group: str | None = None
         self.group_jobs: list[NewJob] = []
+
+    def become(self, message: Message[Any], body: bytes) -> None:
+        """Take the message, and the bytes it came as, for its own."""
+        self._message = message
+        self.body = body
+        # Plain attributes: MessageProxy's __getattr__ costs a failed lookup at each of the dozen reads per job.
+        self.queue_name = message.queue_name
+        self.actor_name = message.actor_name
+        self.args = message.args
+        self.kwargs = message.kwargs
+        self.options = message.options
+        self.message_id = message.message_id
+        self.message_timestamp = message.message_timestamp
 
     @property
     def message(self) -> "JobMessage":
@@ -70,3 +83,4 @@ class Capture(threading.local):
 
     into: list[NewJob] | None = None
     hooks: bool = False  #: after-hooks of a job are running: a refusal would reach nobody
+    secret: bool = False  #: and that job has secrets

@@ -8,8 +8,12 @@ from dramatiq.broker import MessageProxy
 
 from ledger.recorder import Recorder
 from ledger.records import Finish, Finished
+from ledger.sealing import ERROR, Seal
 from ledger.states import Outcome, Reason
 from middleware.attempt import MAX_ERROR, MAX_TRACEBACK, JobMessage
+
+#: How far an exception is followed to those it was raised from.
+MAX_CHAIN = 10
 
 
 class Audit(Middleware):
@@ -46,10 +50,12 @@ class Audit(Middleware):
         finish = message.ending
         assert finish is not None
         if exception is not None:
-            describe(finish, exception)
+            # That the arguments do not fit is worded without them.
+            describe(finish, exception, None if finish.reason is Reason.INVALID_PAYLOAD else message.seal)
         elif message.troubles:
             finish.error_type = "MiddlewareFailure"
-            finish.error_message = "; ".join(message.troubles)[:MAX_ERROR]
+            text = "; ".join(message.troubles)[:MAX_ERROR]
+            finish.error_message = text if message.seal is None else message.seal.close(ERROR, text)
         if message.result is not None and finish.outcome is Outcome.COMPLETED:
             finish.result, finish.result_ttl_ms = message.result, message.result_ttl_ms
         finish.follow_ups = message.follow_ups
@@ -62,14 +68,35 @@ class Audit(Middleware):
         self.recorder.finish(finish, answered)
 
 
-def describe(finish: Finish, exception: BaseException) -> None:
-    """Write an exception into a finish: its type by full name, its text, its traceback, all bounded."""
-    kind = type(exception)
-    finish.error_type = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    finish.error_message = _text(exception)[:MAX_ERROR]
+def describe(finish: Finish, exception: BaseException, seal: Seal | None = None) -> None:
+    """Write an exception into a finish: its type by full name, its text, its traceback, all bounded.
+
+    With a ``seal`` the text, which may quote what is secret, is sealed, and the traceback has none.
+    """
+    finish.error_type = _type(exception)
+    text = _text(exception)[:MAX_ERROR]
+    finish.error_message = text if seal is None else seal.close(ERROR, text)
     if exception.__traceback__ is not None:
-        lines = traceback.format_exception(exception, limit=30)
+        lines = traceback.format_exception(exception, limit=30) if seal is None else _frames(exception)
         finish.traceback = "".join(lines)[-MAX_TRACEBACK:]
+
+
+def _type(exception: BaseException) -> str:
+    kind = type(exception)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _frames(exception: BaseException) -> list[str]:
+    """Where it was raised, and what it was raised from: files, lines and types, no texts."""
+    lines: list[str] = []
+    found: BaseException | None = exception
+    for _ in range(MAX_CHAIN):
+        if found is None:
+            break
+        raised = [*traceback.format_tb(found.__traceback__, limit=30), f"{_type(found)}\n"]
+        lines = [*raised, "\nwhich led to\n\n", *lines] if lines else raised
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+    return lines
 
 
 def _text(exception: BaseException) -> str:

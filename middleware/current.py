@@ -18,6 +18,7 @@ from errors import Cancelled, CheckpointTooLarge, InvalidReport, LeaseLost, NoCu
 from ledger.checkpoints import Checkpoints
 from ledger.recorder import Recorder
 from ledger.reports import Progress
+from ledger.sealing import CHECKPOINT, NOTE
 from middleware.attempt import JobMessage
 from middleware.deadlines import uninterrupted
 
@@ -117,8 +118,11 @@ class CurrentJob:
             raise InvalidReport(f"progress of {self!r}: note is a text, got {note!r}")
         if not self._message.submitted:
             claim = self._message.claim
+            note = note[:MAX_NOTE]
+            if note and self._message.seal is not None:
+                note = self._message.seal.close(NOTE, note)
             with uninterrupted():
-                self._recorder.progress(Progress(claim.id, done, total, note[:MAX_NOTE]), claim.epoch)
+                self._recorder.progress(Progress(claim.id, done, total, note), claim.epoch)
 
     @property
     def state(self) -> Any:
@@ -128,7 +132,10 @@ class CurrentJob:
         """
         if self._kept == "unread":
             with uninterrupted():
-                self._kept = self._checkpoints.find(self.id)
+                kept = self._checkpoints.find(self.id)
+            if kept is not None and self._message.seal is not None:
+                kept = self._message.seal.open(CHECKPOINT, kept.decode()).encode()
+            self._kept = kept
         return None if self._kept is None else json.loads(self._kept)
 
     def checkpoint(self, state: Any) -> None:
@@ -147,9 +154,10 @@ class CurrentJob:
           LedgerUnavailable: the database is away; it is not known whether it was kept.
         """
         body = self._encoded(state)
-        claim = self._message.claim
+        claim, seal = self._message.claim, self._message.seal
+        sealed = body if seal is None else seal.close(CHECKPOINT, body.decode()).encode()
         with uninterrupted():
-            if not self._checkpoints.keep(claim.id, claim.epoch, body):
+            if not self._checkpoints.keep(claim.id, claim.epoch, sealed):
                 raise LeaseLost(
                     f"checkpoint of {self!r}: this attempt is over, or its worker was silent past its lease and lost "
                     "the job to another; nothing was kept, and how it ends will not be recorded. Let it end."

@@ -8,6 +8,7 @@ from dramatiq.message import Message
 from dramatiq.results import ResultBackend, ResultMissing, ResultTimeout
 from dramatiq.results.errors import ResultFailure
 
+from ledger.sealing import RESULT, KeyRing, Seal
 from ledger.states import State
 from middleware.attempt import JobMessage
 
@@ -24,14 +25,17 @@ class LedgerResults(ResultBackend):
     belongs to a job recorded as completed, and a duplicate that was dropped overwrites nothing.
     """
 
-    def __init__(self, queries: "Callable[[], Queries]") -> None:
+    def __init__(self, queries: "Callable[[], Queries]", ring: KeyRing) -> None:
         super().__init__()
         self.queries = queries
+        self.ring = ring
 
     def store_result(self, message: Any, result: Any, ttl: int) -> None:
         """Keep a result with the message, for the finish.  ``ttl`` in milliseconds."""
         if isinstance(message, JobMessage):
-            message.result, message.result_ttl_ms = self.encoder.encode(result), ttl
+            body = self.encoder.encode(result)
+            message.result = body if message.seal is None else message.seal.close(RESULT, body.decode()).encode()
+            message.result_ttl_ms = ttl
 
     def store_exception(self, message: Any, exception: BaseException, ttl: int) -> None:
         """Nothing to do: the attempt records the exception."""
@@ -43,6 +47,7 @@ class LedgerResults(ResultBackend):
           ResultMissing: not blocking, and the job is not finished, or kept no result.
           ResultTimeout: blocking, and it was not there within ``timeout`` milliseconds (10 s by default).
           ResultFailure: the job failed, or was cancelled; carries the type and text of its last exception.
+          Undecipherable: it is encrypted, and cannot be opened here.
         """
         deadline = time.monotonic() + (DEFAULT_TIMEOUT_MS if timeout is None else timeout) / 1000
         pause = 0.005
@@ -55,7 +60,8 @@ class LedgerResults(ResultBackend):
                 short = kind.rpartition(".")[2]
                 raise ResultFailure(f"actor raised {short}: {text}", short, text)
             if view.body is not None:
-                return self.unwrap_result(self.encoder.decode(view.body))  # type: ignore[no-untyped-call]
+                body = Seal(self.ring, view.job).open(RESULT, view.body.decode()).encode()
+                return self.unwrap_result(self.encoder.decode(body))  # type: ignore[no-untyped-call]
             if not block:
                 raise ResultMissing(message)
             left = deadline - time.monotonic()

@@ -1,5 +1,6 @@
 """What an actor is sent must fit its signature."""
 
+from collections.abc import Collection
 from typing import Any
 
 from dramatiq import Actor, Broker, Middleware, Worker
@@ -10,6 +11,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from errors import InvalidActor, InvalidPayload, Refusal
 from ledger.states import Outcome, Reason
 from middleware.attempt import JobMessage
+from middleware.secret import SEALING, marked
 from middleware.signature import Signature
 
 #: Message options that hold further messages.
@@ -38,25 +40,38 @@ class Schemas(Middleware):
         return {"validate"}
 
     def before_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
+        self.declare(actor)
+
+    def declare(self, actor: Actor[Any, Any]) -> None:
+        """Read the signature of an actor.  Idempotent.  Raises ``InvalidActor``."""
+        if actor.actor_name in self._signatures:
+            return
         validate = actor.options.get("validate", True)
         if not isinstance(validate, bool):
             raise InvalidActor(f"actor {actor.actor_name!r}: validate is True or False, got {validate!r}")
         if validate:
-            self._signatures[actor.actor_name] = Signature(actor.actor_name, actor.fn)
+            hidden = actor.options.get("sensitive", False) is True
+            self._signatures[actor.actor_name] = Signature(actor.actor_name, actor.fn, hidden=hidden)
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         for signature in self._signatures.values():
-            signature.validator  # noqa: B018  building it is the test
+            signature.secrets  # noqa: B018  building its validator is the test
+
+    def secrets(self, actor: str) -> Collection[str]:
+        """The parameters of an actor in whose types a ``Secret`` is mentioned.  Raises ``InvalidActor``."""
+        signature = self._signatures.get(actor)
+        return signature.secrets if signature is not None else ()
 
     def written(self, message: Message[Any], *, refuse: bool) -> Message[Any]:
-        """The message with its arguments as JSON has them.
+        """The message with its arguments as JSON has them; secrets in them are marked, to be sealed.
 
         Raises ``InvalidPayload`` when they do not fit, unless ``refuse`` is false: then the worker finds out.
         """
         nested = {name: message.options[name] for name in NESTED if name in message.options}
         if nested:  # those are checked when they are sent: a pipeline's next step lacks an argument until then
             try:
-                message = message.copy(options=to_jsonable_python(nested, round_trip=True))
+                plain = to_jsonable_python(nested, round_trip=True, context=SEALING, fallback=marked)
+                message = message.copy(options=plain)
             except PydanticSerializationError as error:
                 raise Refusal(f"{message.actor_name}: what follows it cannot be written as JSON ({error})") from error
         signature = self._signatures.get(message.actor_name)

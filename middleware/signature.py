@@ -10,10 +10,11 @@ from typing import Annotated, Any, NotRequired
 from pydantic import AliasChoices, AliasPath, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic.fields import FieldInfo
-from pydantic_core import SchemaValidator, from_json, to_json
+from pydantic_core import SchemaSerializer, SchemaValidator, from_json, to_json
 from typing_extensions import TypedDict
 
 from errors import InvalidActor, InvalidPayload, Refusal
+from middleware.secret import MARK, SEALING, marked, mentions_secret, unmarked
 
 REMEDY = "or declare the actor with validate=False"
 #: Types that are the same before and after JSON.
@@ -34,12 +35,14 @@ class Signature:
 
     Parameters:
       actor: the name of the actor, for errors.
+      hidden: no error shows a value.  So it is, too, where an annotation mentions a ``Secret``.
 
     Raises ``InvalidActor`` when an annotation cannot be resolved.  Making one builds no validator: the first use does.
     """
 
-    def __init__(self, actor: str, fn: Callable[..., Any]) -> None:
+    def __init__(self, actor: str, fn: Callable[..., Any], *, hidden: bool = False) -> None:
         self.actor = actor
+        self._hidden = hidden
         try:
             parameters = list(inspect.signature(fn).parameters.values())
         except (TypeError, ValueError) as error:
@@ -71,11 +74,15 @@ class Signature:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments as a message may carry them: annotated ones are written as JSON, the others left alone.
 
+        Secrets in them are marked (``middleware.secret.MARK``), to be sealed.
+
         Raises ``InvalidPayload`` with everything that does not fit, if ``refuse``.
         """
         values, problems = self._bound(args, kwargs)
         given = self._annotated_of(values)
         raw = self._json(given, problems)
+        if self.secrets:
+            return self._marked(args, kwargs, values, raw, problems, refuse=refuse)
         if refuse:
             if MASK.encode() in raw and f"('{MASK}')" in repr(given):
                 problems.append("a pydantic secret is written as asterisks; pass a reference to it")
@@ -105,12 +112,53 @@ class Signature:
             del values[name]  # it may be an alias
         return self._shaped(values | validated, len(args))
 
+    def _marked(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        values: dict[str, Any],
+        raw: bytes,
+        problems: list[str],
+        *,
+        refuse: bool,
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        given = self._annotated_of(values)
+        validated = self._validated(given, raw, problems)
+        if problems and not refuse:  # nobody can tell which of them are secret
+            return tuple({MARK: arg} for arg in args), {name: {MARK: arg} for name, arg in kwargs.items()}
+        if not problems:
+            plain = from_json(raw)
+            for name, serializer in self.secrets.items():
+                for key in given.keys() & {name, *_aliases(self._types[name])}:
+                    plain[key] = serializer.to_python(validated[name], mode="json", round_trip=True, context=SEALING)
+            # Pydantic has written these anew, from what it read; the worker must be able to read that.
+            self._validated(given, to_json(unmarked(plain)), problems)
+        if problems:
+            raise InvalidPayload(self.actor, problems)
+        return self._shaped({**values, **plain}, len(args))
+
+    @functools.cached_property
+    def secrets(self) -> Mapping[str, SchemaSerializer]:
+        """The parameters whose type mentions a ``Secret``, and what writes each.  Raises as :attr:`validator`."""
+        if self._adapter is None or not mentions_secret(self._adapter.core_schema):
+            return {}
+        self._hidden = True
+        adapters = {name: TypeAdapter(kind) for name, kind in self._types.items()}
+        serializers = {
+            name: adapter.serializer for name, adapter in adapters.items() if mentions_secret(adapter.core_schema)
+        }
+        return typing.cast(Mapping[str, SchemaSerializer], serializers)
+
     @functools.cached_property
     def validator(self) -> SchemaValidator | None:
         """Pydantic's validator of all annotated arguments; None when there are none.  Built at the first use.
 
         Raises ``InvalidActor`` when pydantic cannot validate a type.
         """
+        return None if self._adapter is None else typing.cast(SchemaValidator, self._adapter.validator)
+
+    @functools.cached_property
+    def _adapter(self) -> TypeAdapter[Any] | None:
         if not self._types:
             return None
         fields = {
@@ -122,7 +170,7 @@ class Signature:
         # A renamed parameter's own name stays valid beside its aliases.
         schema.__pydantic_config__ = ConfigDict(validate_by_name=True, validate_by_alias=True)
         try:
-            validator = TypeAdapter(schema).validator
+            return TypeAdapter(schema)
         except (PydanticUserError, PydanticUndefinedAnnotation) as error:
             name = next((name for name, kind in self._types.items() if not _valid(kind)), "?")
             text = str(error).partition("\n")[0].removesuffix(".")
@@ -130,8 +178,6 @@ class Signature:
                 f"actor {self.actor!r}, parameter {name!r}: pydantic cannot validate its annotation ({text}); "
                 f"annotate it with a type that can be written as JSON, {REMEDY}"
             ) from error
-        assert isinstance(validator, SchemaValidator)
-        return validator
 
     def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """The arguments by parameter (or alias), and why some of them have none."""
@@ -152,7 +198,7 @@ class Signature:
             elif self._others is not None:
                 others[name] = value
             else:
-                problems.append(f"{name}: no such parameter, got {_shown(value)}")
+                problems.append(f"{name}: no such parameter{self._got(value)}")
         if self._others is not None:
             values[self._others] = others
         problems += [f"{name}: missing" for name in self._untyped_required if name not in values]
@@ -167,17 +213,19 @@ class Signature:
         """The values as a JSON object; those that cannot be written are taken out of ``given``."""
         if not given:
             return b"{}"
+        options: dict[str, Any] = {"context": SEALING, "fallback": marked} if self.secrets else {}
         try:
-            return to_json(given, round_trip=True)
+            raw = to_json(given, round_trip=True, **options)
         except Exception:
             for name, value in list(given.items()):
                 try:
-                    to_json(value, round_trip=True)
+                    to_json(value, round_trip=True, **options)
                 except Exception as error:
                     del given[name]
                     text = str(error).removeprefix("Error serializing to JSON: ")
-                    problems.append(f"{name}: cannot be written as JSON ({text}), got {_shown(value)}")
-            return to_json(given, round_trip=True)
+                    problems.append(f"{name}: cannot be written as JSON ({text}){self._got(value)}")
+            raw = to_json(given, round_trip=True, **options)
+        return to_json(unmarked(from_json(raw))) if options and MARK.encode() in raw else raw
 
     def _validated(self, given: Mapping[str, Any], raw: bytes, problems: list[str]) -> dict[str, Any]:
         if self.validator is None:
@@ -189,6 +237,8 @@ class Signature:
             problems += [problem for problem in self._worded(error) if problem.partition(":")[0] not in unwritten]
             return {}
         except Exception as error:  # of a validator of the user's own: not known to be the payload's fault
+            if self._hidden:
+                raise Refusal(f"{self.actor}: its arguments could not be validated: {type(error).__name__}") from None
             raise Refusal(
                 f"{self.actor}: its arguments could not be validated: {type(error).__name__}: {error}"
             ) from error
@@ -197,13 +247,19 @@ class Signature:
     def _worded(self, error: ValidationError) -> Iterator[str]:
         for item in error.errors(include_url=False, include_context=False):
             first, *below = item["loc"] or ("?",)
+            if self._hidden:  # the names below it may be of the sender's making, and so may a validator's text
+                yield f"{first}: does not fit ({item['type']})"
+                continue
             path = str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in below)
             if item["type"] == "missing":
                 kind = self._types.get(str(first)) if not below else None
                 yield f"{path}: missing" + (f", expected {_named(kind)}" if kind is not None else "")
                 continue
             text = item["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ")
-            yield f"{path}: {text}, got {_shown(item['input'])}"
+            yield f"{path}: {text}{self._got(item['input'])}"
+
+    def _got(self, value: object) -> str:
+        return "" if self._hidden or self.secrets else f", got {_shown(value)}"
 
     def _shaped(self, values: dict[str, Any], count: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The values as arguments, as many of them by position as came by position."""

@@ -17,6 +17,7 @@ from errors import InvalidActor, Refusal
 from ledger.records import LONGEST_DELAY_MS, Enqueued, Key, Mode, NewJob
 from ledger.states import LIVE, State
 from middleware.arguments import demand_parameter, step
+from middleware.secret import MARK
 
 R = TypeVar("R")
 
@@ -123,6 +124,8 @@ def key_of(actor: Actor[Any, Any] | None, message: Message[Any]) -> Key | None:
             )
         values = _values(actor, message, unique["by"])
         text = json.dumps(json.loads(_json([message.actor_name, values])), sort_keys=True, separators=(",", ":"))
+        if MARK in text:
+            raise ValueError("unique: a digest of what is secret would let equal ones be told; name other arguments by")
     except (TypeError, ValueError) as error:
         raise Refusal(f"{message.actor_name}: {error}") from error
     within = unique["within"]

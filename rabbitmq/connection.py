@@ -32,6 +32,12 @@ class State(StrEnum):
     CLOSED = "closed"
 
 
+def user_of(url: str) -> str:
+    """The user an address logs in as; empty when that is not by a password."""
+    credentials = URLParameters(url).credentials
+    return str(getattr(credentials, "username", ""))
+
+
 class Connection:
     """One I/O thread that owns one AMQP connection and reconnects for ever.
 

@@ -296,7 +296,9 @@ class _Subscription:
             message_id, headers, priority = None, {}, None
         lane.outstanding[tag] = None
         try:
-            self._on_delivery(Delivery(self._queue, body, message_id, headers, priority, redelivered, lane, tag))
+            self._on_delivery(
+                Delivery(self._queue, body, message_id, headers, priority, redelivered, lane, tag, properties)
+            )
         except Exception:
             # Handing it back would bring it round again at once, for ever; it waits for the end of the channel.
             log.exception("a delivery of queue %s could not be taken; it stays unanswered", self._queue)

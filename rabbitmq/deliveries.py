@@ -25,6 +25,15 @@ class Delivery:
     redelivered: bool
     _lane: "Lane"
     _tag: int
+    _properties: bytes = b""
+
+    @property
+    def user(self) -> str | None:
+        """Who published it, if it says so: RabbitMQ lets nobody name another."""
+        try:
+            return frames.user_id(self._properties) if self._properties else None
+        except Exception:
+            return None
 
     def ack(self) -> None:
         """It is dealt with.  From any thread, once; a second answer, or one for a dead channel, does nothing."""

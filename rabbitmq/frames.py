@@ -25,7 +25,7 @@ _CONTENT = Struct(">IHHQH")  # payload size, class, weight, body size, property 
 
 _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS, _DELIVERY_MODE, _PRIORITY = (1 << bit for bit in (15, 14, 13, 12, 11))
 _CORRELATION_ID, _REPLY_TO, _EXPIRATION, _MESSAGE_ID = (1 << bit for bit in (10, 9, 8, 7))
-_TIMESTAMP, _TYPE, _APP_ID = (1 << bit for bit in (6, 5, 3))
+_TIMESTAMP, _TYPE, _USER_ID, _APP_ID = (1 << bit for bit in (6, 5, 4, 3))
 
 _PUBLISHED = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _PRIORITY | _MESSAGE_ID | _TIMESTAMP | _TYPE | _APP_ID
 
@@ -48,6 +48,7 @@ def publish(
     message_id: str,
     type: str,
     app_id: str,
+    user_id: str,
     priority: int,
     timestamp: int,
     headers: Mapping[str, Any],
@@ -55,6 +56,7 @@ def publish(
 ) -> bytes:
     """A persistent, mandatory JSON message to the default exchange, all its frames joined.
 
+    ``user_id`` must be the connection's user, whom RabbitMQ compares it with; empty, nobody is named.
     ``message_id`` and ``type`` are cut to what AMQP can carry, 255 bytes.  Raises ``ValueError`` when the
     queue's name is longer, or a header has a value or a length that AMQP cannot carry.
     """
@@ -69,12 +71,13 @@ def publish(
             _text(message_id),
             U64.pack(timestamp),
             _constant_text(type),
+            _constant_text(user_id) if user_id else b"",
             _constant_text(app_id),
         )
     )
     frames = [
         _publish_method(channel, queue),
-        _CONTENT.pack(len(properties) + 14, 0x3C, 0, len(body), _PUBLISHED),
+        _CONTENT.pack(len(properties) + 14, 0x3C, 0, len(body), _PUBLISHED | (_USER_ID if user_id else 0)),
         properties,
         END,
     ]
@@ -145,6 +148,30 @@ def properties(payload: bytes) -> tuple[str | None, dict[str, Any], int | None]:
     if flags & _MESSAGE_ID:
         message_id = payload[offset + 1 : offset + 1 + payload[offset]].decode(errors="replace")
     return message_id, headers, priority
+
+
+def user_id(payload: bytes) -> str | None:
+    """Who published a message, as RabbitMQ has verified it; None when it does not say.
+
+    Raises when the properties cannot be decoded.
+    """
+    flags: int = U16.unpack_from(payload, 12)[0]
+    if not flags & _USER_ID:
+        return None
+    offset = 14
+    for flag in (_CONTENT_TYPE, _CONTENT_ENCODING):
+        if flags & flag:
+            offset += 1 + payload[offset]
+    if flags & _HEADERS:
+        offset += 4 + U32.unpack_from(payload, offset)[0]
+    offset += bool(flags & _DELIVERY_MODE) + bool(flags & _PRIORITY)
+    for flag in (_CORRELATION_ID, _REPLY_TO, _EXPIRATION, _MESSAGE_ID):
+        if flags & flag:
+            offset += 1 + payload[offset]
+    offset += 8 if flags & _TIMESTAMP else 0
+    if flags & _TYPE:
+        offset += 1 + payload[offset]
+    return payload[offset + 1 : offset + 1 + payload[offset]].decode()
 
 
 def _read_table(payload: bytes, offset: int) -> tuple[dict[str, Any], int]:

@@ -18,7 +18,7 @@ from pika import BasicProperties, exceptions, spec
 from pika.channel import Channel
 
 from rabbitmq import frames
-from rabbitmq.connection import Connection, State
+from rabbitmq.connection import Connection, State, user_of
 from rabbitmq.declare import Declarer, Topology
 from rabbitmq.forks import forget_in_child
 
@@ -93,6 +93,7 @@ class Publisher:
         heartbeat_s: int = 30,
     ) -> None:
         self._connection = Connection(url, name=name, on_open=self._opened, on_down=self._down, heartbeat_s=heartbeat_s)
+        self._user = user_of(url)
         self._declarer = Declarer(self._connection, topology)
         self._on_sent = on_sent
         self._confirm_timeout_s = confirm_timeout_s
@@ -254,6 +255,7 @@ class Publisher:
                 message_id=parcel.message_id,
                 type=parcel.type,
                 app_id=APP_ID,
+                user_id=self._user,
                 priority=parcel.priority,
                 timestamp=parcel.timestamp,
                 headers={JOB_HEADER: parcel.job, TICKET_HEADER: parcel.ticket, **parcel.headers},

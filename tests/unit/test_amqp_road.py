@@ -23,6 +23,7 @@ class Handed:
     message_id: str | None = None
     headers: dict[str, Any] = field(default_factory=dict)
     priority: int | None = None
+    user: str | None = None
     answers: list[str] = field(default_factory=list)
 
     def ack(self) -> None:

@@ -27,9 +27,16 @@ def parse(data: bytes) -> list[Any]:
     return found
 
 
-@given(shorts, st.binary(max_size=300), shorts, shorts, st.integers(0, 255), st.integers(0, 2**40), tables)
+@given(shorts, st.binary(max_size=300), shorts, shorts, shorts, st.integers(0, 255), st.integers(0, 2**40), tables)
 def test_pika_reads_what_is_published(
-    queue: str, body: bytes, message_id: str, type: str, priority: int, timestamp: int, headers: dict[str, Any]
+    queue: str,
+    body: bytes,
+    message_id: str,
+    type: str,
+    user: str,
+    priority: int,
+    timestamp: int,
+    headers: dict[str, Any],
 ) -> None:
     data = frames.publish(
         7,
@@ -38,6 +45,7 @@ def test_pika_reads_what_is_published(
         message_id=message_id,
         type=type,
         app_id="app",
+        user_id=user,
         priority=priority,
         timestamp=timestamp,
         headers=headers,
@@ -59,6 +67,7 @@ def test_pika_reads_what_is_published(
             message_id=message_id,
             timestamp=timestamp,
             type=type,
+            user_id=user or None,
             app_id="app",
         )
     )
@@ -88,6 +97,7 @@ optional = st.none() | shorts
 def test_properties_are_read_whatever_a_foreign_client_sets(properties: BasicProperties) -> None:
     payload = frame.Header(1, 5, properties).marshal()[7:-1]
     assert frames.properties(payload) == (properties.message_id, properties.headers or {}, properties.priority)
+    assert frames.user_id(payload) == properties.user_id
 
 
 def test_acks_and_requeues_are_what_pika_would_send() -> None:
@@ -101,6 +111,7 @@ def publish(**changes: Any) -> bytes:
         "message_id": "m",
         "type": "t",
         "app_id": "a",
+        "user_id": "",
         "priority": 1,
         "timestamp": 0,
         "headers": {},
