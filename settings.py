@@ -49,8 +49,9 @@ _NOT_SETTINGS: Final = re.compile(rf"{PREFIX}(FAILPOINTS|TEST_\w+)")
 _RATE: Final = re.compile(r"(?P<count>[0-9]+(\.[0-9]+)?)/(?P<number>[0-9]+(\.[0-9]+)?)?(?P<unit>[smhd])")
 #: A producer's name.
 PRODUCER: Final = re.compile(r"[A-Za-z0-9._-]+")
-_KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,40}")
-_KEY_BYTES: Final = 32
+#: A key's id, and its length.
+KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,40}")
+KEY_BYTES: Final = 32
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -104,18 +105,16 @@ def keys_of(text: str) -> dict[str, bytes]:
     keys: dict[str, bytes] = {}
     for number, part in enumerate(text.split(","), 1):
         id, colon, encoded = part.strip().partition(":")
-        if not colon or not _KEY_ID.fullmatch(id):
-            raise ValueError(
-                f"an id and a key, but the {number}. of them has no id of letters, digits, . _ -; {remedy}"
-            )
+        if not colon or not KEY_ID.fullmatch(id):
+            raise ValueError(f"ids and keys, but entry {number} has no id of letters, digits, dots, _ and -; {remedy}")
         if id in keys:
             raise ValueError(f"ids that differ, but {id!r} is given twice; {remedy}")
         try:
             key = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             raise ValueError(f"base64, but the key {id!r} is not; {remedy}") from None
-        if len(key) != _KEY_BYTES:
-            raise ValueError(f"keys of {_KEY_BYTES} bytes, but the key {id!r} has {len(key)}; {remedy}")
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"keys of {KEY_BYTES} bytes, but the key {id!r} has {len(key)}; {remedy}")
         keys[id] = key
     return keys
 

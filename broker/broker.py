@@ -27,12 +27,13 @@ from errors import PayloadTooLarge, Refusal, WrongMiddleware
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
 from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, Key, NewJob
+from ledger.sealed import SEALED
 from ledger.sealing import KeyRing
 from ledger.states import LIVE
 from middleware.aliases import Aliases
 from middleware.attempt import Capture, JobMessage
 from middleware.deadlines import expires_ms, uninterrupted
-from middleware.encryption import SEALED, Encryption
+from middleware.encryption import Encryption
 from middleware.permissions import FOLLOWS, Permissions
 from middleware.schema import Schemas
 from middleware.unique import handle, key_of

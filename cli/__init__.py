@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import dead, dev, doctor, jobs, limits, queues, upkeep, work
+from cli import dead, dev, doctor, jobs, keys, limits, queues, upkeep, work
 from cli.exits import EXPLAINED, Commands
 from settings import load
 
@@ -59,6 +59,7 @@ GROUPS = {
     "queues": queues.app,
     "dead": dead.app,
     "limits": limits.app,
+    "keys": keys.app,
     "workers": upkeep.workers,
 }
 for name, group in GROUPS.items():

@@ -7,6 +7,7 @@ import typer
 from cli.exits import NotFound
 from cli.given import json_of, milliseconds, nearest, operator
 from cli.opened import control, queries
+from cli.reveal import revealed
 from cli.show import show_job
 from cli.shown import as_json, duration, say, table
 from errors import JobNotFound
@@ -47,14 +48,18 @@ def ls(
 def show(
     ref: Ref,
     traceback: Annotated[bool, typer.Option("--traceback", help="With the tracebacks of failed attempts.")] = False,
+    reveal: Annotated[bool, typer.Option("--reveal", help="What is encrypted in clear; the journal says so.")] = False,
     json: Json = False,
 ) -> None:
     """Show one job.
 
     Its message, its timeline, its attempts and their errors.
     """
-    with queries() as asked:
-        job = asked.job(ref)
+    if reveal:
+        job = revealed(ref)
+    else:
+        with queries() as asked:
+            job = asked.job(ref)
     if job is None:
         raise JobNotFound(f"no job {ref!r}: give its id, at least 8 characters of it, or its Dramatiq message id")
     show_job(job, traceback=traceback, as_json=json)

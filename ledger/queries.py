@@ -1,7 +1,7 @@
 """What people and programs ask of the ledger.  Nothing here changes a job."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, Table, func, literal, null, sele
 from errors import Undecipherable
 from ledger.engine import Database
 from ledger.lookup import find, newest_of_message
+from ledger.resting import usage
 from ledger.sealing import CHECKPOINT, ERROR, NOTE, KeyRing, Seal, masked
 from ledger.states import FINISHED, Outcome, Reason, State
 from ledger.summary import summarize
@@ -151,6 +152,11 @@ class Queries:
             )
             for name in sorted(counts.keys() | known.keys())
         ]
+
+    def keys(self) -> dict[str, Counter[str]]:
+        """How many rows of each table are encrypted, by the id of the key.  Looks at every row."""
+        with self._database.read() as connection:
+            return usage(connection)
 
     def workers(self, *, everyone: bool = False) -> list[WorkerView]:
         """Worker processes at work; with ``everyone`` also those that stopped or died."""

@@ -8,7 +8,7 @@ from dramatiq.middleware import CurrentMessage
 
 from middleware.attempt import JobMessage
 
-_WORKER = "dramatiq.worker._WorkerThread"
+_WORKER = "dramatiq.worker.WorkerThread"
 
 
 def keep_quiet(actor: Actor[Any, Any], *, always: bool) -> None:

@@ -2,10 +2,8 @@
 
 import copy
 import dataclasses
-import functools
-import json
-import operator
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from dramatiq import Actor, Broker, Middleware, Worker
@@ -14,21 +12,17 @@ from dramatiq.errors import DecodeError
 from dramatiq.message import Message, get_encoder
 
 from errors import InvalidActor, Refusal, Undecipherable
+from ledger.sealed import NESTED, SEALED, Path, bound, change
 from ledger.sealing import Bound, KeyRing, Seal
 from ledger.states import Outcome, Reason
 from middleware.aliases import Aliases
 from middleware.attempt import JobMessage
 from middleware.discretion import keep_quiet, keep_worker_quiet
 from middleware.rates import Rate
-from middleware.schema import NESTED, Schemas
+from middleware.schema import Schemas
 from middleware.secret import MARK, unmarked
 
-#: The message option that says what of a message is sealed: "all", or the paths of its secrets.
-SEALED = "sealed"
-
 Mode = Literal["all", "fields"]
-#: From ``args`` or ``kwargs`` down to a value.
-Path = list[str | int]
 
 
 class Encryption(Middleware):
@@ -121,8 +115,8 @@ class Encryption(Middleware):
             return message.copy(options=options) if nested else message
         try:
             if mode == "all":
-                text = _encode(unmarked([message.args, message.kwargs]))
-                args: tuple[Any, ...] = (self.ring.seal(text, _bound(message.actor_name, message, [])),)
+                text = get_encoder().encode({"args": unmarked(message.args), "kwargs": unmarked(message.kwargs)})
+                args: tuple[Any, ...] = (self.ring.seal(text, bound(message.actor_name, message.message_id, [])),)
                 return message.copy(args=args, kwargs={}, options={**options, SEALED: "all"})
             paths: list[Path] = []
             args = tuple(self._walk(message, item, ["args", i], paths) for i, item in enumerate(message.args))
@@ -156,8 +150,8 @@ class Encryption(Middleware):
         if isinstance(value, dict):
             if MARK in value:
                 paths.append(path)
-                text = _encode([unmarked(value[MARK])])
-                return self.ring.seal(text, _bound(message.actor_name, message, path))
+                text = get_encoder().encode({"value": unmarked(value[MARK])})
+                return self.ring.seal(text, bound(message.actor_name, message.message_id, path))
             return {name: self._walk(message, item, [*path, name], paths) for name, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._walk(message, item, [*path, i], paths) for i, item in enumerate(value)]
@@ -195,46 +189,25 @@ class Encryption(Middleware):
 
     def _open(self, message: Message[Any] | JobMessage, sealed: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Its arguments in clear.  Raises ``Undecipherable``."""
-        if sealed == "all":
-            if not message.args or not isinstance(message.args[0], str):
-                raise Undecipherable("it says that its arguments are encrypted, and there is none; send it again")
-            args, kwargs = self._plain(message, message.args[0], [])
-            return (*args, *message.args[1:]), {**kwargs, **message.kwargs}
-        whole: Any = copy.deepcopy({"args": list(message.args), "kwargs": dict(message.kwargs)})
-        paths: list[Any] = sealed if isinstance(sealed, list) else [sealed]
-        for path in paths:
-            try:
-                *steps, last = path
-                parent = functools.reduce(operator.getitem, steps, whole)
-                [parent[last]] = self._plain(message, parent[last], path)
-            except (AttributeError, LookupError, TypeError, ValueError) as error:
-                raise Undecipherable(f"it has nothing at {path!r}, where it says it is encrypted") from error
-        return tuple(whole["args"]), whole["kwargs"]
+        arguments: Any = copy.deepcopy({"args": list(message.args), "kwargs": dict(message.kwargs)})
+        if sealed != "all":
+            change(arguments, sealed, lambda envelope, path: self._plain(message, envelope, path)["value"])
+            return tuple(arguments["args"]), arguments["kwargs"]
+        change(arguments, sealed, lambda envelope, path: self._plain(message, envelope, path))
+        first, *appended = arguments["args"]
+        return (*first["args"], *appended), {**first["kwargs"], **arguments["kwargs"]}
 
-    def _plain(self, message: Message[Any] | JobMessage, envelope: str, path: Path) -> Any:
-        """One envelope; its actor may have been renamed since."""
-        names = [
-            message.actor_name,
-            *(alias for alias, name in self.aliases.actors.items() if name == message.actor_name),
-        ]
-        for name in names[:-1]:
-            try:
-                return self._decoded(envelope, _bound(name, message, path))
-            except Undecipherable:
-                continue
-        return self._decoded(envelope, _bound(names[-1], message, path))
+    def _plain(self, message: Message[Any] | JobMessage, envelope: str, path: Path) -> dict[str, Any]:
+        """What one envelope holds; its actor may have been renamed since."""
+        former = [alias for alias, actor in self.aliases.actors.items() if actor == message.actor_name]
+        for name in former:
+            with suppress(Undecipherable):
+                return self._decoded(envelope, bound(name, message.message_id, path))
+        return self._decoded(envelope, bound(message.actor_name, message.message_id, path))
 
-    def _decoded(self, envelope: str, bound: Bound) -> Any:
-        plain: Any = get_encoder().decode(self.ring.open(envelope, bound))
-        return plain
-
-
-def _encode(value: Any) -> bytes:
-    return get_encoder().encode(value)
-
-
-def _bound(actor: str, message: Any, path: Path) -> Bound:
-    return ("message", actor, message.message_id, json.dumps(path))
+    def _decoded(self, envelope: str, to: Bound) -> dict[str, Any]:
+        found: dict[str, Any] = get_encoder().decode(self.ring.open(envelope, to))
+        return found
 
 
 def _keyed(actor: Actor[Any, Any]) -> Iterator[tuple[str, str | None]]:

@@ -9,10 +9,10 @@ from dramatiq.broker import MessageProxy
 from dramatiq.message import Message
 
 from errors import Forbidden, InvalidActor
+from ledger.sealed import NESTED
 from ledger.states import Outcome, Reason
 from middleware.aliases import Aliases
 from middleware.attempt import JobMessage
-from middleware.schema import NESTED
 
 #: The producer of what a job's end sends to a restricted actor: who sent that job was asked for it then.
 FOLLOWS = "(follows)"
@@ -68,8 +68,8 @@ class Permissions(Middleware):
             if allowed is not None and producer not in allowed:
                 who = f"producer {producer!r}" if producer else "a producer without a name"
                 raise Forbidden(
-                    f"{name}: {who} may not send to it, only {', '.join(sorted(allowed))}; add it to allowed_producers, "
-                    "or set HARELINE_PRODUCER, of a foreign message user_id"
+                    f"{name}: {who} may not send to it, only {', '.join(sorted(allowed))}; add it to "
+                    "allowed_producers, or set HARELINE_PRODUCER, of a foreign message user_id"
                 )
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:

@@ -9,13 +9,11 @@ from dramatiq.message import Message
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from errors import InvalidActor, InvalidPayload, Refusal
+from ledger.sealed import NESTED
 from ledger.states import Outcome, Reason
 from middleware.attempt import JobMessage
 from middleware.secret import SEALING, marked
 from middleware.signature import Signature
-
-#: Message options that hold further messages.
-NESTED = ("pipe_target", "group_completion_callbacks")
 
 
 class Schemas(Middleware):

@@ -130,7 +130,8 @@ class Signature:
             plain = from_json(raw)
             for name, serializer in self.secrets.items():
                 for key in given.keys() & {name, *_aliases(self._types[name])}:
-                    plain[key] = serializer.to_python(validated[name], mode="json", round_trip=True, context=SEALING)
+                    one = {name: validated[name]}
+                    plain[key] = serializer.to_python(one, mode="json", round_trip=True, context=SEALING)[name]
             # Pydantic has written these anew, from what it read; the worker must be able to read that.
             self._validated(given, to_json(unmarked(plain)), problems)
         if problems:
@@ -143,7 +144,8 @@ class Signature:
         if self._adapter is None or not mentions_secret(self._adapter.core_schema):
             return {}
         self._hidden = True
-        adapters = {name: TypeAdapter(kind) for name, kind in self._types.items()}
+        make: Any = TypedDict  # not the bare types: an alias is a member's
+        adapters = {name: TypeAdapter(make(name, {name: kind})) for name, kind in self._types.items()}
         serializers = {
             name: adapter.serializer for name, adapter in adapters.items() if mentions_secret(adapter.core_schema)
         }

@@ -29,6 +29,11 @@ class Postgres:
         self._data = self._process.directory / "data"
         self.port = free_port()
 
+    @property
+    def data(self) -> Path:
+        """The folder of its files."""
+        return self._data
+
     def start(self) -> None:
         """Idempotent; returns when it takes connections."""
         if not self._data.exists():

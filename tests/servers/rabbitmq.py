@@ -45,6 +45,11 @@ class RabbitMQ:
 
     # -- its life
 
+    @property
+    def data(self) -> Path:
+        """The folder of its files."""
+        return self._home
+
     def start(self) -> None:
         """Idempotent; returns when AMQP and the management API answer."""
         (self._home / "rabbitmq.conf").write_text(self._conf())
