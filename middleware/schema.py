@@ -76,7 +76,9 @@ class Schemas(Middleware):
         if signature is None:
             return message
         args, kwargs = signature.written(message.args, message.kwargs, refuse=refuse)
-        return message if args is message.args else message.copy(args=args, kwargs=kwargs)
+        if args is message.args and kwargs is message.kwargs:  # both: there is one empty tuple
+            return message
+        return message.copy(args=args, kwargs=kwargs)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         if not isinstance(message, JobMessage) or (signature := self._signatures.get(message.actor_name)) is None:

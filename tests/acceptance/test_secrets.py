@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from control.jobs import retry
+from control.keys import rotate
+from control.transaction import Control
+from ledger.sealing import KeyRing
 from ledger.tables import metadata
+from settings import keys_of
 from tests.acceptance.evidence import ran
 from tests.acceptance.rabbit import Rabbit
 from tests.acceptance.system import System
@@ -90,3 +95,65 @@ def test_a_secret_is_nowhere_in_clear(anywhere: System, request: pytest.FixtureR
         [letter] = letters
         assert letter.headers["hareline-error"] == "RuntimeError: <encrypted: key 2026-05>"
         assert in_clear({"letter": letter.body, "on the disk": b"".join(below(rabbit.data).values())}) == []
+
+
+def test_without_the_key_a_job_is_a_dead_letter_that_names_it_and_with_it_a_retry_runs(anywhere: System) -> None:
+    anywhere.env["HARELINE_KEYS"] = OLD
+    sender = anywhere.shell(APP)
+    sender.run(f"whisper.send(log, {MARKER!r})")
+    stranger = anywhere.worker(app=APP, env={"HARELINE_KEYS": NEW})
+    assert anywhere.finished(1) == {"failed": 1}
+    assert anywhere.ran() == []
+    [(job, reason, text)] = anywhere.sql(
+        "SELECT CAST(j.id AS text), j.reason, a.error_message FROM jobs j JOIN attempts a ON a.job_id = j.id"
+    )
+    assert reason == "undecipherable"
+    assert text == (
+        "it is encrypted under the key '2026-05', which is not in HARELINE_KEYS here (2026-11); add the key, then "
+        "retry the job"
+    )
+    stranger.stop()
+    control = Control(anywhere.database_url, "rabbitmq" if anywhere.broker_url else "embedded")
+    retry(control, job, by="test")
+    control.close()
+    anywhere.worker(app=APP, env={"HARELINE_KEYS": f"{NEW},{OLD}"})
+    assert anywhere.finished(1) == {"completed": 1}
+    assert ran(anywhere) == {f"whispered {len(MARKER)}": 1}
+
+
+def test_keys_are_rotated_beside_running_workers_and_the_old_one_is_dropped(anywhere: System) -> None:
+    anywhere.env["HARELINE_KEYS"] = OLD
+    sender = anywhere.shell(APP)
+    sender.run(f"for n in range(150): keep.send(log, {MARKER!r})")
+    held = (
+        "broker.enqueue_many([greet.message(log, 'x')] + [whisper.message(log, 'later') for n in range(50)], delay=%d)"
+    )
+    sender.run(held % 3_600_000)
+    both = {"HARELINE_KEYS": f"{NEW},{OLD}"}
+    anywhere.worker(app=APP, env=both)
+    anywhere.until(lambda: len(anywhere.ran()) > 10)
+    ring, control = KeyRing(keys_of(both["HARELINE_KEYS"])), Control(anywhere.database_url, "embedded")
+    assert rotate(control, ring, by="test", batch=10).left.total() == 0
+    anywhere.until(lambda: len(anywhere.ran()) == 150)
+    rotate(control, ring, by="test")
+    control.close()
+    found = anywhere.queries.keys()
+    assert {key for rows in found.values() for key in rows} == {"2026-11"}
+    assert found["payloads"]["2026-11"] == 200
+    anywhere.workers[0].stop()
+    anywhere.sql("UPDATE tickets SET due_at = (SELECT min(created_at) FROM jobs)")
+    anywhere.worker(app=APP, env={"HARELINE_KEYS": NEW})
+    assert anywhere.finished(201) == {"completed": 201}
+    assert ran(anywhere) == {"kept True": 150, "whispered 5": 50, "greeted 1": 1}
+
+
+def test_what_rabbitmq_has_under_a_key_that_was_dropped_is_read_from_the_ledger(on_rabbitmq: System) -> None:
+    on_rabbitmq.env["HARELINE_KEYS"] = OLD
+    sender = on_rabbitmq.shell(APP)
+    sender.run(f"for n in range(5): whisper.send(log, {MARKER!r}); keep.send(log, {MARKER!r})")
+    control = Control(on_rabbitmq.database_url, "rabbitmq")
+    assert rotate(control, KeyRing(keys_of(f"{NEW},{OLD}")), by="test").rows.total() == 10
+    control.close()
+    on_rabbitmq.worker(app=APP, env={"HARELINE_KEYS": NEW})
+    assert on_rabbitmq.finished(10) == {"completed": 10}
+    assert ran(on_rabbitmq) == {f"whispered {len(MARKER)}": 5, "kept True": 5}

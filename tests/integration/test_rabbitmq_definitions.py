@@ -181,6 +181,22 @@ def test_the_operator_sees_everything_and_empties_dead_letters_only(imported: Ra
     assert passive_counts(url(imported, "worker"), ["email"]) == {"email": (1, 0)}
 
 
+@pytest.mark.parametrize("user", ["producer", "worker"])
+def test_nobody_publishes_in_the_name_of_another(imported: RabbitMQ, user: str) -> None:
+    def publish(name: str) -> None:
+        with pika.BlockingConnection(pika.URLParameters(url(imported, user))) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            channel.basic_publish("", "email", b"{}", pika.BasicProperties(user_id=name), mandatory=True)
+
+    publish(user)
+    for other in {"producer", "worker", "operator"} - {user}:
+        with pytest.raises(ChannelClosedByBroker) as refused:
+            publish(other)
+        assert refused.value.reply_code == 406
+        assert f"user_id property set to '{other}' but authenticated user was '{user}'" in refused.value.reply_text
+
+
 def test_a_management_api_that_refuses_or_does_not_answer_is_named_with_the_remedy(rabbitmq: RabbitMQ) -> None:
     rabbitmq.start()
     wrong = rabbitmq.management_url.replace("hareline:hareline", "hareline:wrong")

@@ -33,7 +33,7 @@ def broker_with(url: str, keys: str) -> Broker:
     return build(Settings(database_url=url, keys=keys))  # type: ignore[arg-type]
 
 
-def actors(broker: Broker) -> "dramatiq.Actor[..., object]":
+def actors(broker: Broker) -> dramatiq.Actor[[str], str]:
     @dramatiq.actor(broker=broker, actor_name="whisper", sensitive=True, store_results=True)
     def whisper(text: str) -> str:
         return text
@@ -94,8 +94,7 @@ def test_everything_that_rests_is_brought_under_the_first_key(
         table: {"new": rows["old"]} for table, rows in before.items() if rows
     }
     newest = broker_with(database_url, NEW)
-    whisper = actors(newest)
-    assert isinstance(whisper, dramatiq.Actor)
+    actors(newest)
     for row in queries.jobs():
         view = queries.job(row.id, ring=newest.ring)
         assert view is not None
@@ -166,7 +165,7 @@ def test_a_result_is_read_with_the_key_and_not_without(sqlite_url: str) -> None:
     queries = Queries(sqlite_url)
     [done] = queries.jobs(state="completed")
     queries.close()
-    message = dramatiq.Message("default", "whisper", (), {}, {}, message_id=done.message_id)
+    message: dramatiq.Message[str] = dramatiq.Message("default", "whisper", (), {}, {}, message_id=done.message_id)
     reader, stranger = broker_with(sqlite_url, OLD), broker_with(sqlite_url, NEW)
     for broker in (reader, stranger):
         actors(broker)

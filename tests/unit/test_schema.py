@@ -442,3 +442,11 @@ def test_a_name_belongs_to_one_actor(broker: Broker) -> None:
 def test_aliases_are_a_list_of_names(broker: Broker, value: Any) -> None:
     with pytest.raises(InvalidActor, match="'charge': aliases is a list of its former names, got"):
         dramatiq.actor(broker=broker, actor_name="charge", aliases=value)(lambda: None)
+
+
+def test_arguments_given_by_name_only_are_written_too(broker: Broker) -> None:
+    @dramatiq.actor(broker=broker)
+    def act(at: datetime) -> None: ...
+
+    body = json.loads(broker.new_job(act.message(at=datetime(2026, 1, 2, tzinfo=UTC))).body)
+    assert body["kwargs"] == {"at": "2026-01-02T00:00:00Z"}

@@ -48,6 +48,7 @@ def test_every_setting_can_be_given_by_its_variable(tmp_path: Path) -> None:
         "log_level": "debug",
         "posthog_url": "https://h",
         "posthog_key": "k",
+        "keys": f"k:{'A' * 43}=",
         "max_backoff_ms": "777777",
     }
     for name in Settings.model_fields.keys() - {"queues"}:
