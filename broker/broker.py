@@ -94,7 +94,7 @@ class Broker(dramatiq.Broker):
         self.keep: Mapping[str, Keep] = {}  #: retention of queues that do not go by the settings
         self._capture = Capture()
         self._exit_hook = False
-        self._place = ""
+        self._place = self._sender = ""
         self._forked()
         os.register_at_fork(after_in_child=self._forked)
 
@@ -279,7 +279,10 @@ class Broker(dramatiq.Broker):
 
     def _permitted(self, message: Message[Any]) -> str:
         """Who sends it, as the ledger records it.  Raises ``Forbidden``."""
-        name = _ACTING.get() or self.producer
+        name = _ACTING.get()
+        if not name and not self.permissions.allowed:
+            return self._sender
+        name = name or self.producer
         if self.permissions.allowed:
             if not self._capture.hooks:
                 self.permissions.demand(message, name)
@@ -403,6 +406,7 @@ class Broker(dramatiq.Broker):
 
     def _forked(self) -> None:
         self._place = f"{socket.gethostname()}:{os.getpid()}"
+        self._sender = f"{self.producer}@{self._place}" if self.producer else self._place
         self._exit_hook = False
 
     def _flush_at_exit(self, pid: int) -> None:

@@ -106,7 +106,7 @@ class Encryption(Middleware):
           whole: all of its arguments, whatever its actor says.
         """
         options: dict[str, Any] = {}
-        nested = [name for name in NESTED if name in message.options]
+        nested = message.options and [name for name in NESTED if name in message.options]
         for name in nested:
             value = message.options[name]
             options[name] = [self._nested(x) for x in value] if isinstance(value, list) else self._nested(value)

@@ -78,6 +78,7 @@ def test_a_forged_ticket_runs_what_the_ledger_has_recorded(on_rabbitmq: System, 
     on_rabbitmq.env["HARELINE_PRODUCER"] = "billing-api"
     sender = on_rabbitmq.shell(APP)
     sender.run("pay.send(log, 1); invoice.send(log, 2)")
+    on_rabbitmq.until(lambda: rabbit.ready().get("work") == 2)
     stolen = [on_rabbitmq.until(lambda: rabbit.steal("work")) for _ in range(2)]
     log = str(on_rabbitmq.log)
     for letter in stolen:
