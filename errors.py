@@ -13,7 +13,7 @@
     │   ├── PayloadTooLarge
     │   ├── Forbidden              the actor does not allow this producer
     │   └── QueueFull              as many jobs wait there as may
-    ├── Undecipherable             what is encrypted cannot be opened: a key is missing, or it was changed
+    ├── Undecipherable             (also a dramatiq MiddlewareError) what is encrypted does not open: a key is missing
     ├── JobNotFound
     ├── NoCurrentJob               current_job() was called outside a job
     ├── InvalidReport              (also a ValueError) a running job said something that cannot be recorded
@@ -137,7 +137,7 @@ class QueueFull(Refusal):
     """Raised by ``send()`` when as many jobs of its queue have not ended as its ``max_waiting`` allows; send later."""
 
 
-class Undecipherable(HarelineError):
+class Undecipherable(HarelineError, MiddlewareError):
     """Raised when an envelope cannot be opened; names the key.  A job that needs it ends as a dead letter."""
 
 

@@ -10,8 +10,9 @@ from dramatiq import Actor, Broker, Middleware, Worker
 from dramatiq.broker import MessageProxy
 from dramatiq.errors import DecodeError
 from dramatiq.message import Message, get_encoder
+from dramatiq.middleware import SkipMessage
 
-from errors import InvalidActor, Refusal, Undecipherable
+from errors import InvalidActor, LedgerUnavailable, Refusal, Undecipherable
 from ledger.sealed import NESTED, SEALED, Path, bound, change
 from ledger.sealing import Bound, KeyRing, Seal
 from ledger.states import Outcome, Reason
@@ -169,9 +170,14 @@ class Encryption(Middleware):
                 raise Undecipherable("HARELINE_KEYS has no key here; add those of its producer, then retry the job")
             if sealed is not None:
                 message.args, message.kwargs = self._open_recorded(message, sealed)
-        except Undecipherable:
+        except LedgerUnavailable as error:
+            message.end(Outcome.INTERRUPTED)
+            raise SkipMessage(str(error)) from error
+        except Exception as error:  # any other would be swallowed, and the body run
             message.end(Outcome.FAILED, reason=Reason.UNDECIPHERABLE)
-            raise
+            if isinstance(error, Undecipherable):
+                raise
+            raise Undecipherable(f"what it has encrypted cannot be read ({type(error).__name__})") from None
         message.seal = Seal(self.ring, message.claim.id)
 
     def _open_recorded(self, message: JobMessage, sealed: object) -> tuple[tuple[Any, ...], dict[str, Any]]:

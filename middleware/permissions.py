@@ -7,8 +7,9 @@ from typing import Any
 from dramatiq import Actor, Broker, Middleware
 from dramatiq.broker import MessageProxy
 from dramatiq.message import Message
+from dramatiq.middleware import SkipMessage
 
-from errors import Forbidden, InvalidActor
+from errors import Forbidden, InvalidActor, LedgerUnavailable
 from ledger.sealed import NESTED
 from ledger.states import Outcome, Reason
 from middleware.aliases import Aliases
@@ -36,8 +37,8 @@ class Permissions(Middleware):
     Actor option:
       allowed_producers: their names.  Without it, everybody.
 
-    Fails closed: a producer without a name may send to no such actor; and while the ledger cannot be asked, its jobs
-    fail and are tried again.
+    Fails closed: a producer without a name may send to no such actor, and nothing of it starts while the ledger cannot
+    be asked.
     """
 
     def __init__(self, aliases: Aliases, recorded: Callable[[str], tuple[str, bytes] | None]) -> None:
@@ -77,9 +78,14 @@ class Permissions(Middleware):
             return
         try:
             self._check(message)
-        except Forbidden:
+        except LedgerUnavailable as error:
+            message.end(Outcome.INTERRUPTED)
+            raise SkipMessage(str(error)) from error
+        except Exception as error:  # any other would be swallowed, and the body run
             message.end(Outcome.FAILED, reason=Reason.FORBIDDEN)
-            raise
+            if isinstance(error, Forbidden):
+                raise
+            raise Forbidden(f"{message.actor_name}: who sent it cannot be told ({type(error).__name__})") from error
 
     def _check(self, message: JobMessage) -> None:
         producer, body = self.recorded(message.claim.id) or ("", message.body)

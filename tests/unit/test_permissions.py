@@ -7,11 +7,15 @@ from typing import Any
 import dramatiq
 import pytest
 from dramatiq.message import Message
+from dramatiq.middleware import SkipMessage
 
 from broker import build
 from broker.broker import Broker
-from errors import Forbidden, InvalidActor, SettingsError
+from errors import Forbidden, InvalidActor, LedgerUnavailable, SettingsError
 from ledger.migrate import Migrations
+from ledger.records import Claim, Verdict
+from ledger.states import Outcome
+from middleware.attempt import JobMessage
 from settings import Settings, load
 
 
@@ -94,3 +98,26 @@ def test_what_is_no_set_of_names_is_refused(broker: Broker, names: Any) -> None:
 
     with pytest.raises(InvalidActor, match="allowed_producers is a set of names"):
         dramatiq.actor(act, broker=broker, allowed_producers=names)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "raised", "outcome"),
+    [
+        (LedgerUnavailable("away"), SkipMessage, Outcome.INTERRUPTED),
+        (RuntimeError("anything else"), Forbidden, Outcome.FAILED),
+    ],
+)
+def test_while_nobody_can_tell_who_sent_it_nothing_starts(
+    broker: Broker, trouble: Exception, raised: type[Exception], outcome: Outcome
+) -> None:
+    pay, _ = restricted(broker)
+
+    def fail(id: str) -> None:
+        raise trouble
+
+    broker.permissions.recorded = fail
+    job = JobMessage(pay.message(1), Claim("id", Verdict.RUN), settle=lambda message, answer: None)
+    with pytest.raises(raised):
+        broker.emit_before("process_message", job)
+    assert job.ending is not None
+    assert job.ending.outcome is outcome
