@@ -126,7 +126,7 @@ class Encryption(Middleware):
             raise Refusal(f"{message.actor_name}: its arguments cannot be written as JSON ({error})") from error
         except Refusal as error:
             raise Refusal(f"{message.actor_name}: {error}") from error
-        return message.copy(args=args, kwargs=kwargs, options={**options, SEALED: paths})
+        return message.copy(args=args, kwargs=kwargs, options={**options, SEALED: paths} if paths else options)
 
     def mode(self, actor: str) -> Mode | None:
         """How much of an actor's arguments is sealed."""
