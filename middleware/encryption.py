@@ -82,6 +82,7 @@ class Encryption(Middleware):
 
     def after_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
         keep_quiet(actor, always=actor.actor_name in self._sensitive)
+        self._modes.pop(actor.actor_name, None)  # somebody may have sent to it by its name
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         keep_worker_quiet()

@@ -253,3 +253,13 @@ def test_keys_are_masked_wherever_settings_are_shown(tmp_path: Path) -> None:
     settings = load({"HARELINE_KEYS": KEYS}, tmp_path)
     assert KEY not in repr(settings)
     assert KEY not in repr(settings.explain())
+
+
+def test_an_actor_declared_after_a_message_to_its_name_is_as_secret_as_it_says(broker: Broker) -> None:
+    message: Message[Any] = Message("default", "late", (CARD,), {}, {})
+    assert CARD.encode() in broker.new_job(message).body
+
+    @dramatiq.actor(broker=broker, sensitive=True)
+    def late(card: str) -> None: ...
+
+    assert CARD.encode() not in broker.new_job(message).body
