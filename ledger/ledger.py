@@ -6,12 +6,13 @@ committed when it returns.  When the database cannot be reached, or breaks off, 
 ``LedgerUnavailable``; the session reconnects at the next call, and every method may be called again
 with the same arguments: what had been committed is found, not done twice.
 
-Lock order, everywhere: queue, keys in their order, jobs by id, parents.
+Lock order, everywhere: queue, gates in their order, keys in their order, jobs by id, parents.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
 from ledger.records import (
     Beat,
@@ -85,6 +86,15 @@ class Session(Protocol):
         """
         ...
 
+    def enter(self, asking: Sequence[Entering]) -> list[Entry]:
+        """Let claimed jobs enter their gates, all of a job's or none; answers in the order asked.
+
+        One transaction.  The slots of a job that ENTERED are its attempt's: they are free when its claim is gone,
+        whatever ended that, and that moment becomes its claim's time.  A job that finds a gate full is BLOCKED: it is
+        delayed, without a ticket, until a slot is free.  Idempotent by (job, epoch).
+        """
+        ...
+
     def slow(self, shares: Sequence[Share], delay_s: float) -> None:
         """Reserve no further start in these limits for so many seconds; reservations made before stay."""
         ...
@@ -94,6 +104,8 @@ class Session(Protocol):
 
         Accepted only for the row's current epoch.  A cancel asked for meanwhile is folded in: a
         retry, snooze, park or interruption of such a job ends as ``cancelled``.  Idempotent by (id, epoch).
+        What ``gated`` ones leave free goes, in the same transaction, to those that wait for it: of a gate by
+        priority, then by due time; of a sequence to the first in line.
         """
         ...
 
@@ -156,6 +168,17 @@ class Session(Protocol):
         """Fail jobs never claimed whose time has passed, reason ``expired``; their ids, at most ``limit``.
 
         One that was is left to the worker it comes to.
+        """
+        ...
+
+    def tend(self, limit: int) -> list[Due]:
+        """Wake whoever there is room for in gates that somebody has marked, at most ``limit``; to be sent."""
+        ...
+
+    def survey(self, after: str, limit: int) -> str:
+        """Mark those of the next ``limit`` gates whose room and waiting jobs disagree, and drop those of no use.
+
+        Where to go on: the last key, or empty at the end.
         """
         ...
 

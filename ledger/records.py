@@ -5,7 +5,7 @@ always added to the database's clock, never to this machine's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -42,6 +42,15 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """Jobs with one key run one at a time, in the order in which they were recorded."""
+
+    key: str
+    rule: str
+    hold: bool = False  #: as a dead letter it keeps its successors back
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """A job to be recorded.
 
@@ -64,6 +73,7 @@ class NewJob:
     served: bool = False
     event: Event = Event.ENQUEUED
     key: Key | None = None  #: with one it may be refused, or replace the job that holds it
+    line: Line | None = None  #: with one it is recorded as delayed until those before it have ended
     counted: bool = False  #: it belongs to the backlog of its queue until it has ended
     expires_ms: int | None = None  #: counted from when it is due: has it not been claimed by then, it is not run
 
@@ -129,6 +139,7 @@ class Claim:
     message_id: str = ""
     body: bytes = b""  #: filled by ``take`` only; on RabbitMQ the message carries it
     created_at: datetime | None = None
+    sequenced: bool = False  #: it has a place in a line, which its end gives up
 
 
 @dataclass(slots=True)
@@ -148,6 +159,7 @@ class Finish:
     follow_ups: list[NewJob] = field(default_factory=list)
     group: str | None = None  #: the barrier this job counts down when it completes
     group_jobs: list[NewJob] = field(default_factory=list)  #: recorded when the barrier falls
+    gated: bool = False  #: others may be waiting for its end: it has slots, or a place in a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +173,7 @@ class Finished:
     id: str
     accepted: bool
     state: State | None = None  #: the state it has now, when accepted
-    send: "Sequence[NewJob | Due]" = ()  #: what it recorded that is due now, for the publisher
+    send: "Sequence[NewJob | Due]" = ()  #: what it recorded, or woke, that is due now, for the publisher
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +199,15 @@ def to_send(jobs: Sequence[NewJob], answers: Sequence[Enqueued]) -> list[NewJob 
         for job, answer in zip(jobs, answers, strict=True)
         if answer.state is State.WAITING and not answer.duplicate
     ]
+
+
+def send_with(answers: Sequence[Finished], more: Sequence[Due]) -> list[Finished]:
+    """The same answers, the first that was accepted with ``more`` to be sent; is there none, the relay sends it."""
+    first = next((n for n, answer in enumerate(answers) if answer.accepted), None)
+    if first is None or not more:
+        return list(answers)
+    told = replace(answers[first], send=(*answers[first].send, *more))
+    return [*answers[:first], told, *answers[first + 1 :]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ jobs = Table(
     ),  # when it is, or last became, due; putting it off before it ran, or sending it again, moves nothing
     Column("finished_at", Instant),
     Column("counted", Boolean),  # true: in the backlog of a queue with a limit; else null
+    Column("sequenced", Boolean),  # true: it has, or had, a place in a line; else null
     postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
 )
 Index("jobs_queue", jobs.c.queue, jobs.c.id)
@@ -354,6 +355,70 @@ reservations = Table(
     Column("rules", Text, nullable=False),  # of the limits in which it is paid for, one per line
 )
 Index("reservations_slot_at", reservations.c.slot_at)
+
+# What several attempts share, or jobs stand in line for.  Its row is locked by whoever changes what is behind it.
+gates = Table(
+    "gates",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("rule", Text, nullable=False),  # under which an operator may change the capacity
+    Column("capacity", Integer, nullable=False),  # as the code said last
+    Column("look", Boolean, nullable=False, server_default=false()),  # somebody changed something without the lock
+    postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
+)
+Index("gates_look", gates.c.key, postgresql_where=text("look"), sqlite_where=text("look"))
+
+# Who has entered a gate.  It counts as long as there is a claim of this epoch: whatever ends the claim frees the slot.
+slots = Table(
+    "slots",
+    metadata,
+    Column("gate", Text, primary_key=True),
+    Column("job_id", JobId, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+)
+Index("slots_job", slots.c.job_id)
+
+# Jobs that found a gate full.  They are delayed and have no ticket until one is free.
+blocked = Table(
+    "blocked",
+    metadata,
+    Column("job_id", JobId, primary_key=True),
+    Column("gate", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("woken_at", Instant),  # it is on its way to try again
+)
+Index(
+    "blocked_next",
+    blocked.c.gate,
+    blocked.c.priority,
+    blocked.c.due_at,
+    postgresql_where=text("woken_at IS NULL"),
+    sqlite_where=text("woken_at IS NULL"),
+)
+Index(
+    "blocked_coming",
+    blocked.c.gate,
+    blocked.c.woken_at,
+    postgresql_where=text("woken_at IS NOT NULL"),
+    sqlite_where=text("woken_at IS NOT NULL"),
+)
+
+# Places in sequences.  Only the first of a line has been called; the others are delayed and have no ticket.
+lines = Table(
+    "lines",
+    metadata,
+    Column("place", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("key", Text, nullable=False),
+    Column("job_id", JobId, nullable=False),
+    Column("hold", Boolean, nullable=False),  # as a dead letter it keeps its place
+    Column("called", Boolean, nullable=False),
+    Column("open", Boolean, nullable=False),  # false: dead or cancelled; kept for an operator's retry
+    Column("since", Instant, nullable=False),
+)
+Index("lines_open", lines.c.key, lines.c.place, postgresql_where=text("open"), sqlite_where=text("open"))
+Index("lines_job", lines.c.job_id, unique=True)
 
 leases = Table(
     "leases",

@@ -26,11 +26,12 @@ def claim(cursor: Cursor, worker: int, tickets: Sequence[Ticket], suspects: int)
     )
     answers: list[Claim | None] = [None] * len(ids)
     parked: list[tuple[str, int, str]] = []
-    for n, word, epoch, attempts, crashes, created_at, due_at, queue in rows:
+    for n, word, epoch, attempts, crashes, created_at, due_at, queue, sequenced in rows:
         ticket = tickets[n - 1]
         if word == "run":
             known = epoch, attempts, crashes, crashes > 0, due_at, ticket.ticket, queue
-            answers[n - 1] = Claim(ticket.id, Verdict.RUN, "", *known, created_at=created_at)
+            more = {"created_at": created_at, "sequenced": bool(sequenced)}
+            answers[n - 1] = Claim(ticket.id, Verdict.RUN, "", *known, **more)
         elif word in _PARKED:
             answers[n - 1] = Claim(ticket.id, Verdict.PARK, word)
             parked.append((ticket.id, ticket.ticket, word))
@@ -74,8 +75,9 @@ def take(cursor: Cursor, worker: int, wants: Mapping[str, int], suspects: int) -
             message_id,
             body,
             created_at,
+            bool(sequenced),
         )
-        for id, word, epoch, attempts, crashes, created_at, due_at, ticket, queue, message_id, body in rows
+        for id, word, epoch, attempts, crashes, created_at, due_at, ticket, queue, message_id, body, sequenced in rows
         if word == "take"
     ]
 

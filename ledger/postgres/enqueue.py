@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from ledger.keys import Plan, Replaced
-from ledger.postgres import keys
+from ledger.postgres import gates, keys
 from ledger.postgres.arrays import literal, moments, numbers, texts
 from ledger.postgres.connection import Cursor
 from ledger.records import Buried, Enqueued, NewJob
@@ -18,7 +18,11 @@ _id = attrgetter("id")
 def is_plain(jobs: Sequence[NewJob]) -> bool:
     """Whether :func:`record` is a single statement, which needs no transaction around it."""
     return not any(
-        job.tick is not None or job.key is not None or job.expires_ms is not None or job.event is not Event.ENQUEUED
+        job.tick is not None
+        or job.key is not None
+        or job.line is not None
+        or job.expires_ms is not None
+        or job.event is not Event.ENQUEUED
         for job in jobs
     )
 
@@ -30,12 +34,16 @@ def record(cursor: Cursor, jobs: Sequence[NewJob], *, embedded: bool, publish_af
         new.setdefault(job.id, job)
     if any(job.tick is not None for job in jobs):
         new = _first_of_tick(cursor, new)
+    if lines := gates.sequences(new.values()):
+        gates.lock(cursor, lines)
     plan: Plan | None = None
     replaced: Replaced = {}
     if any(job.key is not None for job in new.values()):
         plan, replaced = keys.decide(cursor, new, embedded, publish_after_s)
         new = plan.new
     states = _insert(cursor, list(new.values()), embedded, publish_after_s) if new else {}
+    if lines:
+        states |= gates.join(cursor, [job for job in new.values() if job.id in states])
     _expire(cursor, new, states, plan)
     adopted = [job for job in new.values() if job.event is not Event.ENQUEUED and job.id in states]
     if adopted:

@@ -20,7 +20,7 @@ _STATES = {state.value: state for state in State}
 
 def is_single(finishes: Iterable[Finish]) -> bool:
     """Whether nothing but the jobs themselves is written: one statement, which needs no transaction around it."""
-    return not any(f.follow_ups or f.group is not None for f in finishes)
+    return not any(f.gated or f.follow_ups or f.group is not None for f in finishes)
 
 
 def finish(

@@ -6,12 +6,26 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import failpoints
+from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
 from ledger.ledger import RESEND_BATCH
-from ledger.postgres import claim, enqueue, finish, keys, limits, retention
+from ledger.postgres import claim, enqueue, finish, gates, keys, limits, retention
 from ledger.postgres.arrays import floats, literal, numbers, texts
 from ledger.postgres.connection import Connection, Cursor, Road
-from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
+from ledger.records import (
+    Beat,
+    Buried,
+    Claim,
+    Due,
+    Enqueued,
+    Finish,
+    Finished,
+    Keep,
+    NewJob,
+    Rescue,
+    Ticket,
+    send_with,
+)
 from ledger.states import State
 
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
@@ -28,6 +42,7 @@ class PostgresSession:
         self._connection = connection
         self._embedded = road == "embedded"
         self._embedded_sql = "t" if self._embedded else "f"
+        self._road = self._embedded, publish_after_s
         self._record = partial(enqueue.record, embedded=self._embedded, publish_after_s=publish_after_s)
 
     # -- producers
@@ -97,6 +112,19 @@ class PostgresSession:
 
         self._connection.call(work)
 
+    def enter(self, asking: Sequence[Entering]) -> list[Entry]:
+        if not asking:
+            return []
+
+        def work(cursor: Cursor) -> list[Entry]:
+            with cursor.connection.transaction():
+                answers = gates.enter(cursor, asking)
+                failpoints.hit("enter.before_commit")
+            failpoints.hit("enter.committed")
+            return answers
+
+        return self._connection.call(work)
+
     def finish(self, worker: int, finishes: Sequence[Finish]) -> list[Finished]:
         if not finishes:
             return []
@@ -108,8 +136,13 @@ class PostgresSession:
                 answers = finish.finish(cursor, worker, finishes, self._embedded, record)
             else:
                 with cursor.connection.transaction():
-                    keys.lock(cursor, (job for f in finishes for job in (*f.follow_ups, *f.group_jobs)))
+                    new = [job for f in finishes for job in (*f.follow_ups, *f.group_jobs)]
+                    gated, joined = [f.id for f in finishes if f.gated], gates.sequences(new)
+                    locked = gates.lock(cursor, joined, gated) if gated or joined else {}
+                    keys.lock(cursor, new)
                     answers = finish.finish(cursor, worker, finishes, self._embedded, record)
+                    if locked:
+                        answers = send_with(answers, gates.settle(cursor, locked, *self._road))
                     failpoints.hit("finish.before_commit")
             failpoints.hit("finish.committed")
             return answers
@@ -203,6 +236,22 @@ class PostgresSession:
     def expire(self, limit: int) -> list[str]:
         def work(cursor: Cursor) -> list[str]:
             return [id for (id,) in cursor.run("expire", str(limit))] if cursor.run("any_expired") else []
+
+        return self._connection.call(work)
+
+    def tend(self, limit: int) -> list[Due]:
+        def work(cursor: Cursor) -> list[Due]:
+            if not cursor.run("any_looks"):
+                return []
+            with cursor.connection.transaction():
+                return gates.tend(cursor, limit, *self._road)
+
+        return self._connection.call(work)
+
+    def survey(self, after: str, limit: int) -> str:
+        def work(cursor: Cursor) -> str:
+            with cursor.connection.transaction():
+                return gates.survey(cursor, after, limit)
 
         return self._connection.call(work)
 

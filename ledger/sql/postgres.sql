@@ -31,7 +31,7 @@ WITH judged AS MATERIALIZED (
       ELSE 'take' END AS word
   FROM (
     SELECT a.n, a.ticket AS asked, j.id, j.queue, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.created_at,
-      j.run_at
+      j.run_at, j.sequenced
     FROM (SELECT * FROM unnest($2::uuid[], $3::int[]) WITH ORDINALITY AS a(id, ticket, n) ORDER BY id OFFSET 0) AS a
     CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = a.id FOR UPDATE) AS j
   ) AS l
@@ -47,7 +47,8 @@ WITH judged AS MATERIALIZED (
   INSERT INTO claims (worker_id, job_id, epoch, ticket, suspect, claimed_at)
   SELECT $1::int, id, epoch + 1, ticket, crashes > 0, clock_timestamp() FROM chosen WHERE taken
 )
-SELECT n, CASE WHEN taken THEN 'run' ELSE word END, epoch + taken::int, attempts, crashes, created_at, run_at, queue
+SELECT n, CASE WHEN taken THEN 'run' ELSE word END, epoch + taken::int, attempts, crashes, created_at, run_at, queue,
+  sequenced
 FROM chosen;
 
 -- name: past_states
@@ -63,7 +64,7 @@ WITH picked AS MATERIALIZED (
     AND EXISTS (SELECT FROM workers WHERE id = $1::int AND state IN ('running', 'stopping'))
 ), held AS MATERIALIZED (
   SELECT p.ticket AS asked, p.due_at, j.id, j.queue, j.priority, j.state, j.ticket, j.epoch, j.attempts, j.crashes,
-    j.created_at, j.run_at
+    j.created_at, j.run_at, j.sequenced
   FROM (SELECT * FROM picked ORDER BY job_id OFFSET 0) AS p
   CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = p.job_id FOR UPDATE SKIP LOCKED) AS j
 ), judged AS MATERIALIZED (
@@ -85,7 +86,7 @@ WITH picked AS MATERIALIZED (
   DELETE FROM tickets WHERE job_id = ANY (ARRAY(SELECT id FROM judged WHERE word <> 'suspect'))
 )
 SELECT c.id::text, c.word, c.epoch + 1, c.attempts, c.crashes, c.created_at, c.run_at, c.ticket, c.queue, p.message_id,
-  p.body
+  p.body, c.sequenced
 FROM judged c CROSS JOIN LATERAL (SELECT * FROM payloads WHERE job_id = c.id OFFSET 0) AS p WHERE c.word <> 'stale'
 ORDER BY c.priority, c.due_at;
 
@@ -169,6 +170,201 @@ DELETE FROM limits WHERE key = ANY (ARRAY(
   SELECT key FROM limits WHERE paid_at < statement_timestamp() - interval '1 minute' ORDER BY paid_at LIMIT $1::int
   FOR UPDATE SKIP LOCKED
 ));
+
+-- name: lock_gates
+-- Those given, made where they are not there, and those that these jobs are in; locked until the transaction ends.
+INSERT INTO gates AS g (key, rule, capacity)
+SELECT key, rule, capacity FROM (
+  SELECT key, rule, capacity FROM unnest($1::text[], $2::text[], $3::int[]) AS a(key, rule, capacity)
+  UNION ALL
+  SELECT key, rule, capacity FROM gates WHERE key <> ALL ($1::text[]) AND key = ANY (ARRAY(
+    SELECT gate FROM slots WHERE job_id = ANY ($4::uuid[])
+    UNION ALL SELECT key FROM lines WHERE job_id = ANY ($4::uuid[]) AND open
+  ))
+) AS a ORDER BY key
+ON CONFLICT (key) DO UPDATE SET rule = excluded.rule,
+  capacity = CASE WHEN g.key = ANY ($1::text[]) THEN excluded.capacity ELSE g.capacity END
+RETURNING key, rule;
+
+-- name: rooms
+SELECT g.key, coalesce((SELECT r.count::int FROM limit_rules r WHERE r.rule = g.rule), g.capacity), s.job_id::text
+FROM unnest($1::text[]) AS k(key)
+CROSS JOIN LATERAL (SELECT * FROM gates WHERE key = k.key OFFSET 0) AS g
+LEFT JOIN LATERAL (
+  SELECT job_id FROM slots
+  WHERE gate = g.key AND (SELECT c.epoch FROM claims c WHERE c.job_id = slots.job_id AND c.epoch = slots.epoch) IS NOT NULL
+  OFFSET 0
+) AS s ON true;
+
+-- name: lock_entering
+SELECT j.id::text, j.cancel_requested
+FROM (SELECT * FROM unnest($1::uuid[], $2::int[]) AS a(id, epoch) ORDER BY id OFFSET 0) AS a
+CROSS JOIN LATERAL (
+  SELECT id, cancel_requested FROM jobs WHERE id = a.id AND epoch = a.epoch AND state = 'active' FOR UPDATE
+) AS j;
+
+-- name: enter
+WITH freed AS (
+  DELETE FROM blocked WHERE job_id = ANY ($2::uuid[])
+), started AS (
+  UPDATE claims SET claimed_at = clock_timestamp() WHERE job_id = ANY ($2::uuid[])
+)
+INSERT INTO slots (gate, job_id, epoch) SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[]) AS a(gate, id, epoch)
+ON CONFLICT (gate, job_id) DO UPDATE SET epoch = excluded.epoch;
+
+-- name: block
+WITH held AS MATERIALIZED (
+  SELECT a.*, j.*, c.*, clock_timestamp() AS at
+  FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[]) AS a(id, epoch, gate, why)
+  CROSS JOIN LATERAL (SELECT priority, run_at FROM jobs WHERE id = a.id OFFSET 0) AS j
+  CROSS JOIN LATERAL (SELECT worker_id, claimed_at FROM claims WHERE job_id = a.id AND epoch = a.epoch OFFSET 0) AS c
+), moved AS (
+  UPDATE jobs SET state = 'delayed' WHERE id = ANY (ARRAY(SELECT id FROM held))
+), disowned AS (
+  DELETE FROM claims WHERE job_id = ANY (ARRAY(SELECT id FROM held))
+), kept AS (
+  INSERT INTO attempts (job_id, epoch, outcome, worker_id, started_at, finished_at, error_message)
+  SELECT id, epoch, 'parked', worker_id, claimed_at, at, why FROM held
+)
+INSERT INTO blocked (job_id, gate, priority, due_at, since) SELECT id, gate, priority, run_at, at FROM held
+ON CONFLICT (job_id) DO UPDATE SET gate = excluded.gate, woken_at = NULL;
+
+-- name: let_in
+-- Of each gate as many blocked jobs as it has room for, less those that were woken and are on their way.
+WITH rooms AS MATERIALIZED (
+  SELECT g.key, greatest(0, coalesce((SELECT r.count::int FROM limit_rules r WHERE r.rule = g.rule), g.capacity)
+    - (SELECT count(*) FROM slots s
+      WHERE s.gate = g.key AND (SELECT c.epoch FROM claims c WHERE c.job_id = s.job_id AND c.epoch = s.epoch) IS NOT NULL)
+    - (SELECT count(*) FROM blocked b
+      WHERE b.gate = g.key AND b.woken_at > statement_timestamp() - $2::float8 * interval '1 second')) AS room
+  FROM gates g WHERE key = ANY ($1::text[])
+), dead AS (
+  DELETE FROM slots s
+  WHERE gate = ANY ($1::text[]) AND (SELECT c.epoch FROM claims c WHERE c.job_id = s.job_id AND c.epoch = s.epoch) IS NULL
+), stray AS (
+  DELETE FROM blocked b WHERE gate = ANY ($1::text[]) AND woken_at <= statement_timestamp() - $2::float8 * interval '1 second'
+    AND coalesce((SELECT j.state FROM jobs j WHERE j.id = b.job_id), 'gone') NOT IN ('delayed', 'waiting', 'active')
+)
+SELECT b.job_id::text FROM rooms r CROSS JOIN LATERAL (
+  SELECT job_id FROM blocked WHERE gate = r.key AND woken_at IS NULL ORDER BY priority, due_at LIMIT r.room
+) AS b;
+
+-- name: unblock
+DELETE FROM blocked WHERE job_id = ANY ($1::uuid[]);
+
+-- name: join_lines
+-- Jobs just recorded; those that are not first are put off until they are called.
+WITH asked AS MATERIALIZED (
+  SELECT a.*, n = min(n) OVER (PARTITION BY key)
+    AND (SELECT l.place FROM lines l WHERE l.key = a.key AND l.open ORDER BY l.place LIMIT 1) IS NULL AS called
+  FROM unnest($1::uuid[], $2::text[], $3::bool[]) WITH ORDINALITY AS a(id, key, hold, n)
+), joined AS (
+  INSERT INTO lines (key, job_id, hold, called, open, since)
+  SELECT key, id, hold, called, true, statement_timestamp() FROM asked ORDER BY n
+), moved AS (
+  UPDATE jobs SET sequenced = true,
+    state = CASE WHEN id = ANY (ARRAY(SELECT id FROM asked WHERE called)) THEN state ELSE 'delayed' END
+  WHERE id = ANY (ARRAY(SELECT id FROM asked))
+), unsent AS (
+  DELETE FROM tickets WHERE job_id = ANY (ARRAY(SELECT id FROM asked WHERE NOT called))
+)
+SELECT id::text FROM asked WHERE NOT called;
+
+-- name: heads
+-- Who is first in these lines and has not been called; those before them have ended, and make room.
+WITH heads AS MATERIALIZED (
+  SELECT k.key, h.* FROM unnest($1::text[]) AS k(key) LEFT JOIN LATERAL (
+    SELECT * FROM (
+      SELECT place, job_id, called, hold, coalesce((SELECT j.state FROM jobs j WHERE j.id = l.job_id),
+        (SELECT h.state FROM history h WHERE h.id = l.job_id), 'gone') AS state
+      FROM lines l WHERE l.key = k.key AND open ORDER BY place OFFSET 0
+    ) AS l
+    WHERE state IN ('delayed', 'waiting', 'active') OR state = 'failed' AND hold LIMIT 1
+  ) AS h ON true
+), past AS MATERIALIZED (
+  SELECT l.* FROM heads h CROSS JOIN LATERAL (
+    SELECT place, coalesce((SELECT j.state FROM jobs j WHERE j.id = l.job_id),
+      (SELECT h.state FROM history h WHERE h.id = l.job_id), 'gone') AS state
+    FROM lines l WHERE key = h.key AND open AND place < coalesce(h.place, 9223372036854775807) OFFSET 0
+  ) AS l
+), gone AS (
+  DELETE FROM lines WHERE place = ANY (ARRAY(SELECT place FROM past WHERE state NOT IN ('failed', 'cancelled')))
+), closed AS (
+  UPDATE lines SET open = false WHERE place = ANY (ARRAY(SELECT place FROM past WHERE state IN ('failed', 'cancelled')))
+)
+SELECT job_id::text FROM heads WHERE NOT called AND state <> 'failed';
+
+-- name: wake
+-- Their turn has come: a ticket for each, due at once, or when the job itself is.
+WITH held AS MATERIALIZED (
+  SELECT j.id, j.queue, j.priority, j.actor, j.run_at, j.ticket + 1 AS ticket,
+    CASE WHEN j.run_at > statement_timestamp() THEN 'delayed' ELSE 'waiting' END AS state
+  FROM (SELECT * FROM unnest($1::uuid[]) AS a(id) ORDER BY id OFFSET 0) AS a
+  CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = a.id AND state = 'delayed' FOR UPDATE) AS j
+), moved AS (
+  UPDATE jobs j SET (state, ticket) = (SELECT h.state, h.ticket FROM held h WHERE h.id = j.id)
+  WHERE id = ANY (ARRAY(SELECT id FROM held))
+), ticketed AS (
+  INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
+  SELECT id, queue, priority, ticket, $2::bool AND state = 'waiting',
+    CASE WHEN $2::bool OR state = 'delayed' THEN run_at
+      ELSE statement_timestamp() + $3::float8 * interval '1 second' END
+  FROM held ORDER BY id
+  ON CONFLICT (job_id) DO UPDATE SET ticket = excluded.ticket, ready = excluded.ready, due_at = excluded.due_at
+), coming AS (
+  UPDATE blocked SET woken_at = statement_timestamp() WHERE job_id = ANY (ARRAY(SELECT id FROM held))
+), called AS (
+  UPDATE lines SET called = true WHERE job_id = ANY (ARRAY(SELECT id FROM held))
+), noted AS (
+  INSERT INTO journal (job_id, at, event) SELECT id, clock_timestamp(), 'promoted' FROM held WHERE state = 'waiting'
+)
+SELECT h.state, h.id::text, h.ticket, h.queue, h.priority, h.actor, p.message_id, p.body
+FROM held h CROSS JOIN LATERAL (SELECT * FROM payloads WHERE job_id = h.id OFFSET 0) AS p;
+
+-- name: any_looks
+SELECT true FROM gates WHERE look LIMIT 1;
+
+-- name: take_looks
+UPDATE gates SET look = false WHERE key = ANY (ARRAY(
+  SELECT key FROM gates WHERE look ORDER BY key LIMIT $1::int FOR UPDATE SKIP LOCKED
+)) RETURNING key, rule;
+
+-- name: survey
+-- The next gates in the order of their keys: what there is of each, and whether somebody should be let in.
+SELECT g.key, (SELECT s.gate FROM slots s WHERE s.gate = g.key LIMIT 1) IS NULL
+    AND (SELECT b.gate FROM blocked b WHERE b.gate = g.key AND woken_at IS NULL LIMIT 1) IS NULL
+    AND (SELECT b.gate FROM blocked b WHERE b.gate = g.key AND woken_at IS NOT NULL LIMIT 1) IS NULL
+    AND (SELECT l.key FROM lines l WHERE l.key = g.key AND open LIMIT 1) IS NULL,
+  coalesce((SELECT b.woken_at <= statement_timestamp() - $3::float8 * interval '1 second' FROM blocked b
+      WHERE b.gate = g.key AND woken_at IS NOT NULL ORDER BY woken_at LIMIT 1), false)
+    OR (SELECT s.gate FROM slots s WHERE s.gate = g.key
+      AND (SELECT c.epoch FROM claims c WHERE c.job_id = s.job_id AND c.epoch = s.epoch) IS NULL LIMIT 1) IS NOT NULL
+    OR (SELECT b.gate FROM blocked b WHERE b.gate = g.key AND woken_at IS NULL LIMIT 1) IS NOT NULL
+      AND (SELECT count(*) FROM slots s WHERE s.gate = g.key)
+        + (SELECT count(*) FROM blocked b WHERE b.gate = g.key AND woken_at IS NOT NULL)
+        < coalesce((SELECT r.count::int FROM limit_rules r WHERE r.rule = g.rule), g.capacity)
+    OR coalesce((SELECT NOT l.called OR NOT l.hold AND coalesce((SELECT j.finished_at IS NOT NULL FROM jobs j
+        WHERE j.id = l.job_id), true)
+      FROM lines l WHERE l.key = g.key AND open ORDER BY l.place LIMIT 1), false)
+FROM (SELECT * FROM gates WHERE key > $1 ORDER BY key LIMIT $2::int) AS g ORDER BY g.key;
+
+-- name: look
+UPDATE gates SET look = true WHERE key = ANY (ARRAY(
+  SELECT key FROM gates WHERE key = ANY ($1::text[]) AND NOT look ORDER BY key FOR UPDATE SKIP LOCKED
+));
+
+-- name: lock_idle_gates
+SELECT key FROM gates WHERE key = ANY ($1::text[]) ORDER BY key FOR UPDATE SKIP LOCKED;
+
+-- name: drop_idle_gates
+DELETE FROM gates g WHERE key = ANY ($1::text[])
+  AND (SELECT s.gate FROM slots s WHERE s.gate = g.key LIMIT 1) IS NULL
+  AND (SELECT b.gate FROM blocked b WHERE b.gate = g.key AND woken_at IS NULL LIMIT 1) IS NULL
+  AND (SELECT b.gate FROM blocked b WHERE b.gate = g.key AND woken_at IS NOT NULL LIMIT 1) IS NULL
+  AND (SELECT l.key FROM lines l WHERE l.key = g.key AND open LIMIT 1) IS NULL;
+
+-- name: drop_lines
+DELETE FROM lines WHERE job_id = ANY ($1::uuid[]);
 
 -- name: finish_completed
 -- The usual batch: everything completed, nothing to keep but that.
@@ -353,6 +549,8 @@ WITH held AS MATERIALIZED (
   FROM judged ORDER BY id
   ON CONFLICT (job_id) DO UPDATE SET queue = excluded.queue, priority = excluded.priority, ticket = excluded.ticket,
     ready = excluded.ready, due_at = excluded.due_at
+), unblocked AS (
+  DELETE FROM blocked WHERE job_id = ANY (ARRAY(SELECT id FROM judged))
 ), noted AS (
   INSERT INTO journal (job_id, at, event, actor, detail)
   SELECT id, statement_timestamp(), 'replaced', producer, json_build_object('message_id', was)::text FROM judged
@@ -413,6 +611,13 @@ WITH held AS MATERIALIZED (
   INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
   SELECT id, queue, priority, ticket, $5::bool, at FROM held WHERE NOT ends ORDER BY id
   ON CONFLICT (job_id) DO UPDATE SET ticket = excluded.ticket, ready = excluded.ready, due_at = excluded.due_at
+), gated AS (
+  UPDATE gates SET look = true WHERE key = ANY (ARRAY(
+    SELECT key FROM gates WHERE key = ANY (ARRAY(
+      SELECT gate FROM slots WHERE job_id = ANY (ARRAY(SELECT id FROM held))
+      UNION ALL SELECT key FROM lines WHERE job_id = ANY (ARRAY(SELECT id FROM held)) AND open
+    )) ORDER BY key FOR UPDATE SKIP LOCKED
+  ))
 ), noted AS (
   INSERT INTO journal (job_id, at, event, actor, detail)
   SELECT id, at, CASE WHEN ends THEN 'cancelled' ELSE 'released' END, 'worker ' || $1::int,
@@ -542,6 +747,13 @@ WITH due AS MATERIALIZED (
     SELECT id FROM held
     UNION ALL SELECT job_id FROM due WHERE (SELECT id FROM jobs j WHERE j.id = due.job_id) IS NULL
   ))
+), gated AS (
+  UPDATE gates SET look = true WHERE key = ANY (ARRAY(
+    SELECT key FROM gates WHERE key = ANY (ARRAY(
+      SELECT gate FROM slots WHERE job_id = ANY (ARRAY(SELECT id FROM held WHERE ends))
+      UNION ALL SELECT key FROM lines WHERE job_id = ANY (ARRAY(SELECT id FROM held WHERE ends)) AND open
+    )) ORDER BY key FOR UPDATE SKIP LOCKED
+  ))
 ), noted AS (
   INSERT INTO journal (job_id, at, event, detail)
   SELECT id, clock_timestamp(), 'failed', json_build_object('reason', 'expired')::text FROM held WHERE ends
@@ -606,6 +818,13 @@ WITH owned AS MATERIALIZED (
   INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
   SELECT id, queue, priority, ticket + 1, $2::bool, at FROM judged WHERE state_now = 'waiting' ORDER BY id
   ON CONFLICT (job_id) DO UPDATE SET ticket = excluded.ticket, ready = excluded.ready, due_at = excluded.due_at
+), gated AS (
+  UPDATE gates SET look = true WHERE key = ANY (ARRAY(
+    SELECT key FROM gates WHERE key = ANY (ARRAY(
+      SELECT gate FROM slots WHERE job_id = ANY (ARRAY(SELECT id FROM judged))
+      UNION ALL SELECT key FROM lines WHERE job_id = ANY (ARRAY(SELECT id FROM judged)) AND open
+    )) ORDER BY key FOR UPDATE SKIP LOCKED
+  ))
 ), noted AS (
   INSERT INTO journal (job_id, at, event, actor, detail)
   SELECT id, at, CASE WHEN state_now <> 'waiting' THEN state_now WHEN crashed THEN 'crashed' ELSE 'released' END,

@@ -12,7 +12,8 @@ SELECT id FROM history WHERE id IN (SELECT value FROM json_each(?1));
 INSERT INTO ticks (schedule, fire_at, job_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
 
 -- name: insert_job
-INSERT INTO jobs (id, queue, actor, priority, state, created_at, run_at, counted) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO jobs (id, queue, actor, priority, state, created_at, run_at, counted, sequenced)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: backlog
 SELECT count(*) FROM (
@@ -67,7 +68,8 @@ SELECT name FROM queues WHERE paused;
 SELECT 1 FROM workers WHERE id = ? AND state IN ('running', 'stopping');
 
 -- name: claim_look
-SELECT j.id, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.created_at, j.run_at, j.queue, j.priority, c.worker_id
+SELECT j.id, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.created_at, j.run_at, j.queue, j.priority, c.worker_id,
+j.sequenced
 FROM json_each(?) AS wanted
 CROSS JOIN jobs AS j ON j.id = wanted.value
 LEFT JOIN claims AS c ON c.job_id = j.id;
@@ -81,7 +83,8 @@ WHERE EXISTS (SELECT 1 FROM tickets WHERE ready AND queue = wanted.value)
 LIMIT 1;
 
 -- name: take_look
-SELECT t.job_id, t.ticket, j.epoch, j.attempts, j.crashes, j.created_at, j.run_at, t.priority, p.message_id, p.body
+SELECT t.job_id, t.ticket, j.epoch, j.attempts, j.crashes, j.created_at, j.run_at, t.priority, p.message_id, p.body,
+j.sequenced
 FROM tickets AS t
 CROSS JOIN jobs AS j ON j.id = t.job_id
 CROSS JOIN payloads AS p ON p.job_id = t.job_id
@@ -104,6 +107,129 @@ UPDATE jobs SET ticket = ticket + 1 WHERE id = ?;
 
 -- name: park_delayed
 UPDATE jobs SET state = 'delayed', ticket = ticket + 1 WHERE id = ?;
+
+-- gates --------------------------------------------------------------------------------------
+
+-- name: keep_gate
+INSERT INTO gates (key, rule, capacity) VALUES (?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET rule = excluded.rule, capacity = excluded.capacity
+WHERE rule <> excluded.rule OR capacity <> excluded.capacity;
+
+-- name: gates_of
+SELECT key, rule FROM gates WHERE key IN (
+SELECT gate FROM slots WHERE job_id IN (SELECT value FROM json_each(?1))
+UNION ALL
+SELECT key FROM lines WHERE job_id IN (SELECT value FROM json_each(?1)) AND open
+);
+
+-- name: rooms
+SELECT g.key, coalesce((SELECT CAST(count AS INTEGER) FROM limit_rules WHERE rule = g.rule), g.capacity), s.job_id
+FROM json_each(?1) AS wanted
+CROSS JOIN gates AS g ON g.key = wanted.value
+LEFT JOIN slots AS s ON s.gate = g.key
+AND EXISTS (SELECT 1 FROM claims AS c WHERE c.job_id = s.job_id AND c.epoch = s.epoch);
+
+-- name: entering
+SELECT j.cancel_requested, j.priority, j.run_at, c.worker_id, c.claimed_at
+FROM jobs AS j JOIN claims AS c ON c.job_id = j.id AND c.epoch = j.epoch
+WHERE j.id = ? AND j.epoch = ? AND j.state = 'active';
+
+-- name: insert_slot
+INSERT OR REPLACE INTO slots (gate, job_id, epoch) VALUES (?, ?, ?);
+
+-- name: drop_blocked
+DELETE FROM blocked WHERE job_id = ?;
+
+-- name: block
+INSERT INTO blocked (job_id, gate, priority, due_at, since) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (job_id) DO UPDATE SET gate = excluded.gate, woken_at = NULL;
+
+-- name: put_off
+UPDATE jobs SET state = 'delayed' WHERE id = ?;
+
+-- name: drop_dead_slots
+DELETE FROM slots WHERE gate = ?
+AND NOT EXISTS (SELECT 1 FROM claims AS c WHERE c.job_id = slots.job_id AND c.epoch = slots.epoch);
+
+-- name: drop_strays
+DELETE FROM blocked WHERE gate = ? AND woken_at <= ?
+AND NOT EXISTS (SELECT 1 FROM jobs AS j WHERE j.id = blocked.job_id AND j.state IN ('delayed', 'waiting', 'active'));
+
+-- name: room
+SELECT coalesce((SELECT CAST(count AS INTEGER) FROM limit_rules WHERE rule = g.rule), g.capacity)
+- (SELECT count(*) FROM slots WHERE gate = g.key)
+- (SELECT count(*) FROM blocked WHERE gate = g.key AND woken_at > ?2)
+FROM gates AS g WHERE g.key = ?1;
+
+-- name: next_blocked
+SELECT job_id FROM blocked WHERE gate = ? AND woken_at IS NULL ORDER BY priority, due_at LIMIT ?;
+
+-- name: woken
+UPDATE blocked SET woken_at = ? WHERE job_id = ?;
+
+-- name: any_in_line
+SELECT 1 FROM lines WHERE key = ? AND open LIMIT 1;
+
+-- name: insert_line
+INSERT INTO lines (key, job_id, hold, called, open, since) VALUES (?, ?, ?, ?, 1, ?);
+
+-- name: first_in_line
+SELECT l.place, l.job_id, l.called, l.hold, coalesce(j.state, h.state, 'gone')
+FROM lines AS l LEFT JOIN jobs AS j ON j.id = l.job_id LEFT JOIN history AS h ON h.id = l.job_id
+WHERE l.key = ? AND l.open ORDER BY l.place LIMIT 1;
+
+-- name: drop_place
+DELETE FROM lines WHERE place = ?;
+
+-- name: close_place
+UPDATE lines SET open = 0 WHERE place = ?;
+
+-- name: called
+UPDATE lines SET called = 1 WHERE job_id = ?;
+
+-- name: wake_look
+SELECT j.id, j.queue, j.priority, j.actor, j.run_at, j.ticket + 1, p.message_id, p.body
+FROM jobs AS j JOIN payloads AS p ON p.job_id = j.id WHERE j.id = ? AND j.state = 'delayed';
+
+-- name: call_up
+UPDATE jobs SET state = ?, ticket = ? WHERE id = ?;
+
+-- name: any_looks
+SELECT 1 FROM gates WHERE look LIMIT 1;
+
+-- name: looks
+SELECT key, rule FROM gates WHERE look ORDER BY key LIMIT ?;
+
+-- name: looked
+UPDATE gates SET look = 0 WHERE key = ?;
+
+-- name: look
+UPDATE gates SET look = 1 WHERE key = ? AND NOT look;
+
+-- name: look_of
+UPDATE gates SET look = 1 WHERE NOT look AND key IN (
+SELECT gate FROM slots WHERE job_id = ?1 UNION ALL SELECT key FROM lines WHERE job_id = ?1 AND open
+);
+
+-- name: survey
+SELECT g.key, NOT EXISTS (SELECT 1 FROM slots WHERE gate = g.key) AND NOT EXISTS (SELECT 1 FROM blocked WHERE gate = g.key)
+AND NOT EXISTS (SELECT 1 FROM lines WHERE key = g.key AND open),
+EXISTS (SELECT 1 FROM blocked WHERE gate = g.key AND woken_at <= ?3)
+OR EXISTS (SELECT 1 FROM slots AS s WHERE s.gate = g.key
+AND NOT EXISTS (SELECT 1 FROM claims AS c WHERE c.job_id = s.job_id AND c.epoch = s.epoch))
+OR EXISTS (SELECT 1 FROM blocked WHERE gate = g.key AND woken_at IS NULL)
+AND (SELECT count(*) FROM slots WHERE gate = g.key)
++ (SELECT count(*) FROM blocked WHERE gate = g.key AND woken_at IS NOT NULL)
+< coalesce((SELECT count FROM limit_rules WHERE rule = g.rule), g.capacity)
+OR coalesce((SELECT NOT l.called OR NOT l.hold AND (j.id IS NULL OR j.finished_at IS NOT NULL)
+FROM lines AS l LEFT JOIN jobs AS j ON j.id = l.job_id WHERE l.key = g.key AND l.open ORDER BY l.place LIMIT 1), 0)
+FROM gates AS g WHERE g.key > ?1 ORDER BY g.key LIMIT ?2;
+
+-- name: drop_gate
+DELETE FROM gates WHERE key = ?;
+
+-- name: drop_line_of
+DELETE FROM lines WHERE job_id = ?;
 
 -- finish -------------------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ def take(tx: Transaction, worker: int, wants: Mapping[str, int], suspects: int) 
         if room <= 0 or queue in paused:
             continue
         rows = tx.run("take_look", queue, room)
-        for id, number, epoch, attempts, crashes, created_at, run_at, priority, message_id, body in rows:
+        for id, number, epoch, attempts, crashes, created_at, run_at, priority, message_id, body, sequenced in rows:
             if crashes and suspects <= 0:
                 # Put off: left where they are, suspects would stand before everyone else.
                 parked.delayed(id, queue, priority, number + 1, "suspect")
@@ -46,7 +46,7 @@ def take(tx: Transaction, worker: int, wants: Mapping[str, int], suspects: int) 
             suspects -= crashes > 0
             epoch += 1
             known = epoch, attempts, crashes, crashes > 0, from_micros(run_at), number, queue, message_id, body
-            answers.append(Claim(id, Verdict.RUN, "", *known, from_micros(created_at)))
+            answers.append(Claim(id, Verdict.RUN, "", *known, from_micros(created_at), bool(sequenced)))
     _own(tx, worker, answers)
     tx.many("drop_ticket", [(x.id,) for x in answers])
     parked.write()
@@ -67,7 +67,7 @@ def _claim_each(tx: Transaction, worker: int, tickets: Collection[Ticket], suspe
         if row is None:
             answers[x.id] = _gone(tx, x.id)
             continue
-        id, state, number, epoch, attempts, crashes, created_at, run_at, queue, priority, owner = row
+        id, state, number, epoch, attempts, crashes, created_at, run_at, queue, priority, owner, sequenced = row
         if state == State.WAITING:
             if number != x.ticket:
                 answers[id] = Claim(id, Verdict.DROP, "stale")
@@ -85,17 +85,19 @@ def _claim_each(tx: Transaction, worker: int, tickets: Collection[Ticket], suspe
         elif state == State.ACTIVE and owner == worker and number == x.ticket:
             suspects -= crashes > 0
             known = epoch, attempts, crashes, crashes > 0, from_micros(run_at), number, queue
-            answers[id] = Claim(id, Verdict.RUN, "", *known, created_at=from_micros(created_at))
+            more = {"created_at": from_micros(created_at), "sequenced": bool(sequenced)}
+            answers[id] = Claim(id, Verdict.RUN, "", *known, **more)
         else:
             answers[id] = Claim(id, Verdict.DROP, state)
-    for id, _, number, epoch, attempts, crashes, created_at, run_at, queue, priority, _ in waiting:
+    for id, _, number, epoch, attempts, crashes, created_at, run_at, queue, priority, _, sequenced in waiting:
         if crashes and suspects <= 0:
             parked.delayed(id, queue, priority, number + 1, "suspect")
             answers[id] = Claim(id, Verdict.PARK, "suspect")
             continue
         suspects -= crashes > 0
         known = epoch + 1, attempts, crashes, crashes > 0, from_micros(run_at), number, queue
-        answers[id] = Claim(id, Verdict.RUN, "", *known, created_at=from_micros(created_at))
+        more = {"created_at": from_micros(created_at), "sequenced": bool(sequenced)}
+        answers[id] = Claim(id, Verdict.RUN, "", *known, **more)
         taken.append(answers[id])
     _own(tx, worker, taken)
     parked.write()

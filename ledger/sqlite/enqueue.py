@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ledger.instants import to_micros
 from ledger.keys import Plan, Replaced
 from ledger.records import Buried, Enqueued, NewJob
-from ledger.sqlite import keys
+from ledger.sqlite import gates, keys
 from ledger.sqlite.connection import Transaction
 from ledger.sqlite.due import due
 from ledger.states import Event, State
@@ -36,9 +36,14 @@ def record(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueued]:
             answers.append(Enqueued(job.id, State.WAITING, duplicate=True))
             continue
         run_at, state = due(tx, job)
-        rows.append((job.id, job.queue, job.actor, job.priority, state.value, tx.now, run_at, job.counted or None))
+        called = job.line is None or gates.join(tx, job.id, job.line)
+        state = state if called else State.DELAYED
+        marks = job.counted or None, job.line is not None or None
+        rows.append((job.id, job.queue, job.actor, job.priority, state.value, tx.now, run_at, *marks))
         payloads.append((job.id, clean(job.message_id), job.body, job.producer))
-        if state is State.DELAYED:
+        if not called:
+            pass  # it gets a ticket when it is
+        elif state is State.DELAYED:
             tickets.append((job.id, job.queue, job.priority, 1, 0, run_at))
         elif tx.embedded:
             tickets.append((job.id, job.queue, job.priority, 1, 1, run_at))

@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ledger.records import Due, Finish, Finished, NewJob, to_send
+from ledger.records import Due, Finish, Finished, NewJob, send_with, to_send
+from ledger.sqlite import gates
 from ledger.sqlite.connection import Transaction
 from ledger.sqlite.enqueue import record
 from ledger.states import Outcome, Reason, State
@@ -69,7 +70,10 @@ def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Fin
     for f, state in ended:  # last: what follows may have the key of a job that ends here
         if send := _follow(tx, f, state):
             done[f.id, f.epoch] = Finished(f.id, True, state, send)
-    return [done[f.id, f.epoch] for f in finishes]
+    answers = [done[f.id, f.epoch] for f in finishes]
+    if gated := [f.id for f, _ in ended if f.gated]:
+        return send_with(answers, gates.settle(tx, gates.held_by(tx, gated)))
+    return answers
 
 
 def _committed_before(tx: Transaction, f: Finish) -> Finished:

@@ -95,6 +95,7 @@ def _go_round(tx: Transaction, jobs: Collection[Held], event: Event, detail: dic
 
     Their epoch becomes one nobody holds, so that a late finish of theirs is refused.
     """
+    tx.many("look_of", [(job.id,) for job in jobs])
     cancelled = [job for job in jobs if job.cancel_requested]
     again = [job for job in jobs if not job.cancel_requested]
     due = tx.now if event is Event.CRASHED else None  # what was only given back became due when it did
@@ -119,6 +120,7 @@ def _crashed(tx: Transaction, jobs: Sequence[Held], what: str) -> None:
 
 
 def _quarantine(tx: Transaction, jobs: Sequence[Held]) -> None:
+    tx.many("look_of", [(job.id,) for job in jobs])
     tx.many("quarantine", [(Reason.POISON.value, job.crashes, job.charges, tx.now, job.id) for job in jobs])
     tx.many(
         "insert_journal",

@@ -31,6 +31,7 @@ def _replace(tx: Transaction, holder: str, job: NewJob) -> tuple[str, int]:
     run_at, state = due(tx, job)
     was = tx.run("replaced_message", holder).fetchone()
     [ticket] = tx.run("replace_job", job.queue, job.priority, state.value, run_at, holder).fetchone()
+    tx.run("drop_blocked", holder)  # it comes by itself
     tx.run("replace_payload", clean(job.message_id), job.body, job.producer, holder)
     if job.expires_ms is None:
         tx.run("drop_expiry", holder)

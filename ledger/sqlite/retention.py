@@ -49,6 +49,7 @@ def _forget(tx: Transaction, jobs: list[tuple[str]]) -> None:
     tx.many("drop_attempts", jobs)
     tx.many("drop_journal", jobs)
     tx.many("drop_result", jobs)
+    tx.many("drop_line_of", jobs)
 
 
 def _before(tx: Transaction, age_s: float) -> int:

@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 
 import failpoints
+from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
 from ledger.ledger import RESEND_BATCH
 from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
-from ledger.sqlite import claim, enqueue, finish, giveback, limits, relay, retention
+from ledger.sqlite import claim, enqueue, finish, gates, giveback, limits, relay, retention
 from ledger.sqlite.connection import Connection
 from ledger.text import clean
 
@@ -62,6 +63,13 @@ class SqliteSession:
     def slow(self, shares: Sequence[Share], delay_s: float) -> None:
         with self._connection.write() as tx:
             limits.slow(tx, shares, delay_s)
+
+    def enter(self, asking: Sequence[Entering]) -> list[Entry]:
+        with self._connection.write() as tx:
+            answers = gates.enter(tx, asking)
+            failpoints.hit("enter.before_commit")
+        failpoints.hit("enter.committed")
+        return answers
 
     def finish(self, worker: int, finishes: Sequence[Finish]) -> list[Finished]:
         with self._connection.write() as tx:
@@ -130,6 +138,21 @@ class SqliteSession:
                 return []
         with self._connection.write() as tx:
             return relay.expire(tx, limit)
+
+    def tend(self, limit: int) -> list[Due]:
+        with self._connection.read() as tx:
+            if not tx.run("any_looks").fetchone():
+                return []
+        with self._connection.write() as tx:
+            return gates.tend(tx, limit)
+
+    def survey(self, after: str, limit: int) -> str:
+        with self._connection.read() as tx:
+            is_calm, last = gates.is_calm(tx, after, limit)
+        if is_calm:
+            return last
+        with self._connection.write() as tx:
+            return gates.survey(tx, after, limit)
 
     def rescue(self, lease_s: float) -> Rescue:
         with self._connection.write() as tx:
