@@ -143,6 +143,8 @@ class QueueSettings(BaseModel):
     """Jobs of this queue at once in one process."""
     rate: Annotated[str, AfterValidator(_rate)] | None = None
     """At most so many starts over all workers: 10/s, 100/5m."""
+    max_running: PositiveInt | None = None
+    """Jobs of this queue at once over all workers."""
     max_waiting: PositiveInt | None = None
     """Jobs sent to it without a delay that may be unended at once; a send beyond that raises QueueFull."""
 

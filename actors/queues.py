@@ -17,6 +17,7 @@ class Queue:
     name: str
     concurrency: int  #: jobs of this queue that one worker process runs at the same time
     rate: str | None = None  #: at most this many starts per unit of time, over all workers: ``"10/s"``
+    max_running: int | None = None  #: at most so many at once, over all workers
     max_waiting: int | None = None  #: beyond so many jobs that have not ended, a send raises ``QueueFull``
     keep: Keep | None = None  #: how long finished jobs stay in the hot table; None: as in the settings
 

@@ -11,7 +11,10 @@ from broker import build
 from settings import load
 
 QUEUE = "bench-hareline"
-broker = build(load(), queues={QUEUE: SimpleNamespace(concurrency=THREADS, keep=None, rate=None, max_waiting=None)})
+broker = build(
+    load(),
+    queues={QUEUE: SimpleNamespace(concurrency=THREADS, keep=None, rate=None, max_running=None, max_waiting=None)},
+)
 dramatiq.set_broker(broker)
 
 

@@ -16,7 +16,7 @@ from dramatiq.message import Message, generate_unique_id, get_encoder
 from errors import Forbidden, Refusal
 from ledger.lane import Lane
 from ledger.ledger import Ledger, Session
-from ledger.records import Buried, Enqueued, Key, NewJob
+from ledger.records import Buried, Enqueued, Key, Line, NewJob
 from ledger.states import Event, Reason, State
 from middleware.permissions import RABBITMQ
 
@@ -44,8 +44,8 @@ class Foreign:
     user: str | None = None  #: who published it, as RabbitMQ has verified
 
 
-#: Asks whether a user may send a message; what is to be recorded of it, and the key of its job.
-Receive = Callable[[Message[Any], str | None], tuple[Message[Any], Key | None]]
+#: Asks whether a user may send a message; what is to be recorded of it, and the key and the line of its job.
+Receive = Callable[[Message[Any], str | None], tuple[Message[Any], Key | None, Line | None]]
 
 
 class Adoption:
@@ -121,7 +121,7 @@ def adopt(foreign: Foreign, receive: Receive) -> NewJob:
     due = isinstance(eta, (int, float)) and not isinstance(eta, bool) and eta > time.time() * 1000
     if not get_encoder().decode(foreign.body).get("message_id"):
         message = message.copy(message_id=foreign.message_id or generate_unique_id())
-    normal, key = receive(message.copy(queue_name=queue), foreign.user)
+    normal, key, line = receive(message.copy(queue_name=queue), foreign.user)
     return NewJob(
         id=str(uuid.uuid5(NAMESPACE, f"{queue}:{message.message_id}")),
         message_id=message.message_id,
@@ -134,6 +134,7 @@ def adopt(foreign: Foreign, receive: Receive) -> NewJob:
         served=not due,
         event=Event.ADOPTED,
         key=key,
+        line=line,
     )
 
 

@@ -26,7 +26,7 @@ from broker.room import Room
 from errors import PayloadTooLarge, Refusal, WrongMiddleware
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
-from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, Key, NewJob
+from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, Key, Line, NewJob
 from ledger.sealed import SEALED
 from ledger.sealing import KeyRing
 from ledger.states import LIVE
@@ -36,6 +36,7 @@ from middleware.deadlines import expires_ms, uninterrupted
 from middleware.encryption import Encryption
 from middleware.permissions import FOLLOWS, Permissions
 from middleware.schema import Schemas
+from middleware.sequence import Sequences
 from middleware.unique import handle, key_of
 from settings import PRODUCER
 
@@ -83,6 +84,7 @@ class Broker(dramatiq.Broker):
         self.encryption = Encryption(self.ring, self.schemas, self.aliases, self._recorded)
         self.permissions = Permissions(self.aliases, self._recorded)
         self.producer = producer  #: by which actors know this process
+        self.sequences = Sequences()
         self.recorder = recorder
         self._url = url
         self.max_payload_bytes = max_payload_bytes
@@ -262,6 +264,7 @@ class Broker(dramatiq.Broker):
                 "store the data and pass a reference to it (HARELINE_MAX_PAYLOAD_BYTES raises the limit)."
             )
         actor = self.actors.get(message.actor_name)
+        key = self._asked(lambda: key_of(actor, clear))
         return NewJob(
             id=str(uuid7()),
             message_id=message.message_id,
@@ -272,7 +275,8 @@ class Broker(dramatiq.Broker):
             delay_ms=int(delay or 0),
             tick=tick,
             producer=producer,
-            key=self._asked(lambda: key_of(actor, clear)),
+            key=key,
+            line=self._asked(lambda: self.sequences.line_of(clear, key)),
             counted=not delay and message.queue_name in self.room.limits,
             expires_ms=self._asked(lambda: expires_ms(actor, message, self.max_age_ms)),
         )
@@ -305,18 +309,20 @@ class Broker(dramatiq.Broker):
         message = self.schemas.written(message, refuse=not hooks)
         return self.encryption.sealed(message, whole=whole), message
 
-    def received(self, message: Message[Any], user: str | None) -> tuple[Message[Any], Key | None]:
-        """A foreign message as it is recorded, and the key of its job.  Raises ``Refusal``."""
+    def received(self, message: Message[Any], user: str | None) -> tuple[Message[Any], Key | None, Line | None]:
+        """A foreign message as it is recorded, and the key and the line of its job.  Raises ``Refusal``."""
         self.permissions.demand(message, user or "")
-        actor = self.actors.get(self.aliases.of(message.actor_name))
-        key = key_of(self.actors.get(message.actor_name), message)
-        if actor is None or SEALED in message.options or self.encryption.mode(actor.actor_name) is None:
-            return message, key
-        named = message.copy(actor_name=actor.actor_name)
+        name = self.aliases.of(message.actor_name)
+        actor = self.actors.get(name)
+        key = key_of(actor, message)
+        named = message if name == message.actor_name else message.copy(actor_name=name)
+        line = self.sequences.line_of(named, key)
+        if actor is None or SEALED in message.options or self.encryption.mode(name) is None:
+            return message, key, line
         try:
-            return self.encryption.sealed(self.schemas.written(named, refuse=False)), key
+            return self.encryption.sealed(self.schemas.written(named, refuse=False)), key, line
         except Refusal:  # of a key that is missing here; it came in clear, and is run where the keys are
-            return message, key
+            return message, key, line
 
     @contextmanager
     def sent_by(self, producer: str) -> Iterator[None]:

@@ -25,9 +25,11 @@ from ledger.sealing import KeyRing
 from middleware.atomic_sends import AtomicSends
 from middleware.audit import Audit
 from middleware.capacity import Capacity
+from middleware.concurrency import ConcurrencyLimits
 from middleware.current import Current
 from middleware.deadlines import Deadlines
 from middleware.expiry import EXPIRE_S, Expiry
+from middleware.gatekeeper import SURVEY_S, TEND_S, Gatekeeper
 from middleware.groups import Groups
 from middleware.heartbeat import Heartbeat
 from middleware.limits import Limits
@@ -66,6 +68,8 @@ class QueueDefaults(Protocol):
     def rate(self) -> str | None: ...
     @property
     def max_waiting(self) -> int | None: ...
+    @property
+    def max_running(self) -> int | None: ...
 
 
 def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = None) -> Broker:
@@ -78,6 +82,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     queued = (catalogue, settings.queues)
     concurrency = concurrency_of(_last_said(queued, lambda queue: queue.concurrency), settings.queue_concurrency)
     rates = {name: Rate.parse(rate) for name, rate in _last_said(queued, lambda queue: queue.rate or None).items()}
+    running = _last_said(queued, lambda queue: queue.max_running or None)
     ledger = open_ledger(
         settings.database_url,
         road="rabbitmq" if settings.broker_url else "embedded",
@@ -143,9 +148,11 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         broker.permissions,
         broker.encryption,
         broker.schemas,  # after those that decide what becomes of what does not fit
+        ConcurrencyLimits(recorder, running),  # before rates: who is blocked has none reserved
         Limits(recorder, rates),  # of what will run
         AtomicSends(broker.holding),
         Uniqueness(),
+        broker.sequences,
         deadlines,  # last: closest to the actor
     ):
         broker.add_middleware(middleware)
@@ -164,8 +171,11 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
     days = settings.audit_log_retention_days
     history_s = (days + BACKSTOP_DAYS) * 86_400.0 if days else 0.0
     relay = Relay(road.send, resend_after_s=settings.resend_after_s, room=road.ready)
+    gatekeeper = Gatekeeper(road.send)
     duties = [
         Duty("relay", 0.0, relay.run),
+        Duty("gates", TEND_S, gatekeeper.tend),
+        Duty("survey of gates", SURVEY_S, gatekeeper.survey),
         Duty("retention", RETAIN_S, lambda session: session.retain(broker.keep, keep, history_s=history_s)),
     ]
     projection = None

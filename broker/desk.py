@@ -109,6 +109,7 @@ class Desk:
         delay_ms: int = 0,
     ) -> None:
         finish = Finish(claim.id, claim.epoch, outcome, reason, error_type, error[:MAX_ERROR], delay_ms=delay_ms)
+        finish.gated = claim.sequenced
 
         def answered(answer: Finished) -> None:
             done()

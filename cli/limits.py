@@ -1,4 +1,4 @@
-"""``hareline limits``: how fast jobs may start; change it while they run."""
+"""``hareline limits``: how fast jobs may start, and how many run at once; change it while they do."""
 
 from typing import Annotated
 
@@ -8,11 +8,16 @@ from cli.exits import BadInput, NotFound
 from cli.given import nearest, operator
 from cli.opened import control, queries
 from cli.shown import as_json, duration, say, table
+from ledger.views import RuleView
+from middleware.concurrency import Concurrency, ConcurrencyLimits
+from middleware.limits import Limits
 from middleware.rates import Rate
 
-app = typer.Typer(no_args_is_help=True, help="Look at the rate limits, change them while jobs run.")
+app = typer.Typer(
+    no_args_is_help=True, help="Look at rates, limits of concurrency and sequences; change limits while jobs run."
+)
 
-Rule = Annotated[str, typer.Argument(metavar="RULE", help="queue:NAME, actor:NAME or actor:NAME:KEY, as `ls` shows.")]
+Rule = Annotated[str, typer.Argument(metavar="RULE", help="As `ls` shows: actor:NAME:KEY, running:queue:NAME …")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 #: Limits with a key of their own that are listed: those with the longest to wait.
@@ -21,50 +26,58 @@ MOST = 20
 
 @app.command("ls")
 def ls(json: Json = False) -> None:
-    """List the rates, and the limits whose next free start is furthest away."""
+    """List the limits; the rates with the longest wait; the limits and sequences that most jobs wait for."""
     from control.limits import listing
 
     with queries() as asked:
-        changed, waiting = listing(asked, MOST)
+        changed, waiting, gates = listing(asked, MOST)
     now = {rule.rule: rule for rule in changed}
     rules = [
         {
             "rule": rule,
-            "rate": str(rate),
-            "burst": rate.burst,
-            "now": f"{now[rule].count:g} per {now[rule].per_s:g} s" if rule in now else None,
-            "now_burst": now[rule].burst if rule in now else None,
+            "rate": str(limit),
+            "burst": limit.burst if isinstance(limit, Rate) else None,
+            "now": str(_changed(now[rule])) if rule in now else None,
+            "now_burst": now[rule].burst if rule in now and now[rule].per_s else None,
             "by": now[rule].changed_by if rule in now else None,
         }
-        for rule, rate in sorted(_rules().items())
+        for rule, limit in sorted(_rules().items())
     ]
     if json:
-        return as_json({"rules": rules, "waiting": waiting})
+        return as_json({"rules": rules, "waiting": waiting, "blocked": gates})
     table(("rule", "rate", "burst", "now", "burst now", "by"), [tuple(rule.values()) for rule in rules])
     if waiting:
         table(("limit", "next free start"), [(limit.key, duration(limit.wait_s)) for limit in waiting])
+    if gates:
+        table(
+            ("blocked", "waiting", "since", "at once", "held by"),
+            [(x.key, x.waiting, x.since, x.capacity, ", ".join(x.held_by[:3])) for x in gates],
+        )
 
 
 @app.command("set")
 def change(
     rule: Rule,
-    rate: Annotated[str, typer.Argument(help="So many starts in a time: 10/s, 0.5/s, 100/5m, 1000/h.")],
+    limit: Annotated[
+        str, typer.Argument(help="So many starts in a time: 10/s, 0.5/s, 100/5m, 1000/h. So many at once: 3.")
+    ],
     burst: Annotated[int, typer.Option(min=1, help="Starts that may come at once after a pause.")] = 1,
     json: Json = False,
 ) -> None:
-    """Let jobs start at another rate, in every worker, from now on.
+    """Let jobs start at another rate, or more or fewer run at once, in every worker, from now on.
 
-    Slots that are reserved already stay where they are.
+    Starts that are reserved already stay where they are, and what runs goes on.
     """
-    _check(rule)
+    known = _check(rule)
     try:
-        wanted = Rate.parse(rate)
+        wanted = Rate.parse(limit) if isinstance(known, Rate) else Concurrency.parse(limit)
     except ValueError as error:
-        raise BadInput(str(error)) from None
+        raise BadInput(f"{rule}: {error}") from None
     from control.limits import change as verb
 
+    per_s = wanted.per_s if isinstance(wanted, Rate) else 0.0
     with control() as ledger:
-        verb(ledger, rule, wanted.count, wanted.per_s, burst, by=operator())
+        verb(ledger, rule, wanted.count, per_s, burst, by=operator())
     if json:
         return as_json({"rule": rule, "rate": str(wanted), "burst": burst})
     say(f"{rule}: {wanted}; `hareline limits unset {rule}` goes back to the code's")
@@ -72,7 +85,7 @@ def change(
 
 @app.command("unset")
 def restore(rule: Rule, json: Json = False) -> None:
-    """Go by the rate in the code again."""
+    """Go by the limit in the code again."""
     _check(rule)
     from control.limits import restore as verb
 
@@ -80,7 +93,7 @@ def restore(rule: Rule, json: Json = False) -> None:
         done = verb(ledger, rule, by=operator())
     if json:
         return as_json(done)
-    say(f"{rule}: the code's rate counts again" if done else f"{rule}: the code's rate counts already")
+    say(f"{rule}: the code's limit counts again" if done else f"{rule}: the code's limit counts already")
 
 
 @app.command("release")
@@ -102,14 +115,22 @@ def release(
     say(f"{key}: the next job starts at once")
 
 
-def _rules() -> dict[str, Rate]:
+def _rules() -> dict[str, Rate | Concurrency]:
     from actors import broker
-    from middleware.limits import Limits
 
-    return next(middleware.rules for middleware in broker.middleware if isinstance(middleware, Limits))
+    known: dict[str, Rate | Concurrency] = {}
+    for middleware in broker.middleware:
+        if isinstance(middleware, Limits | ConcurrencyLimits):
+            known |= middleware.rules
+    return known
 
 
-def _check(rule: str) -> None:
-    """A misspelt rule would be silently without effect."""
+def _changed(rule: RuleView) -> Rate | Concurrency:
+    return Rate(rule.count, rule.per_s) if rule.per_s else Concurrency(int(rule.count))
+
+
+def _check(rule: str) -> Rate | Concurrency:
+    """What the code says; a misspelt rule would be silently without effect."""
     if rule not in (known := _rules()):
-        raise NotFound(f"no rate limit is named {rule!r}; {nearest(rule, known)}")
+        raise NotFound(f"no limit is named {rule!r}; {nearest(rule, known)}")
+    return known[rule]

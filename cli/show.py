@@ -42,6 +42,8 @@ def _facts(job: JobView) -> list[tuple[str, Any]]:
         ("queue", job.queue),
         ("priority", job.priority),
         ("state", job.state + (f" ({job.reason})" if job.reason else "") + (" in history" if job.archived else "")),
+        ("waits for", _wait(job)),
+        ("holds back", f"{job.holds_back} jobs of its sequence" if job.holds_back else ""),
         ("asked to", "stop" if job.cancel_requested else ""),
         ("attempts", job.attempts_spent),
         ("crashes", job.crashes or ""),
@@ -55,6 +57,14 @@ def _facts(job: JobView) -> list[tuple[str, Any]]:
         ("checkpoint", f"{job.checkpoint.size} bytes, {moment(job.checkpoint.at)}" if job.checkpoint else ""),
         ("result", f"{job.result.size} bytes, until {moment(job.result.expires_at)}" if job.result else ""),
     ]
+
+
+def _wait(job: JobView) -> str:
+    if job.waits is None:
+        return ""
+    holders = ", ".join(job.waits.held_by[:3]) + (" …" if len(job.waits.held_by) > 3 else "")
+    wait = job.waits
+    return f"{wait.gate}, since {moment(wait.since)}; {wait.before} before it; held by {holders or 'nobody'}"
 
 
 def _message(job: JobView) -> str:

@@ -2,9 +2,10 @@
 
 jobs.py        retry, cancel, remove: one job, or many
 queues.py      pause, resume
-limits.py      change a rate, restore it, release what waits
+limits.py      change a limit, restore it, release what waits
 dead.py        retry, discard: dead letters
 rebuild.py     new messages for waiting jobs whose messages are lost
+gates.py       what they mean for jobs that wait for one another
 rows.py        locking a job's row; refusing what its state does not allow
 transaction.py Control: the database the verbs work on
 """

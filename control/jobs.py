@@ -5,6 +5,7 @@ from typing import Literal
 
 from sqlalchemy import Table, delete, func, insert, select, update
 
+from control import gates
 from control.rows import Locked, demand, lock, lock_id
 from control.transaction import Control, Transaction
 from errors import IllegalTransition
@@ -25,7 +26,8 @@ def retry(control: Control, ref: str, *, by: str) -> str:
     """Send a failed, cancelled or delayed job round now; returns its id.
 
     A failed or cancelled one starts anew: attempts, crashes and charges count from 0; its checkpoint is kept.  One in
-    history comes back from there, without one.  Raises ``JobNotFound``, ``IllegalTransition``.
+    history comes back from there, without one.  One of a sequence stands in line again, at the end, unless it kept its
+    place.  Raises ``JobNotFound``, ``IllegalTransition``.
     """
     return control.run(lambda tx: retry_locked(tx, lock(tx, ref)), by=by)
 
@@ -125,12 +127,13 @@ def each(
 def retry_locked(tx: Transaction, job: Locked) -> str:
     demand(job, Event.RETRIED, State.WAITING, _NO_RETRY)
     ticket = _bring_back(tx, job) if job.archived else job.ticket + 1
+    called = gates.turn(tx, job.id, job.state)
     anew = {"attempts": 0, "crashes": 0, "charges": 0} if job.state is not State.DELAYED else {}
     tx.connection.execute(
         update(jobs)
         .where(jobs.c.id == job.id)
         .values(
-            state=State.WAITING,
+            state=State.WAITING if called else State.DELAYED,
             ticket=ticket,
             run_at=tx.now,
             finished_at=None,
@@ -140,16 +143,17 @@ def retry_locked(tx: Transaction, job: Locked) -> str:
         )
     )
     tx.connection.execute(delete(tickets).where(tickets.c.job_id == job.id))
-    tx.connection.execute(
-        insert(tickets).values(
-            job_id=job.id,
-            queue=job.queue,
-            priority=job.priority,
-            ticket=ticket,
-            ready=tx.embedded,
-            due_at=tx.now,
+    if called:
+        tx.connection.execute(
+            insert(tickets).values(
+                job_id=job.id,
+                queue=job.queue,
+                priority=job.priority,
+                ticket=ticket,
+                ready=tx.embedded,
+                due_at=tx.now,
+            )
         )
-    )
     for table in (progress, results):
         tx.connection.execute(delete(table).where(table.c.job_id == job.id))
     tx.note(job.id, Event.RETRIED, {"was": job.state})
@@ -157,6 +161,7 @@ def retry_locked(tx: Transaction, job: Locked) -> str:
 
 
 def remove_locked(tx: Transaction, job: Locked, event: str) -> str:
+    gates.forget(tx, job.id)
     for table in (tickets, payloads, attempts, progress, checkpoints, results, uniques, expiries):
         tx.connection.execute(delete(table).where(table.c.job_id == job.id))
     for table in (jobs, history):
@@ -173,6 +178,7 @@ def _cancel_locked(tx: Transaction, job: Locked) -> str:
         .values(state=State.CANCELLED, finished_at=tx.now, cancel_requested=False)
     )
     tx.connection.execute(delete(tickets).where(tickets.c.job_id == job.id))
+    gates.leave(tx, job.id)
     tx.note(job.id, Event.CANCELLED, {"was": job.state})
     return job.id
 

@@ -1,17 +1,19 @@
-"""Verbs for rate limits."""
+"""Verbs for limits: rates, and how many may run at once."""
 
 from sqlalchemy import delete, insert
 
+from control.gates import look_at_rule
 from control.transaction import Control, Transaction
 from ledger.queries import Queries
 from ledger.tables import limit_rules, limits
-from ledger.views import LimitView, RuleView
+from ledger.views import GateView, LimitView, RuleView
 
 
 def change(control: Control, rule: str, count: float, per_s: float, burst: int, *, by: str) -> None:
-    """From now on reserve starts of this rule's limits at another rate than the code's.  Idempotent.
+    """From now on this rule's limits are others than the code's: so many starts in a time.  Idempotent.
 
-    Slots reserved before stay where they are.
+    Starts reserved before stay where they are.  With ``per_s`` 0 it is how many may run at once: blocked jobs are let
+    in at once if there is room for more, and what runs goes on if there is room for less.
     """
 
     def verb(tx: Transaction) -> None:
@@ -21,6 +23,7 @@ def change(control: Control, rule: str, count: float, per_s: float, burst: int, 
                 rule=rule, count=count, per_s=per_s, burst=burst, changed_at=tx.now, changed_by=tx.by
             )
         )
+        look_at_rule(tx, rule)
         tx.note(None, "limit changed", {"rule": rule, "count": count, "per_s": per_s, "burst": burst})
 
     control.run(verb, by=by)
@@ -32,6 +35,7 @@ def restore(control: Control, rule: str, *, by: str) -> bool:
     def verb(tx: Transaction) -> bool:
         if not tx.connection.execute(delete(limit_rules).where(limit_rules.c.rule == rule)).rowcount:
             return False
+        look_at_rule(tx, rule)
         tx.note(None, "limit restored", {"rule": rule})
         return True
 
@@ -51,6 +55,6 @@ def release(control: Control, key: str, *, by: str) -> bool:
     return control.run(verb, by=by)
 
 
-def listing(queries: Queries, most: int) -> tuple[list[RuleView], list[LimitView]]:
-    """The rules operators have changed, by name, and the limits that have the longest to wait."""
-    return queries.changed_rules(), queries.limits(most)
+def listing(queries: Queries, most: int) -> tuple[list[RuleView], list[LimitView], list[GateView]]:
+    """The rules operators have changed, the rates with the longest to wait, the gates with the most waiting."""
+    return queries.changed_rules(), queries.limits(most), queries.gates(most)

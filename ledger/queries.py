@@ -35,6 +35,7 @@ from ledger.views import (
     CheckpointView,
     ClaimView,
     DeadRow,
+    GateView,
     JobRow,
     JobView,
     JournalRow,
@@ -47,6 +48,7 @@ from ledger.views import (
     Summary,
     WorkerView,
 )
+from ledger.waits import gates_with_most_waiting, held_back_by, wait_of
 
 
 class Queries:
@@ -114,7 +116,7 @@ class Queries:
             return _counts(connection)
 
     def changed_rules(self) -> list[RuleView]:
-        """The rates that operators have changed, by name."""
+        """The limits that operators have changed, by name."""
         with self._database.read() as connection:
             rows = connection.execute(select(limit_rules).order_by(limit_rules.c.rule))
             return [RuleView(**row._mapping) for row in rows]
@@ -127,6 +129,11 @@ class Queries:
                 select(limits).where(limits.c.paid_at > now).order_by(limits.c.paid_at.desc()).limit(most)
             )
             return [LimitView(key, (paid_at - now).total_seconds()) for key, paid_at in rows]
+
+    def gates(self, most: int) -> list[GateView]:
+        """Concurrency limits and sequences for which jobs wait, those with the most first."""
+        with self._database.read() as connection:
+            return gates_with_most_waiting(connection, most)
 
     def queues(self) -> list[QueueView]:
         """Every queue that has jobs in the hot table or was ever paused, by name."""
@@ -295,6 +302,8 @@ def _job(connection: Connection, id: str, read: Reader) -> JobView | None:
         progress=_progress(connection, id, read),
         checkpoint=_checkpoint(connection, id, read),
         result=_result_meta(connection, id),
+        waits=wait_of(connection, id),
+        holds_back=held_back_by(connection, id),
     )
 
 

@@ -9,10 +9,11 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from errors import LedgerUnavailable
 from failpoints import hit
+from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
 from ledger.lane import Lane
 from ledger.ledger import Ledger, Session
@@ -49,11 +50,24 @@ class _Release:
 
 
 @dataclass(slots=True)
-class _StartWanted:
-    wanted: Wanted
+class _Asked(Generic[T]):
     answered: threading.Event = field(default_factory=threading.Event)
-    wait_s: float = 0.0
+    answer: T | None = None
     error: Exception | None = None
+
+    def tell(self, answer: T) -> None:
+        self.answer = answer
+        self.answered.set()
+
+
+@dataclass(slots=True)
+class _StartWanted(_Asked[float]):
+    wanted: Wanted = field(kw_only=True)
+
+
+@dataclass(slots=True)
+class _EntryWanted(_Asked[Entry]):
+    entering: Entering = field(kw_only=True)
 
 
 @dataclass(slots=True)
@@ -130,14 +144,24 @@ class Recorder:
 
         Raises ``LedgerUnavailable`` when this process stops meanwhile.
         """
-        asked = _StartWanted(wanted)
+        return self._ask(_StartWanted(wanted=wanted))
+
+    def enter(self, entering: Entering) -> Entry:
+        """Let a job enter its gates; one that is BLOCKED is not held any more.  Waits and raises as :meth:`reserve`."""
+        entry = self._ask(_EntryWanted(entering=entering))
+        if entry is Entry.BLOCKED:
+            self.forget(entering.job, entering.epoch)
+        return entry
+
+    def _ask(self, asked: "_Asked[T]") -> T:
         self._lane("limits", self._write_limits).put(asked)
         while not asked.answered.wait(1.0):
             if "limits" not in self._lanes:
                 raise LedgerUnavailable("the process stops; the job goes back")
         if asked.error is not None:
             raise asked.error
-        return asked.wait_s
+        assert asked.answer is not None
+        return asked.answer
 
     def slow(self, shares: Sequence[Share], delay_s: float) -> None:
         """Let nothing start in these rate limits for a while; blocks while the lane is full."""
@@ -227,15 +251,18 @@ class Recorder:
                 self.forget(want.finish.id, want.finish.epoch)
                 _tell(want.answer, answer)
 
-    def _write_limits(self, session: Session, rows: list[_StartWanted | _Slow]) -> None:
+    def _write_limits(self, session: Session, rows: list[_StartWanted | _EntryWanted | _Slow]) -> None:
         for row in rows:
             if isinstance(row, _Slow):
                 session.slow(row.shares, row.delay_s)
         asked = [row for row in rows if isinstance(row, _StartWanted)]
         if asked:
             for row, wait_s in zip(asked, session.reserve([row.wanted for row in asked], soon_s=SOON_S), strict=True):
-                row.wait_s = wait_s
-                row.answered.set()
+                row.tell(wait_s)
+        entering = [row for row in rows if isinstance(row, _EntryWanted)]
+        if entering:
+            for enters, entry in zip(entering, session.enter([row.entering for row in entering]), strict=True):
+                enters.tell(entry)
 
     def forget(self, job: str, epoch: int) -> None:
         """This claim is not held any more, and nothing is written: it was fenced, or nobody knows how it ended."""
@@ -256,6 +283,7 @@ class Recorder:
                     reason=Reason.REFUSED,
                     error_type="LedgerError",
                     error_message=f"the ledger refused the record ({finish.outcome}): {type(error).__name__}",
+                    gated=finish.gated,
                 )
                 try:
                     [answered] = session.finish(self.worker, [plain])
@@ -264,7 +292,7 @@ class Recorder:
                 _tell(answer, answered)
             case _ClaimWanted(ticket, answer):
                 _tell(answer, Claim(ticket.id, Verdict.DROP, "refused"))
-            case _StartWanted():
+            case _Asked():
                 row.error = error
                 row.answered.set()
             case _Release(job, epoch):

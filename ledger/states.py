@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    DELAYED = "delayed"  #: due later: a first delay, a retry's back-off, a snooze, a parked job
+    DELAYED = "delayed"  #: due later: a first delay, a retry's back-off, a snooze, a parked or blocked job
     WAITING = "waiting"  #: due; a message is on its way to a worker, or about to be
     ACTIVE = "active"  #: claimed by one worker, under one epoch
     COMPLETED = "completed"
@@ -32,7 +32,7 @@ class Event(StrEnum):
     COMPLETED = "completed"
     RETRYING = "retrying"
     SNOOZED = "snoozed"  #: put off without spending an attempt
-    PARKED = "parked"  #: put off before it ran: paused, limited, suspect, unknown actor
+    PARKED = "parked"  #: put off before it ran: paused, limited, blocked, suspect, unknown actor
     RELEASED = "released"  #: given back by a live worker: shutdown, unstarted, forgotten
     CRASHED = "crashed"  #: its worker died or stalled past the lease
     FAILED = "failed"
@@ -64,7 +64,13 @@ TRANSITIONS: dict[Event, frozenset[tuple[State | None, State]]] = {
     ),
     Event.CANCELLED: frozenset((state, State.CANCELLED) for state in LIVE),
     Event.RETRIED: frozenset(
-        {(State.FAILED, State.WAITING), (State.CANCELLED, State.WAITING), (State.DELAYED, State.WAITING)}
+        (was, state)
+        for was, states in (
+            (State.FAILED, (State.WAITING, State.DELAYED)),
+            (State.CANCELLED, (State.WAITING, State.DELAYED)),
+            (State.DELAYED, (State.WAITING,)),
+        )
+        for state in states
     ),
     Event.RESENT: frozenset({(State.WAITING, State.WAITING)}),
 }

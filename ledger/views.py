@@ -101,6 +101,16 @@ class Moment(NamedTuple):
 
 
 @dataclass(frozen=True)
+class WaitView:
+    """What a blocked job waits for."""
+
+    gate: str  #: a limit, or a sequence
+    since: datetime
+    before: int  #: jobs that come first
+    held_by: Sequence[str]  #: ids of the jobs that have to end
+
+
+@dataclass(frozen=True)
 class JobView(JobRow):
     """Everything known of one job."""
 
@@ -116,6 +126,8 @@ class JobView(JobRow):
     progress: ProgressView | None = None
     checkpoint: CheckpointView | None = None
     result: ResultMeta | None = None
+    waits: WaitView | None = None
+    holds_back: int = 0  #: jobs of its sequence that wait for it to end
 
     @cached_property
     def message(self) -> Mapping[str, Any] | None:
@@ -166,11 +178,11 @@ class QueueView:
 
 @dataclass(frozen=True)
 class RuleView:
-    """A rate that an operator has changed."""
+    """A limit that an operator has changed."""
 
     rule: str
     count: float  #: starts …
-    per_s: float  #: … in so many seconds
+    per_s: float  #: … in so many seconds; 0: so many at once
     burst: int
     changed_at: datetime
     changed_by: str
@@ -180,6 +192,17 @@ class RuleView:
 class LimitView:
     key: str
     wait_s: float  #: until everything it has let through is paid off
+
+
+@dataclass(frozen=True)
+class GateView:
+    """A limit that has let in all it may, or a sequence, for which jobs wait."""
+
+    key: str
+    capacity: int
+    held_by: Sequence[str]  #: ids of the jobs that have to end
+    waiting: int
+    since: datetime  #: for so long has the first of them waited
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ class JobMessage(MessageProxy):
         self.seal: Seal | None = None  # it has secrets, and what it leaves is to be sealed
         self.ending: Finish | None = None
         self.submitted = False  # how it ended is handed over; nothing can be added
+        self.entered = False  # it has slots in gates
+        self.parted = False  # it is blocked, and not this worker's any more: there is nothing to record
         self.cancelled = False  # it was asked to stop, and knows it
         self.troubles: list[str] = []  # after-hooks that failed, for whoever reads the attempt
         self.result: bytes | None = None
@@ -74,7 +76,10 @@ class JobMessage(MessageProxy):
         """Decide how this attempt ends; a second decision is ignored."""
         if self.ending is None:
             delay_ms = min(max(0, delay_ms), LONGEST_DELAY_MS)
-            self.ending = Finish(self.claim.id, self.claim.epoch, outcome, reason=reason, delay_ms=delay_ms)
+            gated = self.entered or self.claim.sequenced
+            self.ending = Finish(
+                self.claim.id, self.claim.epoch, outcome, reason=reason, delay_ms=delay_ms, gated=gated
+            )
             self.failed = outcome is Outcome.FAILED
 
 

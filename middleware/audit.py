@@ -39,6 +39,9 @@ class Audit(Middleware):
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         if isinstance(message, JobMessage):
+            if message.parted:
+                message.settle(message, None)
+                return
             if message.ending is None:
                 if message.failed:
                     message.end(Outcome.FAILED, reason=Reason.REFUSED)

@@ -19,7 +19,6 @@ from ledger.states import Outcome, Reason
 from middleware.aliases import Aliases
 from middleware.attempt import JobMessage
 from middleware.discretion import keep_quiet, keep_worker_quiet
-from middleware.rates import Rate
 from middleware.schema import Schemas
 from middleware.secret import MARK, unmarked
 
@@ -222,7 +221,9 @@ def _keyed(actor: Actor[Any, Any]) -> Iterator[tuple[str, str | None]]:
     unique = actor.options.get("unique")
     if isinstance(unique, Mapping):
         yield from [("unique", None)] if unique.get("by") is None else [("unique", path) for path in unique["by"]]
-    rates = actor.options.get("rate_limit")
-    for rate in rates if isinstance(rates, (list, tuple)) else [rates]:
-        if isinstance(rate, Rate) and rate.key:
-            yield "rate_limit", rate.key
+    for option in ("rate_limit", "concurrency", "sequence"):
+        given = actor.options.get(option)
+        for limit in given if isinstance(given, (list, tuple)) else [given]:
+            key = limit if isinstance(limit, str) else getattr(limit, "key", None)
+            if key:
+                yield option, key

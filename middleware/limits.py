@@ -1,11 +1,7 @@
 """How fast jobs may start: over all workers, per queue, per actor, per value of an argument."""
 
-import functools
-import hashlib
-import inspect
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from dramatiq import Actor, Broker, Middleware
@@ -16,16 +12,12 @@ from errors import InvalidActor, LedgerUnavailable, RateLimited
 from ledger.gcra import Pace, Share, Wanted
 from ledger.recorder import SOON_S, Recorder
 from ledger.states import Outcome
-from middleware.arguments import demand_parameter, step
+from middleware.arguments import Argument, finder, listed, shown
 from middleware.attempt import JobMessage
 from middleware.rates import Rate
 
 #: A job that waits for its slot in the ledger comes back by so much sooner: on its way it must not miss it.
 EARLY_S = 0.08
-#: Longest value of a key that is shown as it is.
-LONGEST_SHOWN = 80
-
-Argument = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 
 class Limits(Middleware):
@@ -61,16 +53,12 @@ class Limits(Middleware):
         return {f"queue:{name}": rate for name, rate in self.queues.items()} | actors
 
     def before_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
-        given = actor.options.get("rate_limit")
-        rates = given if isinstance(given, (list, tuple)) else [given] if given is not None else []
         limits: list[tuple[str, Rate, Argument | None]] = []
-        for rate in rates:
-            if not isinstance(rate, Rate):
-                raise InvalidActor(f"actor {actor.actor_name!r}: rate_limit is a Rate or a list of them, got {rate!r}")
+        for rate in listed(actor, "rate_limit", Rate):
             rule = f"actor:{actor.actor_name}" + (f":{rate.key}" if rate.key else "")
             if any(rule == other for other, _, _ in limits):
                 raise InvalidActor(f"actor {actor.actor_name!r}: two rates for {rate.key or 'all its jobs'}; leave one")
-            limits.append((rule, rate, _argument(actor, rate.key) if rate.key else None))
+            limits.append((rule, rate, finder(actor, "rate_limit", rate.key) if rate.key else None))
         if "cost" in actor.options and not _is_cost(actor.options["cost"]):
             raise InvalidActor(
                 f"actor {actor.actor_name!r}: cost is a whole number of at least 1, got {actor.options['cost']!r}"
@@ -112,7 +100,7 @@ class Limits(Middleware):
             rule = f"queue:{message.queue_name}"
             shares.append(Share(rule, rule, _pace(queue), cost))
         for rule, rate, argument in limits:
-            key = rule if argument is None else f"{rule}={_shown(argument(message.args, message.kwargs))}"
+            key = rule if argument is None else f"{rule}={shown(argument(message.args, message.kwargs))}"
             shares.append(Share(key, rule, _pace(rate), cost))
         return shares
 
@@ -123,30 +111,3 @@ def _pace(rate: Rate) -> Pace:
 
 def _is_cost(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _argument(actor: Actor[Any, Any], key: str) -> Argument:
-    """Finds the value of a key among the arguments of a message."""
-    name, *path = key.split(".")
-    parameters = inspect.signature(inspect.unwrap(actor.fn)).parameters
-    try:
-        demand_parameter(key, parameters)
-    except ValueError as error:
-        raise InvalidActor(f"actor {actor.actor_name!r}: rate_limit by {key!r}: {error}") from None
-    place = list(parameters).index(name)
-    default = parameters[name].default
-
-    def find(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        value = args[place] if place < len(args) else kwargs.get(name, default)
-        try:
-            return functools.reduce(step, path, value)
-        except (KeyError, AttributeError):  # those without one share a limit
-            return None
-
-    return find
-
-
-def _shown(value: Any) -> str:
-    """The same text for the same value, in every process."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return text if len(text) <= LONGEST_SHOWN else hashlib.sha256(text.encode()).hexdigest()

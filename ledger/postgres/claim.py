@@ -30,8 +30,7 @@ def claim(cursor: Cursor, worker: int, tickets: Sequence[Ticket], suspects: int)
         ticket = tickets[n - 1]
         if word == "run":
             known = epoch, attempts, crashes, crashes > 0, due_at, ticket.ticket, queue
-            more = {"created_at": created_at, "sequenced": bool(sequenced)}
-            answers[n - 1] = Claim(ticket.id, Verdict.RUN, "", *known, **more)
+            answers[n - 1] = Claim(ticket.id, Verdict.RUN, "", *known, created_at=created_at, sequenced=bool(sequenced))
         elif word in _PARKED:
             answers[n - 1] = Claim(ticket.id, Verdict.PARK, word)
             parked.append((ticket.id, ticket.ticket, word))

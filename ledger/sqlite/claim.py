@@ -85,8 +85,8 @@ def _claim_each(tx: Transaction, worker: int, tickets: Collection[Ticket], suspe
         elif state == State.ACTIVE and owner == worker and number == x.ticket:
             suspects -= crashes > 0
             known = epoch, attempts, crashes, crashes > 0, from_micros(run_at), number, queue
-            more = {"created_at": from_micros(created_at), "sequenced": bool(sequenced)}
-            answers[id] = Claim(id, Verdict.RUN, "", *known, **more)
+            created = from_micros(created_at)
+            answers[id] = Claim(id, Verdict.RUN, "", *known, created_at=created, sequenced=bool(sequenced))
         else:
             answers[id] = Claim(id, Verdict.DROP, state)
     for id, _, number, epoch, attempts, crashes, created_at, run_at, queue, priority, _, sequenced in waiting:
@@ -96,8 +96,8 @@ def _claim_each(tx: Transaction, worker: int, tickets: Collection[Ticket], suspe
             continue
         suspects -= crashes > 0
         known = epoch + 1, attempts, crashes, crashes > 0, from_micros(run_at), number, queue
-        more = {"created_at": from_micros(created_at), "sequenced": bool(sequenced)}
-        answers[id] = Claim(id, Verdict.RUN, "", *known, **more)
+        created = from_micros(created_at)
+        answers[id] = Claim(id, Verdict.RUN, "", *known, created_at=created, sequenced=bool(sequenced))
         taken.append(answers[id])
     _own(tx, worker, taken)
     parked.write()

@@ -22,7 +22,7 @@ settings = load()
 logs.configure(settings)
 logging.getLogger("dramatiq").setLevel(logging.INFO)  # it says when a worker is ready
 QUEUES = {
-    name: SimpleNamespace(concurrency=slots, keep=None, rate=None, max_waiting=None)
+    name: SimpleNamespace(concurrency=slots, keep=None, rate=None, max_running=None, max_waiting=None)
     for name, slots in {"work": 8, "other": 8, "narrow": 1}.items()
 }
 broker = build(settings, queues=QUEUES)

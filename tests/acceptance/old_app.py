@@ -12,7 +12,9 @@ from settings import load
 settings = load()
 logs.configure(settings)
 logging.getLogger("dramatiq").setLevel(logging.INFO)  # it says when a worker is ready
-broker = build(settings, queues={"work": SimpleNamespace(concurrency=8, keep=None, rate=None, max_waiting=None)})
+broker = build(
+    settings, queues={"work": SimpleNamespace(concurrency=8, keep=None, rate=None, max_running=None, max_waiting=None)}
+)
 dramatiq.set_broker(broker)
 
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from control import Control, limits
 from ledger import Road, open_ledger
 from ledger.gates import Entering, Entry, Gate
+from ledger.migrate import Migrations
 from ledger.records import Due, Finish, Finished, Keep, Line, NewJob, Ticket, Verdict
 from ledger.states import Outcome, State
-from ledger.tables import attempts, blocked, claims, gates, jobs, limit_rules, lines, slots
+from ledger.tables import attempts, blocked, claims, gates, jobs, lines, slots
 from tests.ledger_under_test import LedgerUnderTest, new_job
+from tests.servers import Postgres
 
 TWO = Gate("running:mail", "running:mail", 2)
 HOUR_MS = 3_600_000
@@ -20,10 +23,21 @@ NONE_KEPT = Keep(completed=0, completed_s=0, failed=0, failed_s=0)
 ENTERED, BLOCKED = Entry.ENTERED, Entry.BLOCKED
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('gates') / 'ledger.db'}"
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.create_database()
+    Migrations(url).upgrade()
+    return url
+
+
 @pytest.fixture(params=["rabbitmq", "embedded"])
-def ledger(request: pytest.FixtureRequest, database_url: str) -> Iterator[LedgerUnderTest]:
+def ledger(request: pytest.FixtureRequest, url: str) -> Iterator[LedgerUnderTest]:
     road: Road = request.param
-    found = LedgerUnderTest(database_url, road)
+    found = LedgerUnderTest(url, road)
     yield found
     found.close()
 
@@ -46,7 +60,9 @@ def blocked_one(ledger: LedgerUnderTest, *, gates: list[Gate] | None = None, **f
     return found[0]
 
 
-def end(ledger: LedgerUnderTest, job: NewJob, epoch: int, outcome: Outcome = Outcome.COMPLETED, **more: Any) -> list[str]:
+def end(
+    ledger: LedgerUnderTest, job: NewJob, epoch: int, outcome: Outcome = Outcome.COMPLETED, **more: Any
+) -> list[str]:
     """Finish it; the jobs that this woke."""
     answer = ledger.finish(job, epoch, outcome, gated=True, **more)
     assert answer.accepted
@@ -200,7 +216,7 @@ def test_a_capacity_changed_by_an_operator_counts_from_then_on(ledger: LedgerUnd
     running = [entered(ledger), entered(ledger)]
     waiting = [blocked_one(ledger) for _ in range(3)]
     change(ledger, 4)
-    assert survey(ledger) == [job.id for job in waiting[:2]]
+    assert tend(ledger) == [job.id for job in waiting[:2]]
     for job in waiting[:2]:
         assert enter(ledger, come_back(ledger, job)) == [ENTERED]
     change(ledger, 1)
@@ -209,10 +225,9 @@ def test_a_capacity_changed_by_an_operator_counts_from_then_on(ledger: LedgerUnd
 
 
 def change(ledger: LedgerUnderTest, count: int) -> None:
-    with ledger.database.write() as connection:
-        connection.execute(limit_rules.delete())
-        row = {"rule": TWO.rule, "count": count, "per_s": 0, "burst": count}
-        connection.execute(limit_rules.insert().values(**row, changed_at=ledger.now(), changed_by="ada"))
+    control = Control(ledger.url, ledger.road)
+    limits.change(control, TWO.rule, count, 0.0, count, by="ada")
+    control.close()
 
 
 def test_a_woken_job_that_does_not_come_is_in_nobodys_way_for_long(ledger: LedgerUnderTest) -> None:
@@ -260,7 +275,7 @@ def test_processes_that_enter_and_leave_at_once_never_exceed_a_gate_and_strand_n
 
 def most_at_once(ledger: LedgerUnderTest) -> int:
     ran = [row for row in ledger.rows(attempts) if row["outcome"] != "parked"]
-    return max(sum(x["started_at"] <= at["started_at"] < x["finished_at"] for x in ran) for at in ran)
+    return max(len([x for x in ran if x["started_at"] <= at["started_at"] < x["finished_at"]]) for at in ran)
 
 
 # -- lines
@@ -356,7 +371,9 @@ def test_a_job_that_expires_in_line_or_before_it_is_passed_over(ledger: LedgerUn
 def test_what_follows_a_finish_stands_in_line_behind_it(ledger: LedgerUnderTest) -> None:
     parent, child = in_line(), in_line()
     recorded(ledger, parent)
-    finish = Finish(*((job := claimed(ledger, parent))[0].id, job[1]), Outcome.COMPLETED, gated=True, follow_ups=[child])
+    finish = Finish(
+        *((job := claimed(ledger, parent))[0].id, job[1]), Outcome.COMPLETED, gated=True, follow_ups=[child]
+    )
     assert [due.id for due in ledger.session.finish(ledger.worker, [finish])[0].send] == [child.id]
     assert ledger.state(child) is State.WAITING
 

@@ -18,9 +18,9 @@ from settings import QueueSettings, Settings
 from tests.ledger_under_test import LedgerUnderTest, new_job
 
 CATALOGUE = {
-    "narrow": SimpleNamespace(concurrency=1, keep=None, rate=None, max_waiting=3),
-    "raised": SimpleNamespace(concurrency=1, keep=None, rate=None, max_waiting=3),
-    "wide": SimpleNamespace(concurrency=1, keep=None, rate=None, max_waiting=None),
+    "narrow": SimpleNamespace(concurrency=1, keep=None, rate=None, max_running=None, max_waiting=3),
+    "raised": SimpleNamespace(concurrency=1, keep=None, rate=None, max_running=None, max_waiting=3),
+    "wide": SimpleNamespace(concurrency=1, keep=None, rate=None, max_running=None, max_waiting=None),
 }
 
 

@@ -42,7 +42,7 @@ def test_threads_that_find_foreign_messages_at_once_share_one_lane_and_one_that_
     ledger = Counted(tmp_path / "h.db")
     settled: list[Buried | None] = []
     done = threading.Semaphore(0)
-    adoption = Adoption(ledger, lambda message, user: (message, None))
+    adoption = Adoption(ledger, lambda message, user: (message, None, None))
     start = threading.Barrier(8)
 
     def put() -> None:

@@ -208,4 +208,4 @@ def test_a_foreign_message_of_the_actor_has_the_same_key(broker: Broker) -> None
     charge = actor(broker, Unique())
     message = charge.message(1)
     foreign = Foreign("elsewhere", None, message.encode(), 3, lambda job: None, lambda letter: None)
-    assert adopt(foreign, lambda x, user: (x, key_of(charge, x))).key == key_of(charge, message)
+    assert adopt(foreign, lambda x, user: (x, key_of(charge, x), None)).key == key_of(charge, message)
