@@ -1,100 +1,47 @@
-"""Gates and lines in the ledger, on SQLite and PostgreSQL and for both roads alike."""
+"""Gates in the ledger: who enters, who is blocked, who is woken; on both databases, for both roads."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from control import Control, limits
-from ledger import Road, open_ledger
+from control import jobs as verbs
 from ledger.gates import Entering, Entry, Gate
-from ledger.migrate import Migrations
-from ledger.records import Due, Finish, Finished, Keep, Line, NewJob, Ticket, Verdict
+from ledger.queries import Queries
+from ledger.records import Due, Finish, Ticket, Verdict
+from ledger.statements import statements
 from ledger.states import Outcome, State
-from ledger.tables import attempts, blocked, claims, gates, jobs, lines, slots
+from ledger.tables import attempts, blocked, claims, gates, jobs, slots
+from tests.gated_ledger import (
+    BLOCKED,
+    ENTERED,
+    HOUR_MS,
+    TWO,
+    blocked_one,
+    come_back,
+    end,
+    enter,
+    entered,
+    survey,
+    tend,
+    woken,
+)
 from tests.ledger_under_test import LedgerUnderTest, new_job
-from tests.servers import Postgres
-
-TWO = Gate("running:mail", "running:mail", 2)
-HOUR_MS = 3_600_000
-NONE_KEPT = Keep(completed=0, completed_s=0, failed=0, failed_s=0)
-ENTERED, BLOCKED = Entry.ENTERED, Entry.BLOCKED
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('gates') / 'ledger.db'}"
-    else:
-        server: Postgres = request.getfixturevalue("postgres")
-        url = server.create_database()
-    Migrations(url).upgrade()
-    return url
+@pytest.fixture
+def ledger(on_any_road: LedgerUnderTest) -> LedgerUnderTest:
+    return on_any_road
 
 
-@pytest.fixture(params=["rabbitmq", "embedded"])
-def ledger(request: pytest.FixtureRequest, url: str) -> Iterator[LedgerUnderTest]:
-    road: Road = request.param
-    found = LedgerUnderTest(url, road)
+@pytest.fixture
+def control(ledger: LedgerUnderTest) -> Iterator[Control]:
+    found = Control(ledger.url, ledger.road)
     yield found
     found.close()
-
-
-def enter(ledger: LedgerUnderTest, *asking: tuple[NewJob, int], gates: list[Gate] | None = None) -> list[Entry]:
-    return ledger.session.enter([Entering(job.id, epoch, gates or [TWO]) for job, epoch in asking])
-
-
-def entered(ledger: LedgerUnderTest, *, gates: list[Gate] | None = None, **fields: Any) -> tuple[NewJob, int]:
-    """A job that runs, having entered."""
-    found = ledger.active(**fields)
-    assert enter(ledger, found, gates=gates) == [ENTERED]
-    return found
-
-
-def blocked_one(ledger: LedgerUnderTest, *, gates: list[Gate] | None = None, **fields: Any) -> NewJob:
-    """A job that has found its gate full."""
-    found = ledger.active(**fields)
-    assert enter(ledger, found, gates=gates) == [BLOCKED]
-    return found[0]
-
-
-def end(
-    ledger: LedgerUnderTest, job: NewJob, epoch: int, outcome: Outcome = Outcome.COMPLETED, **more: Any
-) -> list[str]:
-    """Finish it; the jobs that this woke."""
-    answer = ledger.finish(job, epoch, outcome, gated=True, **more)
-    assert answer.accepted
-    return woken(answer)
-
-
-def woken(answer: Finished) -> list[str]:
-    assert all(isinstance(due, Due) for due in answer.send)
-    return [due.id for due in answer.send]
-
-
-def come_back(ledger: LedgerUnderTest, job: NewJob) -> tuple[NewJob, int]:
-    """A job that was woken is claimed by its new ticket."""
-    ticket = ledger.ticket(job)
-    assert ticket
-    assert bool(ticket["ready"]) is (ledger.road == "embedded")
-    [claim] = ledger.session.claim(ledger.worker, [Ticket(job.id, ticket["ticket"], job.queue)])
-    assert claim.verdict is Verdict.RUN
-    return job, claim.epoch
-
-
-def tend(ledger: LedgerUnderTest) -> list[str]:
-    return [due.id for due in ledger.session.tend(100)]
-
-
-def survey(ledger: LedgerUnderTest) -> list[str]:
-    """What the safety net finds, done at once."""
-    assert ledger.session.survey("", 1000) == ""
-    return tend(ledger)
-
-
-# -- gates
 
 
 def test_a_gate_lets_in_as_many_as_it_has_room_for(ledger: LedgerUnderTest) -> None:
@@ -212,22 +159,20 @@ def test_a_job_that_was_asked_to_stop_is_not_blocked(ledger: LedgerUnderTest) ->
     assert ledger.state(job) is State.ACTIVE
 
 
-def test_a_capacity_changed_by_an_operator_counts_from_then_on(ledger: LedgerUnderTest) -> None:
+def test_a_capacity_changed_by_an_operator_counts_from_then_on(ledger: LedgerUnderTest, control: Control) -> None:
     running = [entered(ledger), entered(ledger)]
     waiting = [blocked_one(ledger) for _ in range(3)]
-    change(ledger, 4)
+    change(control, 4)
     assert tend(ledger) == [job.id for job in waiting[:2]]
     for job in waiting[:2]:
         assert enter(ledger, come_back(ledger, job)) == [ENTERED]
-    change(ledger, 1)
+    change(control, 1)
     assert [end(ledger, *each) for each in running] == [[], []]
     assert enter(ledger, ledger.active()) == [BLOCKED]
 
 
-def change(ledger: LedgerUnderTest, count: int) -> None:
-    control = Control(ledger.url, ledger.road)
+def change(control: Control, count: int) -> None:
     limits.change(control, TWO.rule, count, 0.0, count, by="ada")
-    control.close()
 
 
 def test_a_woken_job_that_does_not_come_is_in_nobodys_way_for_long(ledger: LedgerUnderTest) -> None:
@@ -278,135 +223,57 @@ def most_at_once(ledger: LedgerUnderTest) -> int:
     return max(len([x for x in ran if x["started_at"] <= at["started_at"] < x["finished_at"]]) for at in ran)
 
 
-# -- lines
+def test_a_blocked_job_that_is_cancelled_is_not_woken(ledger: LedgerUnderTest, control: Control) -> None:
+    running = [entered(ledger), entered(ledger)]
+    first, second, third = (blocked_one(ledger) for _ in range(3))
+    assert verbs.cancel(control, first.id, by="ada") == "cancelled"
+    assert end(ledger, *running[0]) == [second.id]
+    verbs.cancel(control, second.id, by="ada")
+    assert tend(ledger) == [third.id], "it was on its way, and its room is free again"
 
 
-def in_line(key: str = "a", *, hold: bool = False, **fields: Any) -> NewJob:
-    return new_job(line=Line(f"sequence:{key}", "sequence:accounts", hold), **fields)
+def test_a_blocked_job_is_shown_with_what_it_waits_for(ledger: LedgerUnderTest) -> None:
+    running = [entered(ledger), entered(ledger)]
+    _, job = blocked_one(ledger), blocked_one(ledger)
+    queries = Queries(ledger.url)
+    view = queries.job(job.id)
+    assert view
+    assert view.waits
+    assert (view.waits.gate, view.waits.before) == (TWO.key, 1)
+    assert sorted(view.waits.held_by) == sorted(holder.id for holder, _ in running)
+    [gate] = queries.gates(10)
+    assert (gate.key, gate.capacity, gate.waiting, gate.since) == (TWO.key, 2, 2, gate.since)
+    assert gate.held_by == view.waits.held_by
+    queries.close()
 
 
-def recorded(ledger: LedgerUnderTest, *wanted: NewJob) -> list[State]:
-    return [answer.state for answer in ledger.session.enqueue(wanted)]
+def test_an_operators_retry_of_a_blocked_job_only_makes_it_ask_again(ledger: LedgerUnderTest, control: Control) -> None:
+    running = [entered(ledger), entered(ledger)]
+    job = blocked_one(ledger)
+    verbs.retry(control, job.id, by="ada")
+    assert enter(ledger, come_back(ledger, job)) == [BLOCKED]
+    assert end(ledger, *running[0]) == [job.id]
 
 
-def claimed(ledger: LedgerUnderTest, job: NewJob) -> tuple[NewJob, int]:
-    [claim] = ledger.claim(job)
-    assert (claim.verdict, claim.sequenced) == (Verdict.RUN, True)
-    return job, claim.epoch
-
-
-def test_jobs_of_one_key_run_in_the_order_they_were_recorded(ledger: LedgerUnderTest) -> None:
-    first, second, other, third = in_line(), in_line(priority=1), in_line("b"), in_line()
-    assert recorded(ledger, first, second, other) == [State.WAITING, State.DELAYED, State.WAITING]
-    assert recorded(ledger, third) == [State.DELAYED]
-    assert [ledger.ticket(job) for job in (second, third)] == [None, None]
-    running = claimed(ledger, first)
-    assert end(ledger, *running) == [second.id]
-    assert end(ledger, *come_back(ledger, second)) == [third.id]
-    assert end(ledger, *come_back(ledger, third)) == []
-    assert {row["job_id"] for row in ledger.rows(lines)} == {other.id}
-
-
-def test_a_job_that_waits_for_its_retry_holds_its_successors_back(ledger: LedgerUnderTest) -> None:
-    first, second = in_line(), in_line()
-    recorded(ledger, first, second)
-    assert end(ledger, *claimed(ledger, first), Outcome.RETRYING, delay_ms=HOUR_MS) == []
-    assert survey(ledger) == []
-    ledger.make_due(first)
-    ledger.session.promote(10, resend_after_s=30)
-    assert end(ledger, *come_back(ledger, first)) == [second.id]
-
-
-def test_a_delay_of_the_first_holds_its_successors_back_and_their_own_begins_with_their_send(
-    ledger: LedgerUnderTest,
+def test_a_job_of_no_gate_and_no_line_sends_no_statement_about_them(
+    ledger: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = in_line(), in_line(delay_ms=HOUR_MS)
-    assert recorded(ledger, first, second) == [State.WAITING, State.DELAYED]
-    assert end(ledger, *claimed(ledger, first)) == [], "its turn has come, its time has not"
-    ticket = ledger.ticket(second)
-    assert ticket
-    assert ticket["due_at"] == ledger.row(second)["run_at"]
+    ran: list[str] = []
 
+    class Noted(dict[str, str]):
+        def __getitem__(self, name: str) -> str:
+            ran.append(sql := super().__getitem__(name))
+            return sql
 
-def test_after_a_dead_letter_the_next_goes_on_or_is_held(ledger: LedgerUnderTest) -> None:
-    first, second = in_line(), in_line()
-    recorded(ledger, first, second)
-    assert end(ledger, *claimed(ledger, first), Outcome.FAILED) == [second.id]
-    held, waits = in_line("b", hold=True), in_line("b", hold=True)
-    recorded(ledger, held, waits)
-    assert end(ledger, *claimed(ledger, held), Outcome.FAILED) == []
-    assert (survey(ledger), ledger.state(waits)) == ([], State.DELAYED)
-
-
-def test_a_held_key_goes_on_when_retention_has_forgotten_its_dead_letter(ledger: LedgerUnderTest) -> None:
-    held, waits = in_line(hold=True), in_line(hold=True)
-    recorded(ledger, held, waits)
-    end(ledger, *claimed(ledger, held), Outcome.FAILED)
-    ledger.session.retain({}, NONE_KEPT, history_s=HOUR_MS)
-    assert survey(ledger) == [], "it is in the history, and may be retried from there"
-    ledger.session.retain({}, NONE_KEPT, history_s=0)
-    assert survey(ledger) == [waits.id]
-
-
-def test_the_death_of_a_worker_keeps_the_order_and_a_quarantine_ends_it(ledger: LedgerUnderTest) -> None:
-    first, second = in_line(), in_line()
-    recorded(ledger, first, second)
-    for left in (3, 2, 1, 0):
-        dead = ledger.join()
-        [claim] = ledger.claim(first, worker=dead)
-        assert claim.verdict is Verdict.RUN
-        ledger.silence(dead)
-        ledger.session.rescue(10)
-        assert tend(ledger) == ([] if left else [second.id])
-
-
-def test_a_job_that_expires_in_line_or_before_it_is_passed_over(ledger: LedgerUnderTest) -> None:
-    first, second, third = in_line(expires_ms=1), in_line(expires_ms=1), in_line()
-    recorded(ledger, first, second, third)
-    ledger.finished()  # a millisecond at least
-    assert sorted(ledger.session.expire(10)) == [first.id, second.id]
-    assert tend(ledger) == [third.id]
-
-
-def test_what_follows_a_finish_stands_in_line_behind_it(ledger: LedgerUnderTest) -> None:
-    parent, child = in_line(), in_line()
-    recorded(ledger, parent)
-    finish = Finish(
-        *((job := claimed(ledger, parent))[0].id, job[1]), Outcome.COMPLETED, gated=True, follow_ups=[child]
-    )
-    assert [due.id for due in ledger.session.finish(ledger.worker, [finish])[0].send] == [child.id]
-    assert ledger.state(child) is State.WAITING
-
-
-def test_the_same_enqueue_again_gets_no_second_place(ledger: LedgerUnderTest) -> None:
-    first, second = in_line(), in_line()
-    recorded(ledger, first, second)
-    assert [answer.duplicate for answer in ledger.session.enqueue([second, first])] == [True, True]
-    assert len(ledger.rows(lines)) == 2
-
-
-def test_producers_that_send_at_once_agree_on_one_order(ledger: LedgerUnderTest) -> None:
-    sessions = [open_ledger(ledger.url, road=ledger.road).session("producer") for _ in range(4)]
-    sent: list[list[NewJob]] = [[in_line() for _ in range(10)] for _ in sessions]
-
-    def send(n: int) -> None:
-        for job in sent[n]:
-            sessions[n].enqueue([job])
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(send, range(4)))
-    order = [row["job_id"] for row in ledger.rows(lines)]
-    assert [sum(job.id == order[0] for job in some) for some in sent].count(1) == 1
-    for some in sent:
-        places = [order.index(job.id) for job in some]
-        assert places == sorted(places), "what one producer sends is in its order"
-    running = next(job for some in sent for job in some if job.id == order[0])
-    ran = [running.id]
-    next_up = end(ledger, *claimed(ledger, running))
-    by_id = {job.id: job for some in sent for job in some}
-    while next_up:
-        ran += next_up
-        next_up = end(ledger, *come_back(ledger, by_id[next_up[0]]))
-    assert ran == order
-    for session in sessions:
-        session.close()
+    dialect = "sqlite" if ledger.url.startswith("sqlite") else "postgres"
+    noted = Noted(statements(dialect))
+    monkeypatch.setattr(f"ledger.{dialect}.connection.statements", lambda dialect: noted)
+    session = ledger.ledger.session("counted")
+    job, other = new_job(), new_job()
+    session.enqueue([job, other])
+    [claim, again] = session.claim(ledger.worker, [Ticket(job.id, 1, "q"), Ticket(other.id, 1, "q")])
+    session.finish(ledger.worker, [Finish(job.id, claim.epoch, Outcome.COMPLETED)])
+    session.finish(ledger.worker, [Finish(other.id, again.epoch, Outcome.RETRYING)])
+    session.close()
+    assert len(ran) >= 4
+    assert [sql for sql in ran if re.search(r"\b(gates|slots|blocked|lines)\b", sql)] == []

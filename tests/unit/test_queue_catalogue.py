@@ -36,7 +36,8 @@ def page() -> str:
         "",
         "A queue is declared when it has a job; the others are reserved names. Concurrency is per worker process and",
         "can be set: `HARELINE_QUEUES__USAGE_TRACKING__CONCURRENCY=8`; so can the rate, which holds over all",
-        "workers: `HARELINE_QUEUES__EMAIL__RATE=100/m`.",
+        "workers: `HARELINE_QUEUES__EMAIL__RATE=100/m`, and **max running**, how many run at once over all workers:",
+        "`HARELINE_QUEUES__EMAIL__MAX_RUNNING=10`.",
         "",
         "**max waiting** (`HARELINE_QUEUES__USAGE_TRACKING__MAX_WAITING=100000`): while so many jobs that were sent",
         "without a delay have not ended, a send, or a tick of a schedule, is refused with `QueueFull`. Not refused are",
@@ -44,8 +45,8 @@ def page() -> str:
         "does not count.",
         "A process counts every quarter of a second at most: what others send meanwhile may go beyond the limit.",
         "",
-        "| queue | concurrency | max waiting | rate limit | jobs, with their priority |",
-        "|---|---|---|---|---|",
+        "| queue | concurrency | max running | max waiting | rate limit | jobs, with their priority |",
+        "|---|---|---|---|---|---|",
     ]
     for queue in CATALOGUE.values():
         actors = sorted(
@@ -54,7 +55,8 @@ def page() -> str:
         )
         jobs = ", ".join(f"{actor.actor_name} ({actor.priority})" for actor in actors) or "–"
         lines.append(
-            f"| {queue.name} | {queue.concurrency} | {queue.max_waiting or '–'} | {queue.rate or '–'} | {jobs} |"
+            f"| {queue.name} | {queue.concurrency} | {queue.max_running or '–'} | {queue.max_waiting or '–'} "
+            f"| {queue.rate or '–'} | {jobs} |"
         )
     return "\n".join(lines) + "\n"
 
