@@ -40,6 +40,7 @@ class Audit(Middleware):
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         if isinstance(message, JobMessage):
             if message.parted:
+                message.submitted = True
                 message.settle(message, None)
                 return
             if message.ending is None:
