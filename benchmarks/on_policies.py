@@ -12,13 +12,17 @@ from pydantic import BaseModel
 from benchmarks.contestants import THREADS
 from benchmarks.ran import ran
 from broker import build
+from middleware.concurrency import Concurrency
 from middleware.current import current_job
 from middleware.rates import Rate
 from middleware.unique import Unique
 from settings import load
 
 QUEUE = "bench-policies"
-broker = build(load(), queues={QUEUE: SimpleNamespace(concurrency=THREADS, keep=None, rate=None, max_waiting=None)})
+broker = build(
+    load(),
+    queues={QUEUE: SimpleNamespace(concurrency=THREADS, keep=None, rate=None, max_running=None, max_waiting=None)},
+)
 dramatiq.set_broker(broker)
 
 ACTORS: dict[str, dramatiq.Actor[Any, Any]] = {}
@@ -49,6 +53,8 @@ _actor("priority", priority=1)(_does_nothing)
 _actor("expires", expires=3_600_000)(_does_nothing)
 _actor("rate_limit", rate_limit=Rate(1_000_000, burst=100_000))(_does_nothing)
 _actor("rate_limit by key", rate_limit=Rate(1_000_000, key="number", burst=100_000))(_does_nothing)
+_actor("concurrency", concurrency=Concurrency(1_000))(_does_nothing)
+_actor("sequence", sequence="number")(_does_nothing)
 _actor("unique", unique=Unique(by=["number"]))(_does_nothing)
 _actor("atomic_sends", atomic_sends=True)(_does_nothing)
 _actor("store_results", store_results=True)(_does_nothing)

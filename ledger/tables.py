@@ -372,11 +372,11 @@ Index("gates_look", gates.c.key, postgresql_where=text("look"), sqlite_where=tex
 slots = Table(
     "slots",
     metadata,
-    Column("gate", Text, primary_key=True),
     Column("job_id", JobId, primary_key=True),
+    Column("gate", Text, primary_key=True),
     Column("epoch", Integer, nullable=False),
 )
-Index("slots_job", slots.c.job_id)
+Index("slots_gate", slots.c.gate)
 
 # Jobs that found a gate full.  They are delayed and have no ticket until one is free.
 blocked = Table(

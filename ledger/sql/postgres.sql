@@ -179,7 +179,7 @@ SELECT key, rule, capacity FROM (
   UNION ALL
   SELECT key, rule, capacity FROM gates WHERE key <> ALL ($1::text[]) AND key = ANY (ARRAY(
     SELECT gate FROM slots WHERE job_id = ANY ($4::uuid[])
-    UNION ALL SELECT key FROM lines WHERE job_id = ANY ($4::uuid[]) AND open
+    UNION ALL SELECT key FROM lines WHERE job_id = ANY ($4::uuid[])
   ))
 ) AS a ORDER BY key
 ON CONFLICT (key) DO UPDATE SET rule = excluded.rule,
@@ -210,7 +210,7 @@ WITH freed AS (
   UPDATE claims SET claimed_at = clock_timestamp() WHERE job_id = ANY ($2::uuid[])
 )
 INSERT INTO slots (gate, job_id, epoch) SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[]) AS a(gate, id, epoch)
-ON CONFLICT (gate, job_id) DO UPDATE SET epoch = excluded.epoch;
+ON CONFLICT (job_id, gate) DO UPDATE SET epoch = excluded.epoch;
 
 -- name: block
 WITH held AS MATERIALIZED (
@@ -615,7 +615,7 @@ WITH held AS MATERIALIZED (
   UPDATE gates SET look = true WHERE key = ANY (ARRAY(
     SELECT key FROM gates WHERE key = ANY (ARRAY(
       SELECT gate FROM slots WHERE job_id = ANY (ARRAY(SELECT id FROM held))
-      UNION ALL SELECT key FROM lines WHERE job_id = ANY (ARRAY(SELECT id FROM held)) AND open
+      UNION ALL SELECT key FROM lines WHERE job_id = ANY (ARRAY(SELECT id FROM held))
     )) ORDER BY key FOR UPDATE SKIP LOCKED
   ))
 ), noted AS (
@@ -751,7 +751,7 @@ WITH due AS MATERIALIZED (
   UPDATE gates SET look = true WHERE key = ANY (ARRAY(
     SELECT key FROM gates WHERE key = ANY (ARRAY(
       SELECT gate FROM slots WHERE job_id = ANY (ARRAY(SELECT id FROM held WHERE ends))
-      UNION ALL SELECT key FROM lines WHERE job_id = ANY (ARRAY(SELECT id FROM held WHERE ends)) AND open
+      UNION ALL SELECT key FROM lines WHERE job_id = ANY (ARRAY(SELECT id FROM held WHERE ends))
     )) ORDER BY key FOR UPDATE SKIP LOCKED
   ))
 ), noted AS (
@@ -822,7 +822,7 @@ WITH owned AS MATERIALIZED (
   UPDATE gates SET look = true WHERE key = ANY (ARRAY(
     SELECT key FROM gates WHERE key = ANY (ARRAY(
       SELECT gate FROM slots WHERE job_id = ANY (ARRAY(SELECT id FROM judged))
-      UNION ALL SELECT key FROM lines WHERE job_id = ANY (ARRAY(SELECT id FROM judged)) AND open
+      UNION ALL SELECT key FROM lines WHERE job_id = ANY (ARRAY(SELECT id FROM judged))
     )) ORDER BY key FOR UPDATE SKIP LOCKED
   ))
 ), noted AS (

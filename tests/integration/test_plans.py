@@ -36,6 +36,22 @@ _HOT = [
     "drop_keys",
     "leave_keys",
     "claim",
+    "lock_gates",
+    "rooms",
+    "lock_entering",
+    "enter",
+    "block",
+    "let_in",
+    "unblock",
+    "join_lines",
+    "heads",
+    "wake",
+    "any_looks",
+    "take_looks",
+    "survey",
+    "look",
+    "drop_idle_gates",
+    "drop_lines",
     "drop_checkpoints",
     "enqueue",
     "fence",
@@ -71,6 +87,10 @@ _HOT = [
 ]
 _LARGE = {
     "expiries",
+    "gates",
+    "slots",
+    "blocked",
+    "lines",
     "uniques",
     "jobs",
     "tickets",
@@ -84,7 +104,16 @@ _LARGE = {
     "journal",
 }
 #: Walked in their order until there is enough: no condition needed.
-_WALKED = {"jobs_done", "jobs_dead", "tickets_due", "tickets_ready", "uniques_until", "expiries_at"}
+_WALKED = {
+    "jobs_done",
+    "jobs_dead",
+    "tickets_due",
+    "tickets_ready",
+    "uniques_until",
+    "expiries_at",
+    "gates_look",
+    "gates_pkey",
+}
 
 _FILL = """
 CREATE TEMPORARY TABLE made AS

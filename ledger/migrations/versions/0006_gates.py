@@ -33,12 +33,12 @@ def upgrade() -> None:
     _partial_index("gates_look", "gates", ["key"], "look")
     op.create_table(
         "slots",
-        sa.Column("gate", sa.Text(), nullable=False),
         sa.Column("job_id", JobId(), nullable=False),
+        sa.Column("gate", sa.Text(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("gate", "job_id", name=op.f("slots_pkey")),
+        sa.PrimaryKeyConstraint("job_id", "gate", name=op.f("slots_pkey")),
     )
-    op.create_index("slots_job", "slots", ["job_id"], unique=False)
+    op.create_index("slots_gate", "slots", ["gate"], unique=False)
     op.create_table(
         "blocked",
         sa.Column("job_id", JobId(), nullable=False),
