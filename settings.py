@@ -74,8 +74,13 @@ def _broker_url(url: str) -> str:
     if url.startswith(("amqp://", "amqps://")) and (not user or ":" in user):
         return url
     raise ValueError(
-        "amqp://USER:PASSWORD@HOST/VHOST or amqps://…; no other broker is supported. Unset, the ledger carries the jobs"
+        "amqp://USER:PASSWORD@HOST/VHOST or amqps://…; no other broker is supported. Unset, or embedded, the ledger "
+        "carries the jobs"
     )
+
+
+def _embedded(url: object) -> object:
+    return None if url == "embedded" else url
 
 
 def _worker_count(value: object) -> object:
@@ -156,8 +161,8 @@ class Settings(BaseModel):
 
     database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///.hareline/hareline.db"
     """Where the ledger is: a SQLite file or PostgreSQL."""
-    broker_url: Annotated[str, AfterValidator(_broker_url)] | None = None
-    """RabbitMQ; unset, the ledger carries the jobs itself."""
+    broker_url: Annotated[Annotated[str, AfterValidator(_broker_url)] | None, BeforeValidator(_embedded)] = None
+    """RabbitMQ; unset, or embedded, the ledger carries the jobs itself."""
 
     worker_count: Annotated[Literal["cpus"] | int, BeforeValidator(_worker_count)] = "cpus"
     """Worker processes: a number, or cpus for one per core."""

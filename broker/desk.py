@@ -1,7 +1,6 @@
 """Between a road and Dramatiq: what happens to a job once it is claimed, and once it has ended."""
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from dramatiq.message import Message
 
 from broker.adoption import checked
 from broker.intake import Intake
+from ledger import clock
 from ledger.recorder import Recorder
 from ledger.records import Claim, Due, Finish, Finished, NewJob
 from ledger.states import Outcome, Reason, State
@@ -84,7 +84,7 @@ class Desk:
         self, claim: Claim, message: Message[Any], body: bytes, intake: Intake, done: Callable[[], None]
     ) -> None:
         name = message.actor_name
-        age_s = time.time() - claim.due_at.timestamp() if claim.due_at else 0.0
+        age_s = clock.micros() / 1e6 - claim.due_at.timestamp() if claim.due_at else 0.0
         if age_s < self.unknown_actor_grace_s:
             logger.warning(
                 "job %s is for actor %r, which is not declared here; another worker may know it", claim.id, name

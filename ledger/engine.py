@@ -1,7 +1,6 @@
 """SQLAlchemy's way to the ledger, for everything that is not the hot path.  Both databases, one behaviour."""
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -12,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from errors import LedgerError, LedgerUnavailable, SettingsError
+from ledger import clock
 from ledger.instants import from_micros
 from ledger.tables import now
 
@@ -62,7 +62,7 @@ class Database:
     def time(self, connection: Connection) -> datetime:
         """The database's clock, now."""
         if self.sqlite:  # the same clock as the session's; julianday('now') knows milliseconds only
-            return from_micros(time.time_ns() // 1000)
+            return from_micros(clock.micros())
         moment: datetime | None = connection.scalar(select(now()))
         assert moment is not None
         return moment

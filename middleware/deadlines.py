@@ -15,6 +15,7 @@ from dramatiq.message import Message
 from dramatiq.middleware import Interrupt, MiddlewareError, Shutdown, SkipMessage, TimeLimitExceeded
 
 from errors import Cancelled, InvalidActor, Refusal
+from ledger import clock
 from ledger.records import LONGEST_DELAY_MS
 from ledger.states import Outcome, Reason
 from middleware.attempt import JobMessage
@@ -181,7 +182,7 @@ class Deadlines(Middleware):
         if (
             expires is not None
             and due_at is not None
-            and (time.time() - due_at.timestamp()) * 1000 >= expires
+            and clock.micros() / 1000 - due_at.timestamp() * 1000 >= expires
             and not message.claim.attempts
         ):
             message.end(Outcome.FAILED, reason=Reason.EXPIRED)

@@ -1,12 +1,12 @@
 """One connection to a SQLite file: opened at its first use, reopened after an error or a fork."""
 
 import sqlite3
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from ledger import clock
 from ledger.sqlite.file import explain, open_file
 from ledger.sqlite.forks import Guard
 from ledger.sqlite.prepare import prepare
@@ -25,7 +25,7 @@ class Transaction:
         self._sql = sql
         self.embedded = embedded
         self.publish_after = publish_after  #: microseconds until the relay may send what its producer did not
-        self.now = time.time_ns() // 1000  #: the database's clock: microseconds since 1970, read inside the lock
+        self.now = clock.micros()  #: the database's clock: microseconds since 1970, read inside the lock
 
     def run(self, name: str, *parameters: Any) -> sqlite3.Cursor:
         return self._db.execute(self._sql[name], parameters)

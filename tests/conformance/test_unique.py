@@ -4,6 +4,7 @@ import threading
 
 from dramatiq.message import Message
 
+from control.queues import pause
 from middleware.unique import Duplicate, Unique
 from tests.conformance.system import System
 
@@ -74,16 +75,20 @@ def test_a_waiting_job_is_replaced_too_and_its_old_message_runs_nothing(system: 
 
 
 def test_a_throttle_goes_by_time_alone(system: System) -> None:
-    @system.actor(unique=Unique(within=0.6, mode="throttle"))
-    def alert() -> None:
-        system.note("alert")
+    @system.actor(unique=Unique(within=3_600, mode="throttle"))
+    def alert() -> None: ...
 
+    @system.actor(queue_name="narrow", unique=Unique(within=0.2, mode="throttle"))
+    def remind() -> None: ...
+
+    pause(system.control, "narrow", by="a test")
     alert.send()
+    remind.send()
     system.work()
-    assert system.finished(1) == {"completed": 1}
+    system.until(lambda: system.states() == {"completed": 1, "waiting": 1})
     assert isinstance(alert.send(), Duplicate), "it has ended, and its time has not"
-    system.until(lambda: not isinstance(alert.send(), Duplicate), timeout_s=10)
-    assert system.finished(2) == {"completed": 2}
+    system.until(lambda: not isinstance(remind.send(), Duplicate))
+    assert system.states() == {"completed": 1, "waiting": 2}, "its time has ended, and it has not"
 
 
 def test_a_batch_goes_by_its_keys(system: System) -> None:

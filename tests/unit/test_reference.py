@@ -71,7 +71,7 @@ def _default(name: str) -> str:
 def _accepted(name: str, schema: dict[str, Any]) -> str:
     by_hand = {
         "database_url": "`sqlite:///PATH`, `postgresql://…`",
-        "broker_url": "`amqp://…`, `amqps://…`",
+        "broker_url": "`amqp://…`, `amqps://…`, `embedded`",
         "posthog_url": "`http://…`, `https://…`",
         "worker_count": "`cpus`, or a number of at least 1",
         "queues": "see below",

@@ -38,6 +38,11 @@ def test_an_empty_variable_counts_as_unset(tmp_path: Path) -> None:
     assert settings.worker_count == 3
 
 
+def test_embedded_in_the_place_of_a_broker_is_none_whatever_dotenv_says(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("BROKER_URL=amqp://h/v\n")
+    assert load({"BROKER_URL": "embedded"}, tmp_path).broker_url is None
+
+
 def test_every_setting_can_be_given_by_its_variable(tmp_path: Path) -> None:
     samples = {
         "database_url": "postgresql://h/db",
