@@ -34,10 +34,13 @@ class LedgerUnderTest:
     url: str
     road: Road
     publish_after_s: float = 5.0
+    synchronous: str = "FULL"
     _close: list[Callable[[], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.ledger = open_ledger(self.url, road=self.road, publish_after_s=self.publish_after_s)
+        self.ledger = open_ledger(
+            self.url, road=self.road, publish_after_s=self.publish_after_s, synchronous=self.synchronous
+        )
         self.database = Database(self.url)
         self._empty()
         self.session = self.new_session()

@@ -10,15 +10,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sqlalchemy import func, select
 
 from ledger.records import Finish, Keep, Key, Mode, NewJob
 from ledger.states import LIVE, Outcome, State
 from ledger.tables import jobs, tickets, uniques
 from tests.ledger_under_test import LedgerUnderTest, new_job
+from tests.machines import check
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 60
@@ -29,6 +29,7 @@ _PRODUCER = f"""
 import sys, threading
 from ledger import open_ledger
 from ledger.records import Key, Mode
+from tests.machines import check
 from tests.ledger_under_test import new_job
 
 url, mode = sys.argv[1:]
@@ -271,14 +272,4 @@ def machine(ledger: LedgerUnderTest) -> type[RuleBasedStateMachine]:
 
 
 def test_whatever_happens_in_whatever_order_is_what_the_model_says(ledger: LedgerUnderTest) -> None:
-    run_state_machine_as_test(
-        machine(ledger),
-        settings=settings(
-            max_examples=40,
-            stateful_step_count=20,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    check(machine(ledger), steps=20)
