@@ -39,9 +39,10 @@ check: setup ## Lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-prove: setup-servers ## Run the long campaigns, the tests ten times in a row, and those of the road on newer RabbitMQs
+prove: setup-servers ## Run the long campaigns and state machines, the tests ten times in a row, and the road on newer RabbitMQs
 	$(MAKE) --no-print-directory test ARGS="-rP tests/campaigns"
 	set -e; for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; $(MAKE) --no-print-directory test; done
+	HARELINE_TEST_EXAMPLES=1000 $(MAKE) --no-print-directory test ARGS="$(BESIDE) --timeout 3600 -k 'model_says'"
 	set -e; for version in 4.0 4.3; do echo "RabbitMQ $$version"; \
 		export HARELINE_TEST_RABBITMQ=$$version; $(BIN)/python -m tests.servers install; \
 		$(MAKE) --no-print-directory test ARGS="$(BESIDE) tests/integration tests/conformance tests/acceptance"; done

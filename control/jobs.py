@@ -126,6 +126,7 @@ def each(
 
 def retry_locked(tx: Transaction, job: Locked) -> str:
     demand(job, Event.RETRIED, State.WAITING, _NO_RETRY)
+    _expire_later(tx, job.id)
     ticket = _bring_back(tx, job) if job.archived else job.ticket + 1
     called = gates.turn(tx, job.id, job.state)
     anew = {"attempts": 0, "crashes": 0, "charges": 0} if job.state is not State.DELAYED else {}
@@ -158,6 +159,14 @@ def retry_locked(tx: Transaction, job: Locked) -> str:
         tx.connection.execute(delete(table).where(table.c.job_id == job.id))
     tx.note(job.id, Event.RETRIED, {"was": job.state})
     return job.id
+
+
+def _expire_later(tx: Transaction, id: str) -> None:
+    """The time in which it is to be tried counts from now, when it becomes due."""
+    timed = select(expiries.c.at, jobs.c.run_at).join_from(expiries, jobs, expiries.c.job_id == jobs.c.id)
+    if row := tx.connection.execute(timed.where(jobs.c.id == id)).one_or_none():
+        later = update(expiries).where(expiries.c.job_id == id).values(at=row.at - row.run_at + tx.now)
+        tx.connection.execute(later)
 
 
 def remove_locked(tx: Transaction, job: Locked, event: str) -> str:

@@ -5,7 +5,7 @@ import os
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-_USUAL = 30
+_USUAL = 20
 EXAMPLES = int(os.environ.get("HARELINE_TEST_EXAMPLES") or _USUAL)
 
 

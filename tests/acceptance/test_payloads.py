@@ -2,7 +2,6 @@
 
 import json
 
-from tests.acceptance.evidence import jobs
 from tests.acceptance.rabbit import Rabbit, settled
 from tests.acceptance.system import System
 from tests.acceptance.test_foreign_messages import message
@@ -36,33 +35,6 @@ def test_the_body_gets_the_types_its_signature_names(anywhere: System) -> None:
             "'1.50' failed after 1",
         ]
     )
-
-
-def test_what_does_not_fit_when_it_arrives_is_a_dead_letter_at_once(anywhere: System) -> None:
-    anywhere.worker(app=APP)
-    before = anywhere.shell(BEFORE)
-    before.run("take.send(log, {'number': 'x', 'lines': [{'sku': 'a'}]}, 'never')")
-    assert anywhere.finished(1) == {"failed": 1}
-    [dead] = jobs(anywhere)
-    assert (dead.reason, dead.outcomes) == ("invalid_payload", ["failed"])
-    [error] = dead.errors
-    for part in (
-        "errors.InvalidPayload",
-        "'take'",
-        "order.number: ",
-        "order.lines[0].price: missing",
-        "at: ",
-        "'never'",
-    ):
-        assert part in error
-    assert anywhere.ran() == []
-
-
-def test_a_result_that_does_not_fit_the_next_step_is_a_dead_letter_of_that_step(anywhere: System) -> None:
-    anywhere.worker(app=APP)
-    anywhere.shell(APP).run("(half.message(Decimal(3)) | take.message(log)).run()")
-    assert anywhere.finished(2) == {"completed": 1, "failed": 1}
-    assert [(job.state, job.reason) for job in jobs(anywhere)] == [("completed", None), ("failed", "invalid_payload")]
 
 
 def test_what_was_queued_before_a_deploy_runs_after_it(anywhere: System) -> None:

@@ -1,32 +1,10 @@
-"""``unique`` with real workers, on every road, and for messages of others."""
+"""``unique`` for messages of others; for our own, on every system, in tests/conformance."""
 
 from tests.acceptance.rabbit import Rabbit, settled
 from tests.acceptance.system import System
 from tests.acceptance.test_foreign_messages import message
 
 IMPORT = "from middleware.unique import Duplicate, Unique\n"
-
-
-def test_of_many_sends_that_replace_each_other_the_last_is_run(anywhere: System) -> None:
-    replace = "record.send_with_options(args=(log, f'search {n}'), unique=Unique(by=['path'], mode='replace'))"
-    anywhere.run(f"{IMPORT}for n in range(5): {replace}")
-    anywhere.worker()
-    assert anywhere.finished(1) == {"completed": 1}
-    assert anywhere.ran() == ["search 4"]
-    settled(anywhere)
-
-
-def test_a_job_that_runs_refuses_its_like_until_it_has_ended(anywhere: System) -> None:
-    anywhere.worker()
-    release = anywhere.folder / "release"
-    send = f"hold.send_with_options(args=(log, 'one', {str(release)!r}), unique=Unique(by=['line']))"
-    anywhere.run(f"{IMPORT}{send}")
-    anywhere.until(lambda: anywhere.ran() == ["start one"])
-    assert anywhere.run(f"{IMPORT}print(isinstance({send}, Duplicate))").stdout == "True\n"
-    release.touch()
-    anywhere.finished(1)
-    assert anywhere.run(f"{IMPORT}print(isinstance({send}, Duplicate))").stdout == "False\n"
-    assert anywhere.finished(2) == {"completed": 2}
 
 
 def test_messages_of_others_go_by_the_same_keys(unhurried: System, rabbit: Rabbit) -> None:

@@ -138,6 +138,19 @@ def test_a_delayed_job_is_run_now_and_keeps_its_attempts(world: World) -> None:
     assert world.start(job) is not None
 
 
+def test_the_time_to_try_a_job_counts_from_its_retry(world: World) -> None:
+    job = new_job(delay_ms=3_600_000, expires_ms=1)
+    world.session.enqueue([job])
+    jobs.cancel(world.control, job.id, by=BY)
+    jobs.retry(world.control, job.id, by=BY)
+    patience = threading.Event()
+    for _ in range(1_000):
+        if world.session.expire(10) == [job.id]:
+            break
+        patience.wait(0.005)
+    assert world.view(job).reason is Reason.EXPIRED
+
+
 def test_a_cancelled_waiting_job_never_starts(world: World) -> None:
     job = new_job()
     world.session.enqueue([job])

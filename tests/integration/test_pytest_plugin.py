@@ -5,6 +5,8 @@ from textwrap import dedent
 
 import pytest
 
+import hareline_testing.hareline  # noqa: F401  once, and not again in every run within this one
+
 pytest_plugins = "pytester"
 
 ACTORS = """
