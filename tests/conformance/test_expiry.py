@@ -14,7 +14,7 @@ from tests.conformance.system import System
 
 
 def test_a_job_nobody_came_to_in_time_is_a_dead_letter_that_may_be_retried(system: System) -> None:
-    @system.actor(expires=300)
+    @system.actor(expires=2_000)
     def remind(name: str) -> None:
         system.note(name)
 
@@ -38,7 +38,7 @@ def test_the_time_of_a_delayed_job_counts_from_when_it_is_due(system: System) ->
     def remind() -> None:
         system.note("ran")
 
-    remind.send_with_options(delay=300)
+    remind.send_with_options(delay=2_100)
     system.work()
     assert system.finished(1) == {"completed": 1}
 
