@@ -147,7 +147,7 @@ class Hareline:
           count: exactly so many; at least one, if it is not said.
         """
         __tracebackhide__ = True
-        expected, jobs = Expected(actor, args, kwargs), self.jobs()
+        expected, jobs = Expected(actor, args, kwargs, self.broker.encryption), self.jobs()
         found = [job for job in jobs if expected.fits(job)]
         if len(found) == count or (count is None and found):
             return found

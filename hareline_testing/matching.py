@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dramatiq import Actor
+from dramatiq.message import Message
 from pydantic_core import to_jsonable_python
 
+from ledger.sealed import SEALED
 from ledger.views import JobView
+from middleware.encryption import Encryption
 
 #: Jobs shown where an expected one is missing.
 SHOWN = 20
@@ -19,7 +22,10 @@ class Expected:
     Compared as they are, and as JSON, as which the message carries them.
     """
 
-    def __init__(self, actor: Actor[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, actor: Actor[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], encryption: Encryption
+    ) -> None:
+        self._encryption = encryption
         self._signature = inspect.signature(inspect.unwrap(actor.fn))
         self._actor = actor.actor_name
         try:
@@ -28,14 +34,16 @@ class Expected:
             raise TypeError(f"actor {self._actor!r}: {error}; name parameters of it") from None
 
     def fits(self, job: JobView) -> bool:
-        """Whether it is a job of the actor with these arguments."""
-        message = job.message
-        if job.actor != self._actor or message is None:
+        """Whether it is a job of the actor with these arguments; what is secret is looked at in clear."""
+        if job.actor != self._actor or job.message is None:
             return False
+        message: Message[Any] = Message.decode(job.body)
+        if SEALED in message.options:
+            message, _ = self._encryption.opened(message)
         try:
-            given = self._named(message["args"], message["kwargs"])
+            given = self._named(message.args, message.kwargs)
         except TypeError:  # it was not validated, or has older names
-            given = dict(message["kwargs"])
+            given = dict(message.kwargs)
         defaults = {name: x.default for name, x in self._signature.parameters.items() if x.default is not x.empty}
         given = defaults | given
         return all(name in given and _same(value, given[name]) for name, value in self._wanted.items())

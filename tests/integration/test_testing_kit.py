@@ -1,6 +1,7 @@
 """What a test with the fixture ``hareline`` can say; how pytest comes by it is in test_pytest_plugin.py."""
 
 import asyncio
+import base64
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from hareline_testing import Hareline
 from ledger.states import Reason, State
 from middleware.current import current_job
 from middleware.rates import Rate
+from middleware.secret import Secret
 from middleware.unique import Duplicate, Unique
 from scheduler import BadSchedule, Schedule
 from settings import Settings
@@ -263,6 +265,21 @@ def test_what_was_enqueued_is_told_by_its_arguments(broker: Broker, hareline: Ha
         hareline.assert_not_enqueued(charge, "ada")
     with pytest.raises(TypeError, match=r"actor 'other': .* 'y'; name parameters of it"):
         hareline.assert_enqueued(other, y=1)
+
+
+def test_secret_arguments_are_matched_in_clear_and_not_shown(sqlite_url: str) -> None:
+    keys = f"test:{base64.b64encode(bytes(32)).decode()}"
+    broker = build(Settings.model_validate({"database_url": sqlite_url, "keys": keys}))
+
+    @actor(broker)
+    def pay(user: str, card: Secret[str]) -> None: ...
+
+    with Hareline.opened(broker, []) as hareline:
+        pay.send("ada", "4111")
+        hareline.assert_enqueued(pay, "ada", "4111")
+        with pytest.raises(AssertionError) as wrong:
+            hareline.assert_enqueued(pay, "bob")
+        assert "4111" not in str(wrong.value)
 
 
 def test_an_actor_that_never_comes_to_an_end_is_found_out(
