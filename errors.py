@@ -15,6 +15,12 @@
     │   └── QueueFull              as many jobs wait there as may
     ├── Undecipherable             (also a dramatiq MiddlewareError) what is encrypted does not open: a key is missing
     ├── JobNotFound
+    ├── NoResult                   a job has none to give
+    │   ├── JobFailed              it is a dead letter
+    │   │   └── JobExpired         it was not tried in time
+    │   ├── JobCancelled
+    │   ├── ResultNotKept          it completed, but its result was not stored, or has expired
+    │   └── NotFinished            (also a TimeoutError) it has not ended in the time it was waited for
     ├── NoCurrentJob               current_job() was called outside a job
     ├── InvalidReport              (also a ValueError) a running job said something that cannot be recorded
     │   └── CheckpointTooLarge
@@ -51,15 +57,21 @@ __all__ = [
     "InvalidActor",
     "InvalidPayload",
     "InvalidReport",
+    "JobCancelled",
+    "JobExpired",
+    "JobFailed",
     "JobNotFound",
     "LeaseLost",
     "LedgerError",
     "LedgerUnavailable",
     "NoCurrentJob",
+    "NoResult",
+    "NotFinished",
     "PayloadTooLarge",
     "QueueFull",
     "RateLimited",
     "Refusal",
+    "ResultNotKept",
     "Retry",
     "SchemaMismatch",
     "SettingsError",
@@ -143,6 +155,40 @@ class Undecipherable(HarelineError, MiddlewareError):
 
 class JobNotFound(HarelineError):
     """Raised when no job has the given id."""
+
+
+class NoResult(HarelineError):
+    """Raised by a handle's ``result()``: which job has none, and why."""
+
+
+class JobFailed(NoResult):
+    """Raised by ``result()`` of a job that is a dead letter.
+
+    Parameters:
+      error: type and text of its last error, if an attempt had one.
+      reason: why it is a dead letter, as in ``hareline dead ls``.
+    """
+
+    def __init__(self, message: str, *, error: str | None, reason: str | None) -> None:
+        super().__init__(message)
+        self.error = error
+        self.reason = reason
+
+
+class JobExpired(JobFailed):
+    """Raised by ``result()`` of a job that was not tried within its ``expires``."""
+
+
+class JobCancelled(NoResult):
+    """Raised by ``result()`` of a job that was cancelled."""
+
+
+class ResultNotKept(NoResult):
+    """Raised by ``result()`` of a job that completed: its actor does not store results, or this one has expired."""
+
+
+class NotFinished(NoResult, TimeoutError):
+    """Raised by ``result()`` and ``wait()`` when the time given is over and the job has not ended."""
 
 
 class NoCurrentJob(HarelineError):

@@ -1,5 +1,6 @@
 """Dramatiq's broker, with a ledger under it."""
 
+import asyncio
 import atexit
 import functools
 import os
@@ -7,7 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,21 +20,25 @@ from dramatiq.middleware import AgeLimit, Middleware, MiddlewareError, ShutdownN
 from dramatiq.middleware import Retries as StockRetries
 from uuid_utils import uuid7
 
+from broker.actors import Actor as AsyncActor
 from broker.intake import Intake
+from broker.jobs import LedgerJobs
 from broker.options import ActorOptions
 from broker.road import Road
 from broker.room import Room
+from broker.transactional import block
 from errors import PayloadTooLarge, Refusal, WrongMiddleware
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
 from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, Key, Line, NewJob
 from ledger.sealed import SEALED
 from ledger.sealing import KeyRing
-from ledger.states import LIVE
+from ledger.states import LIVE, State
 from middleware.aliases import Aliases
 from middleware.attempt import Capture, JobMessage
 from middleware.deadlines import expires_ms, uninterrupted
 from middleware.encryption import Encryption
+from middleware.handles import Sent
 from middleware.permissions import FOLLOWS, Permissions
 from middleware.schema import Schemas
 from middleware.sequence import Sequences
@@ -55,14 +60,15 @@ NORMAL = 3
 
 _ACTING: ContextVar[str] = ContextVar("producer", default="")
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
 class Broker(dramatiq.Broker):
     """Records every message as a job before anything else happens to it, then lets a road carry it.
 
-    Safe to use from any thread, from asyncio code (``send()`` takes about a millisecond), and in forked
-    children.  Creating one does no I/O.
+    Safe to use from any thread and in forked children; asyncio code has ``enqueue_async`` and its actors'
+    ``send_async``.  Creating one does no I/O.
     """
 
     def __init__(
@@ -92,11 +98,12 @@ class Broker(dramatiq.Broker):
         self.road: Road  # set by build(): the road needs the broker's actors, the broker its road
         self.ledger: Ledger
         self.room: Room
+        self.jobs: LedgerJobs  #: what handles ask
         self.max_age_ms: float | None = None  #: of jobs that say nothing of ``expires``
         self.keep: Mapping[str, Keep] = {}  #: retention of queues that do not go by the settings
         self._capture = Capture()
         self._exit_hook = False
-        self._place = self._sender = ""
+        self._place = self.sender = ""  #: host:pid, and the same with the producer's name
         self._forked()
         os.register_at_fork(after_in_child=self._forked)
 
@@ -181,13 +188,20 @@ class Broker(dramatiq.Broker):
             self._capture.into = outer
 
     # -- sending
-    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+    @property
+    def captures(self) -> bool:
+        """Whether what this thread enqueues is held back, to commit with a finish."""
+        return self._capture.into is not None
+
+    def enqueue(self, message: Message[R], *, delay: int | None = None) -> Sent[R]:
         """Record a message as a job and let it travel.  It is committed when this returns.
 
-        Returns the message, or where ``unique`` refused it a ``Duplicate``: the handle of the job that is there.
+        Returns the message as a handle of its job, or where ``unique`` refused it a ``Duplicate``: the handle of the
+        job that is there.
 
         Called by an after-hook of a job being finished, or in the body of an actor with ``atomic_sends``, it only
-        adds to what commits with that finish.
+        adds to what commits with that finish; in a :class:`~broker.transactional.transactional` block, to the
+        caller's transaction.
 
         Parameters:
           delay: milliseconds, counted from the database's clock.
@@ -198,33 +212,45 @@ class Broker(dramatiq.Broker):
         """
         self.emit_before("enqueue", message, delay)
         job = self.new_job(message, delay=delay)
-        into = self._capture.into
-        if into is not None:
-            into.append(job)
-        else:
-            with uninterrupted():
-                [answer] = self._record([job])
-            message = handle(message, job, answer)
-        self.emit_after("enqueue", message, delay)
-        return message
+        [answer] = self._accept([job])
+        sent = handle(message, job, answer, self.jobs)
+        self.emit_after("enqueue", sent, delay)
+        return sent
 
-    def enqueue_many(self, messages: Iterable[Message[Any]], *, delay: int | None = None) -> list[Message[Any]]:
+    def enqueue_many(self, messages: Iterable[Message[R]], *, delay: int | None = None) -> list[Sent[R]]:
         """Record many messages in one transaction, all or none, and let them travel.
 
         Returns and raises the same as :meth:`enqueue`.
         """
+        messages, jobs = self._prepared(messages, delay)
+        return self._sent(messages, jobs, self._accept(jobs), delay) if jobs else []
+
+    async def enqueue_async(self, message: Message[R], *, delay: int | None = None) -> Sent[R]:
+        """As :meth:`enqueue`, and the event loop goes on meanwhile.
+
+        Many at once share commits.  When it is cancelled while it waits, the job is recorded or not.
+        """
+        [sent] = await self.enqueue_many_async([message], delay=delay)
+        return sent
+
+    async def enqueue_many_async(self, messages: Iterable[Message[R]], *, delay: int | None = None) -> list[Sent[R]]:
+        """As :meth:`enqueue_many`, and the event loop goes on meanwhile; cancelled, all are recorded or none."""
+        messages, jobs = self._prepared(messages, delay)
+        return self._sent(messages, jobs, await self._accept_async(jobs), delay) if jobs else []
+
+    def _prepared(self, messages: Iterable[Message[R]], delay: int | None) -> tuple[list[Message[R]], list[NewJob]]:
         messages = list(messages)
         for message in messages:
             self.emit_before("enqueue", message, delay)
-        jobs = [self.new_job(message, delay=delay) for message in messages]
-        if self._capture.into is not None:
-            self._capture.into.extend(jobs)
-        elif jobs:
-            with uninterrupted():
-                messages = list(map(handle, messages, jobs, self._record(jobs)))
-        for message in messages:
+        return messages, [self.new_job(message, delay=delay) for message in messages]
+
+    def _sent(
+        self, messages: list[Message[R]], jobs: list[NewJob], answers: list[Enqueued], delay: int | None
+    ) -> list[Sent[R]]:
+        sent = [handle(*one, self.jobs) for one in zip(messages, jobs, answers, strict=True)]
+        for message in sent:
             self.emit_after("enqueue", message, delay)
-        return messages
+        return sent
 
     def enqueue_tick(self, message: Message[Any], tick: tuple[str, Any]) -> bool:
         """Record a message for a schedule's (key, fire time).
@@ -285,7 +311,7 @@ class Broker(dramatiq.Broker):
         """Who sends it, as the ledger records it.  Raises ``Forbidden``."""
         name = _ACTING.get()
         if not name and not self.permissions.allowed:
-            return self._sender
+            return self.sender
         name = name or self.producer
         if self.permissions.allowed:
             if not self._capture.hooks:
@@ -350,16 +376,56 @@ class Broker(dramatiq.Broker):
                 return None
             raise
 
+    def _accept(self, jobs: list[NewJob]) -> list[Enqueued]:
+        """Record them, or see to it that they will be."""
+        if (inside := block()) is None:
+            if self._capture.into is not None:
+                return self._hold(jobs)
+            with uninterrupted():
+                return self._record(jobs)
+        self._flush_later()
+        with uninterrupted():
+            return inside.record(self, jobs)
+
+    async def _accept_async(self, jobs: list[NewJob]) -> list[Enqueued]:
+        inside = block()
+        if inside is not None and inside.is_async:
+            self._flush_later()
+            return await inside.record_async(self, jobs)
+        if inside is not None or self._capture.into is not None:
+            return self._accept(jobs)
+        if any(job.counted for job in jobs):  # the look into its queue waits for the ledger
+            return await asyncio.to_thread(self._record, jobs)
+        self._flush_later()
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[list[Enqueued]] = loop.create_future()
+        self.recorder.enqueue_soon(jobs, functools.partial(_tell, loop, answered))
+        return await answered
+
+    def _hold(self, jobs: list[NewJob]) -> list[Enqueued]:
+        assert self._capture.into is not None
+        self._capture.into.extend(jobs)
+        return [Enqueued(job.id, State.WAITING) for job in jobs]
+
     def _record(self, jobs: list[NewJob]) -> list[Enqueued]:
-        if not self._exit_hook:
-            self._exit_hook = True
-            atexit.register(self._flush_at_exit, os.getpid())
+        self._flush_later()
         if not self.room.limits:
             return self.recorder.enqueue(jobs)
         with self.room.taken(jobs):
             return self.recorder.enqueue(jobs)
 
-    # -- consuming
+    def _flush_later(self) -> None:
+        if not self._exit_hook:
+            self._exit_hook = True
+            atexit.register(self._flush_at_exit, os.getpid())
+
+    # -- actors and queues
+    def declare_actor(self, actor: Actor[Any, Any]) -> None:
+        """Declare an actor to this process; one of Dramatiq's own class is given the methods for asyncio code."""
+        if type(actor) is Actor:
+            actor.__class__ = AsyncActor
+        super().declare_actor(actor)
+
     def get_actor(self, actor_name: str) -> Actor[Any, Any]:
         """An actor, by its name or an alias.  Raises ``ActorNotFound``."""
         return super().get_actor(self.aliases.of(actor_name))
@@ -409,10 +475,11 @@ class Broker(dramatiq.Broker):
         if "queries" in vars(self):
             self.queries.close()  # opens again when somebody asks again
         self.room.close()
+        self.jobs.close()
 
     def _forked(self) -> None:
         self._place = f"{socket.gethostname()}:{os.getpid()}"
-        self._sender = f"{self.producer}@{self._place}" if self.producer else self._place
+        self.sender = f"{self.producer}@{self._place}" if self.producer else self._place
         self._exit_hook = False
 
     def _flush_at_exit(self, pid: int) -> None:
@@ -428,6 +495,23 @@ def concurrency_of(queues: Mapping[str, int], default: int) -> Callable[[str], i
         return queues.get(queue, default)
 
     return concurrency
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop, answered: "asyncio.Future[list[Enqueued]]", answer: list[Enqueued] | Exception
+) -> None:
+    """From another thread; nobody listens when the send was cancelled, or its loop was closed."""
+
+    def tell() -> None:
+        if answered.done():
+            return
+        if isinstance(answer, Exception):
+            answered.set_exception(answer)
+        else:
+            answered.set_result(answer)
+
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(tell)
 
 
 def _priority(actor: Actor[Any, Any] | None, message: Message[Any]) -> int:

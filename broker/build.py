@@ -11,6 +11,7 @@ from dramatiq.results import Results
 from broker.amqp import AmqpRoad
 from broker.broker import Broker, concurrency_of
 from broker.desk import Desk
+from broker.jobs import LedgerJobs
 from broker.letters import Projection
 from broker.lifecycle import Lifecycle
 from broker.local import LocalRoad
@@ -102,6 +103,13 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     broker.room = Room(ledger, _last_said(queued, lambda queue: queue.max_waiting or None))
     broker.max_age_ms = settings.max_age_ms
     broker.keep = {name: queue.keep for name, queue in catalogue.items() if queue.keep}
+    broker.jobs = LedgerJobs(
+        settings.database_url,
+        "rabbitmq" if settings.broker_url else "embedded",
+        lambda: broker.queries,
+        broker.ring,
+        by=lambda: broker.sender,
+    )
     broker.cancel_waiting = functools.partial(_cancel_waiting, settings.database_url)
 
     desk: Desk

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
+from ledger.outbox import AsyncOutbox, Outbox
 from ledger.records import (
     Beat,
     Buried,
@@ -45,6 +46,10 @@ class Session(Protocol):
 
     def backlog(self, queue: str, limit: int) -> int:
         """How many of a queue's jobs recorded as ``counted`` have not ended; no more than ``limit`` are looked at."""
+        ...
+
+    def unsent(self, tickets: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Which of these (id, ticket) pairs are recorded, and nobody has sent or taken as far as the ledger knows."""
         ...
 
     def bury(self, letters: Sequence[Buried]) -> None:
@@ -247,4 +252,8 @@ class Ledger(Protocol):
 
     def session(self, name: str) -> Session:
         """A session that connects at its first use; ``name`` shows in ``pg_stat_activity``."""
+        ...
+
+    def outbox(self, connection: object) -> Outbox | AsyncOutbox:
+        """Somebody's connection, of a driver this database has.  Raises ``Refusal`` for any other; does no I/O."""
         ...

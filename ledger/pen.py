@@ -142,11 +142,7 @@ class Pen:
 
     def _commit(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
         with self._using:
-            try:
-                answers = self._session.enqueue(jobs)
-            except LedgerUnavailable:
-                # An idle connection the database closed meanwhile: once more, on a new one.  Same ids: no double.
-                answers = self._session.enqueue(jobs)
+            answers = enqueue_at_once(self._session, jobs)
         try:
             self._recorded(jobs, answers)
         except Exception:
@@ -157,3 +153,12 @@ class Pen:
         """Close the connection once no commit is under way on it; a later send opens another."""
         with self._using:
             self._session.close()
+
+
+def enqueue_at_once(session: Session, jobs: Sequence[NewJob]) -> list[Enqueued]:
+    """For a sender who waits: now or not at all.  Raises ``LedgerUnavailable``."""
+    try:
+        return session.enqueue(jobs)
+    except LedgerUnavailable:
+        # An idle connection the database closed meanwhile: once more, on a new one.  Same ids: no double.
+        return session.enqueue(jobs)

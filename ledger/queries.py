@@ -37,6 +37,7 @@ from ledger.views import (
     DeadRow,
     GateView,
     JobRow,
+    JobStatus,
     JobView,
     JournalRow,
     LimitView,
@@ -192,12 +193,23 @@ class Queries:
             for row in rows
         ]
 
+    def status(self, id: str, *, ring: KeyRing | None = None) -> JobStatus | None:
+        """How the job with this id is doing; of all that is known of it, what can be asked often.
+
+        With a ``ring``, the note of its progress is in clear.
+        """
+        with self._database.read() as connection:
+            return _status(connection, id, _reader(id, ring))
+
     def result(self, message_id: str) -> ResultView:
         """The result of the newest job with this message id; a value is noted as read, which lets retention go on."""
         with self._database.read() as connection:
             id = newest_of_message(connection, message_id)
-            if id is None:
-                return ResultView("missing")
+        return ResultView("missing") if id is None else self.result_of(id)
+
+    def result_of(self, id: str) -> ResultView:
+        """The same, of the job with this id."""
+        with self._database.read() as connection:
             view, unread = _result(connection, id, self._database.time(connection))
         if unread:
             with self._database.write() as connection:
@@ -307,6 +319,26 @@ def _job(connection: Connection, id: str, read: Reader) -> JobView | None:
     )
 
 
+def _status(connection: Connection, id: str, read: Reader) -> JobStatus | None:
+    shared = ("id", "queue", "actor", "state", "reason", "attempts", "crashes", "created_at", "finished_at")
+    hot = select(*(jobs.c[name] for name in shared), jobs.c.run_at.label("due_at"), jobs.c.cancel_requested)
+    past = select(*(history.c[name] for name in shared), history.c.run_at.label("due_at"))
+    row = connection.execute(hot.where(jobs.c.id == id)).one_or_none()
+    row = row or connection.execute(past.where(history.c.id == id)).one_or_none()
+    if row is None:
+        return None
+    error = _last_errors(connection, [id]).get(id, {}) if row.attempts or row.reason else {}
+    return JobStatus(
+        **{name: getattr(row, name) for name in shared if name not in ("state", "reason")},
+        state=State(row.state),
+        reason=Reason(row.reason) if row.reason else None,
+        cancel_requested=bool(getattr(row, "cancel_requested", False)),
+        due_at=row.due_at,
+        error=": ".join(filter(None, (error.get("error_type"), error.get("error_message")))) or None,
+        progress=_progress(connection, id, read),
+    )
+
+
 def _worker(row: Row[Any]) -> str:
     return f"worker {row.worker_id} ({row.host}:{row.pid})" if row.host else f"worker {row.worker_id}"
 
@@ -377,7 +409,10 @@ def _counts(connection: Connection) -> dict[str, dict[State, int]]:
 def _result(connection: Connection, id: str, now: datetime) -> tuple[ResultView, bool]:
     """The answer, and whether it is a value nobody has read yet."""
     ended = union_all(*(select(table.c.state, table.c.reason).where(table.c.id == id) for table in (jobs, history)))
-    state, reason = connection.execute(ended).one()
+    found = connection.execute(ended).one_or_none()
+    if found is None:
+        return ResultView("missing"), False
+    state, reason = found
     if state in (State.FAILED, State.CANCELLED):
         error = _last_errors(connection, [id]).get(id, {})
         return ResultView("failure", State(state), None, Reason(reason) if reason else None, **error), False

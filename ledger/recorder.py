@@ -1,4 +1,4 @@
-"""What a worker process writes: claims, finishes, marks and progress, each by group commit.
+"""What a process writes: claims, finishes, marks, progress, and what asyncio code sends, each by group commit.
 
 Claims and finishes have a lane (a thread and a connection) each, so that a claim never waits behind
 a large finish; marks linger a little, since a job finished meanwhile needs none.
@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from errors import LedgerUnavailable
+from errors import LedgerUnavailable, SchemaMismatch
 from failpoints import hit
 from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
-from ledger.lane import Lane
+from ledger.lane import BATCH, Lane
 from ledger.ledger import Ledger, Session
-from ledger.pen import Pen
+from ledger.pen import Pen, enqueue_at_once
 from ledger.records import Claim, Due, Enqueued, Finish, Finished, NewJob, Ticket, Verdict, to_send
 from ledger.reports import Progress, Reports
 from ledger.states import Outcome, Reason
@@ -29,6 +29,17 @@ T = TypeVar("T")
 MARK_LINGER_S = 0.2
 #: A job whose start is no further away keeps its slot until then; others go back to the ledger.
 SOON_S = 0.1
+
+
+@dataclass(slots=True)
+class _SendWanted:
+    jobs: Sequence[NewJob]
+    answer: Callable[[list[Enqueued] | Exception], None]
+
+
+@dataclass(slots=True)
+class _Committed:
+    jobs: Sequence[NewJob | Due]
 
 
 @dataclass(slots=True)
@@ -101,6 +112,22 @@ class Recorder:
     def enqueue(self, jobs: list[NewJob]) -> list[Enqueued]:
         """Record jobs, all or none, and send those that are due; committed on return.  Raises ``LedgerUnavailable``."""
         return self._pen.enqueue(jobs)
+
+    def enqueue_soon(self, jobs: Sequence[NewJob], answer: Callable[[list[Enqueued] | Exception], None]) -> None:
+        """The same for whoever must not wait: ``answer`` is called on the lane's thread.  Never blocks.
+
+        What is handed over together shares a commit.
+        """
+        self._lane("sends", self._write_sends).put(_SendWanted(jobs, answer), block=False)
+
+    def committed(self, jobs: Sequence[NewJob | Due]) -> None:
+        """The transaction in which somebody else recorded these seems to be over: send those that are there.
+
+        Never blocks; what is not sent because it was not there yet, or the ledger is away, is left to the relay.
+        """
+        lane = self._lane("sends", self._write_sends)
+        for start in range(0, len(jobs), BATCH):
+            lane.put(_Committed(jobs[start : start + BATCH]), block=False)
 
     def _recorded(self, jobs: Sequence[NewJob], answers: Sequence[Enqueued]) -> None:
         hit("send.recorded")
@@ -219,6 +246,39 @@ class Recorder:
                     lane.start()
         return lane
 
+    def _write_sends(self, session: Session, rows: list[_SendWanted | _Committed]) -> None:
+        wanted = [row for row in rows if isinstance(row, _SendWanted)]
+        if wanted:
+            self._write_wanted(session, wanted)
+        for row in rows:
+            if isinstance(row, _Committed):
+                self._send_committed(session, row.jobs)
+
+    def _write_wanted(self, session: Session, wanted: list[_SendWanted]) -> None:
+        jobs = [job for want in wanted for job in want.jobs]
+        try:
+            answers = enqueue_at_once(session, jobs)
+        except (LedgerUnavailable, SchemaMismatch) as error:  # their senders know what to do, and are waiting
+            for want in wanted:
+                _tell(want.answer, error)
+            return
+        try:
+            self._recorded(jobs, answers)
+        except Exception:
+            logger.critical("%d jobs are recorded, but were not sent on; the relay does that", len(jobs), exc_info=True)
+        start = 0
+        for want in wanted:
+            _tell(want.answer, answers[start : start + len(want.jobs)])
+            start += len(want.jobs)
+
+    def _send_committed(self, session: Session, jobs: Sequence[NewJob | Due]) -> None:
+        hit("transactional.committed")
+        try:
+            there = session.unsent([_ticket(job) for job in jobs])
+            self.send([job for job in jobs if _ticket(job) in there])
+        except Exception as error:
+            logger.warning("%d jobs of a transaction are left to the relay: %s", len(jobs), error)
+
     def _write_claims(self, session: Session, wanted: list[_ClaimWanted]) -> None:
         # What was ours before we asked is no answer that was lost; and by the time of the answer it may have ended.
         held = self.held.copy()
@@ -295,6 +355,8 @@ class Recorder:
             case _Asked():
                 row.error = error
                 row.answered.set()
+            case _SendWanted(_, told):
+                _tell(told, error)
             case _Release(job, epoch):
                 self.forget(job, epoch)
                 logger.error("job %s could not be given back at once, a beat does it: %s", job, error)
@@ -310,6 +372,10 @@ def _tell(answer: Callable[[T], None], value: T) -> bool:
     except Exception:
         logger.critical("the answer %r could not be delivered", value, exc_info=True)
         return False
+
+
+def _ticket(job: NewJob | Due) -> tuple[str, int]:
+    return job.id, job.ticket if isinstance(job, Due) else 1
 
 
 def _stay(jobs: list[NewJob | Due]) -> None:

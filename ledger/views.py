@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from ledger.sealing import mapped, masked
-from ledger.states import Outcome, Reason, State
+from ledger.states import FINISHED, Outcome, Reason, State
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,30 @@ class CheckpointView:
     size: int  #: bytes
     epoch: int  #: of the attempt that left it
     at: datetime
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """How a job is doing, in short."""
+
+    id: str
+    queue: str
+    actor: str
+    state: State
+    reason: Reason | None  #: why it failed
+    attempts: int  #: spent so far
+    crashes: int
+    cancel_requested: bool  #: it runs, and was asked to stop
+    created_at: datetime
+    due_at: datetime  #: when it is, or last became, due
+    finished_at: datetime | None
+    error: str | None  #: type and text of the last attempt that had one
+    progress: ProgressView | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it completed, failed or was cancelled."""
+        return self.state in FINISHED
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from errors import InvalidActor, Refusal
 from ledger.records import LONGEST_DELAY_MS, Enqueued, Key, Mode, NewJob
 from ledger.states import LIVE, State
 from middleware.arguments import demand_parameter, step
+from middleware.handles import Jobs, Sent
 from middleware.secret import MARK
 
 R = TypeVar("R")
@@ -81,8 +82,8 @@ class Unique(dict[str, Any]):
         super().__init__(by=names, within=within, states=held, mode=str(mode))
 
 
-class Duplicate(Message[R]):
-    """What ``send()`` returns when nothing was recorded: a handle of the job that is there, by its message id."""
+class Duplicate(Sent[R]):
+    """What ``send()`` returns when nothing was recorded: a handle of the job that is there, with its message id."""
 
 
 class Uniqueness(Middleware):
@@ -137,11 +138,11 @@ def key_of(actor: Actor[Any, Any] | None, message: Message[Any]) -> Key | None:
     )
 
 
-def handle(message: Message[R], job: NewJob, answer: Enqueued) -> Message[R]:
-    """What the sender of a message is given: the message, or a :class:`Duplicate`."""
+def handle(message: Message[R], job: NewJob, answer: Enqueued, jobs: Jobs) -> Sent[R]:
+    """What the sender of a message is given: the message as a handle of its job, or a :class:`Duplicate`."""
     if answer.duplicate and answer.id != job.id:
-        return Duplicate(**{**message.asdict(), "message_id": answer.message_id})
-    return message
+        return Duplicate.of(Message(**{**message.asdict(), "message_id": answer.message_id}), answer.id, jobs)
+    return Sent.of(message, answer.id, jobs)
 
 
 def _parsed(unique: object) -> Unique:

@@ -5,7 +5,7 @@ import os
 import random
 import time
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import psycopg
 from psycopg import errors, pq
@@ -47,8 +47,18 @@ _RETRIED = (errors.DeadlockDetected, errors.SerializationFailure)
 _inherited: list[psycopg.Connection[Row]] = []
 
 
+class Statements(Protocol):
+    """Statements by name."""
+
+    def run(self, name: str, *parameters: object) -> list[Row]: ...
+
+    def run_after(
+        self, name: str, lock: str, parameters: tuple[object, ...], lock_parameters: tuple[object, ...]
+    ) -> list[Row]: ...
+
+
 class Cursor:
-    """Statements by name on an open connection."""
+    """Statements by name on an open connection of the ledger's own."""
 
     __slots__ = ("_cursor", "_first", "_sql", "connection")
 

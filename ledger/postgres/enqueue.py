@@ -7,7 +7,7 @@ from operator import attrgetter
 from ledger.keys import Plan, Replaced
 from ledger.postgres import gates, keys
 from ledger.postgres.arrays import literal, moments, numbers, texts
-from ledger.postgres.connection import Cursor
+from ledger.postgres.connection import Statements
 from ledger.records import Buried, Enqueued, NewJob
 from ledger.states import Event, State
 from ledger.text import clean
@@ -27,7 +27,7 @@ def is_plain(jobs: Sequence[NewJob]) -> bool:
     )
 
 
-def record(cursor: Cursor, jobs: Sequence[NewJob], *, embedded: bool, publish_after_s: float) -> list[Enqueued]:
+def record(cursor: Statements, jobs: Sequence[NewJob], *, embedded: bool, publish_after_s: float) -> list[Enqueued]:
     """Insert the jobs that are not there yet; for ``enqueue`` and for what follows from a finish."""
     new: dict[str, NewJob] = {}
     for job in jobs:
@@ -60,7 +60,7 @@ def record(cursor: Cursor, jobs: Sequence[NewJob], *, embedded: bool, publish_af
     return answers
 
 
-def _expire(cursor: Cursor, new: dict[str, NewJob], states: dict[str, str], plan: Plan | None) -> None:
+def _expire(cursor: Statements, new: dict[str, NewJob], states: dict[str, str], plan: Plan | None) -> None:
     """When the jobs just recorded, and those that were replaced, are not wanted any more."""
     replaced = plan.replace if plan is not None else {}
     times = {
@@ -74,7 +74,7 @@ def _expire(cursor: Cursor, new: dict[str, NewJob], states: dict[str, str], plan
         cursor.run("drop_expiries", literal(ever))
 
 
-def bury(cursor: Cursor, letters: Sequence[Buried]) -> None:
+def bury(cursor: Statements, letters: Sequence[Buried]) -> None:
     new = {letter.id: letter for letter in letters}.values()
     cursor.run(
         "bury",
@@ -88,13 +88,13 @@ def bury(cursor: Cursor, letters: Sequence[Buried]) -> None:
     )
 
 
-def note(cursor: Cursor, rows: Sequence[tuple[str, str, str, str]]) -> None:
+def note(cursor: Statements, rows: Sequence[tuple[str, str, str, str]]) -> None:
     """Add (job, event, actor, detail) to the journal."""
     ids, events, actors, details = zip(*rows, strict=True)
     cursor.run("note", literal(ids), literal(events), texts(actors), texts(details))
 
 
-def _insert(cursor: Cursor, jobs: Sequence[NewJob], embedded: bool, publish_after_s: float) -> dict[str, str]:
+def _insert(cursor: Statements, jobs: Sequence[NewJob], embedded: bool, publish_after_s: float) -> dict[str, str]:
     rows = cursor.run(
         "enqueue",
         literal(map(_id, jobs)),
@@ -115,7 +115,7 @@ def _insert(cursor: Cursor, jobs: Sequence[NewJob], embedded: bool, publish_afte
     return dict(rows)
 
 
-def _first_of_tick(cursor: Cursor, jobs: dict[str, NewJob]) -> dict[str, NewJob]:
+def _first_of_tick(cursor: Statements, jobs: dict[str, NewJob]) -> dict[str, NewJob]:
     """Without the jobs whose tick is recorded already."""
     ticks = [(*job.tick, job.id) for job in jobs.values() if job.tick is not None]
     schedules, fire_times, ids = zip(*ticks, strict=True)

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 from ledger.keys import Holder, Plan, Replaced
 from ledger.postgres.arrays import literal, moments, numbers, texts
-from ledger.postgres.connection import Cursor
+from ledger.postgres.connection import Statements
 from ledger.records import NewJob
 
 
-def lock(cursor: Cursor, jobs: Iterable[NewJob]) -> None:
+def lock(cursor: Statements, jobs: Iterable[NewJob]) -> None:
     """Hold the keys of these jobs until the transaction ends.  Again, it does nothing.
 
     A finish calls it before it locks the rows of its jobs: a key is always locked before a job.
@@ -17,7 +17,9 @@ def lock(cursor: Cursor, jobs: Iterable[NewJob]) -> None:
         cursor.run("lock_keys", literal(keys), literal(keys.values()))
 
 
-def decide(cursor: Cursor, jobs: dict[str, NewJob], embedded: bool, publish_after_s: float) -> tuple[Plan, Replaced]:
+def decide(
+    cursor: Statements, jobs: dict[str, NewJob], embedded: bool, publish_after_s: float
+) -> tuple[Plan, Replaced]:
     """Who is to be inserted; who replaces another has done so, and the keys have their new holders."""
     keys = {job.key.digest: job.id for job in jobs.values() if job.key is not None}
     held = literal(keys)
@@ -40,7 +42,7 @@ def decide(cursor: Cursor, jobs: dict[str, NewJob], embedded: bool, publish_afte
     return plan, replaced
 
 
-def _replace(cursor: Cursor, jobs: dict[str, NewJob], embedded: bool, publish_after_s: float) -> Replaced:
+def _replace(cursor: Statements, jobs: dict[str, NewJob], embedded: bool, publish_after_s: float) -> Replaced:
     rows = cursor.run(
         "replace",
         literal(jobs),

@@ -4,8 +4,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
-from errors import LedgerUnavailable
+from errors import LedgerUnavailable, Refusal
 from ledger.postgres.connection import Connection, Road
+from ledger.postgres.outbox import AsyncPostgresOutbox, Home, PostgresOutbox
 from ledger.postgres.session import PostgresSession
 from ledger.revision import TABLE, newest, refuse_other
 
@@ -24,6 +25,7 @@ class PostgresLedger:
         self._road: Road = road
         self._publish_after_s = publish_after_s
         self.url = masked(url)
+        self._home = Home(url, self.url, embedded=road == "embedded")
 
     def check(self) -> None:
         """Raise ``SchemaMismatch`` unless the database is at the revision this code knows."""
@@ -39,6 +41,19 @@ class PostgresLedger:
         """A session that connects at its first use; ``name`` shows in ``pg_stat_activity``."""
         return PostgresSession(
             Connection(self._dsn, name, shown=self.url), road=self._road, publish_after_s=self._publish_after_s
+        )
+
+    def outbox(self, connection: object) -> PostgresOutbox | AsyncPostgresOutbox:
+        """Somebody's psycopg ``Connection`` or ``AsyncConnection``."""
+        match connection:
+            case psycopg.Connection():
+                return PostgresOutbox(self._home, connection)
+            case psycopg.AsyncConnection():
+                return AsyncPostgresOutbox(self._home, connection)
+        kind = type(connection)
+        raise Refusal(
+            f"transactional() cannot use a {kind.__module__}.{kind.__qualname__}: the ledger {self.url} takes "
+            "connections of psycopg, and of SQLAlchemy over psycopg (postgresql+psycopg://…)"
         )
 
 

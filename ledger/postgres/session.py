@@ -66,6 +66,10 @@ class PostgresSession:
     def backlog(self, queue: str, limit: int) -> int:
         return int(self._connection.call(lambda cursor: cursor.run("backlog", queue, str(limit)))[0][0])
 
+    def unsent(self, tickets: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+        ids = literal(id for id, _ in tickets)
+        return set(tickets) & set(self._connection.call(lambda cursor: cursor.run("unsent", ids)))
+
     def bury(self, letters: Sequence[Buried]) -> None:
         if letters:
             self._connection.call(lambda cursor: enqueue.bury(cursor, letters))

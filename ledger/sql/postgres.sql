@@ -494,6 +494,19 @@ SELECT id::text, state FROM fresh;
 -- name: backlog
 SELECT count(*) FROM (SELECT FROM jobs WHERE queue = $1 AND counted AND finished_at IS NULL LIMIT $2::int) AS b;
 
+-- name: unsent
+SELECT job_id::text, ticket FROM tickets WHERE job_id = ANY ($1::uuid[]);
+
+-- name: identity
+-- Of the server, of the database, and of the tables that an enqueue finds there by their names.
+SELECT extract(epoch FROM pg_postmaster_start_time())::text,
+  (SELECT oid::text FROM pg_database WHERE datname = current_database()),
+  (SELECT string_agg(coalesce(to_regclass(name)::oid::text, '-'), ',' ORDER BY name)
+    FROM unnest('{jobs,payloads,tickets,uniques,expiries,journal,ticks}'::text[]) AS n(name));
+
+-- name: isolation
+SELECT current_setting('transaction_isolation');
+
 -- name: claim_ticks
 INSERT INTO ticks (schedule, fire_at, job_id)
 SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) AS t(schedule, fire_at, job_id)

@@ -20,6 +20,9 @@ SELECT count(*) FROM (
 SELECT 1 FROM jobs INDEXED BY jobs_backlog WHERE queue = ? AND counted AND finished_at IS NULL LIMIT ?
 );
 
+-- name: unsent
+SELECT job_id, ticket FROM tickets WHERE job_id IN (SELECT value FROM json_each(?));
+
 -- name: insert_payload
 INSERT INTO payloads (job_id, message_id, body, producer) VALUES (?, ?, ?, ?);
 

@@ -1,8 +1,11 @@
 """Where sessions come from, on SQLite."""
 
-from errors import SettingsError
+import sqlite3
+
+from errors import Refusal, SettingsError
 from ledger.sqlite.connection import Connection, Road
 from ledger.sqlite.file import path_of
+from ledger.sqlite.outbox import SqliteOutbox
 from ledger.sqlite.session import SqliteSession
 
 
@@ -43,3 +46,20 @@ class SqliteLedger:
                 self._path, road=self._road, publish_after_s=self._publish_after_s, synchronous=self._synchronous
             )
         )
+
+    def outbox(self, connection: object) -> SqliteOutbox:
+        """Somebody's ``sqlite3.Connection``."""
+        if not isinstance(connection, sqlite3.Connection):
+            kind = type(connection)
+            raise Refusal(
+                f"transactional() cannot use a {kind.__module__}.{kind.__qualname__}: the ledger {self.url} takes "
+                "sqlite3's connections, and SQLAlchemy's over it"
+            )
+        return SqliteOutbox(self._path, connection, embedded=self._road == "embedded", migrate=self._migrate)
+
+    def _migrate(self) -> None:
+        session = self.session("hareline-outbox")
+        try:
+            session.backlog("", 0)  # whatever it is asked
+        finally:
+            session.close()

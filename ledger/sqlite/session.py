@@ -29,6 +29,10 @@ class SqliteSession:
         with self._connection.read() as tx:
             return int(tx.run("backlog", queue, limit).fetchone()[0])
 
+    def unsent(self, tickets: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+        with self._connection.read() as tx:
+            return set(tickets) & set(tx.run("unsent", json.dumps([id for id, _ in tickets])))
+
     def bury(self, letters: Sequence[Buried]) -> None:
         with self._connection.write() as tx:
             enqueue.bury(tx, letters)
