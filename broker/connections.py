@@ -6,28 +6,32 @@ from typing import Any
 from errors import Refusal
 
 
+def unscoped(connection: Any) -> Any:
+    """Of a scoped session the one of this scope, now: a task may have another."""
+    scoped = _is(connection, "sqlalchemy.orm", "scoped_session") or _is(
+        connection, "sqlalchemy.ext.asyncio", "async_scoped_session"
+    )
+    return connection() if scoped else connection
+
+
 def is_async(connection: object) -> bool:
     """Whether it is for asyncio code."""
     return (
-        _is(connection, "sqlalchemy.ext.asyncio", "AsyncConnection", "AsyncSession", "async_scoped_session")
+        _is(connection, "sqlalchemy.ext.asyncio", "AsyncConnection", "AsyncSession")
         or _is(connection, "psycopg", "AsyncConnection")
     )  # fmt: skip
 
 
 def session_of(connection: Any) -> Any:
     """SQLAlchemy's ORM session, if it is one: it says when it has committed."""
-    if _is(connection, "sqlalchemy.ext.asyncio", "async_scoped_session"):
-        connection = connection()
     if _is(connection, "sqlalchemy.ext.asyncio", "AsyncSession"):
         return connection.sync_session
-    if _is(connection, "sqlalchemy.orm", "scoped_session"):
-        connection = connection()
     return connection if _is(connection, "sqlalchemy.orm", "Session") else None
 
 
 def driven(connection: Any) -> object:
     """The driver's connection, in the transaction SQLAlchemy has on it: one it does not know of it would not commit."""
-    if _is(connection, "sqlalchemy.orm", "Session", "scoped_session"):
+    if _is(connection, "sqlalchemy.orm", "Session"):
         connection = connection.connection()
     if not _is(connection, "sqlalchemy", "Connection"):
         return connection
@@ -39,7 +43,7 @@ def driven(connection: Any) -> object:
 
 async def driven_async(connection: Any) -> object:
     """The same, of an asyncio connection."""
-    if _is(connection, "sqlalchemy.ext.asyncio", "AsyncSession", "async_scoped_session"):
+    if _is(connection, "sqlalchemy.ext.asyncio", "AsyncSession"):
         connection = await connection.connection()
     if not _is(connection, "sqlalchemy.ext.asyncio", "AsyncConnection"):
         return connection

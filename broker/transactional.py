@@ -8,7 +8,7 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from broker.connections import driven, driven_async, is_async, session_of
+from broker.connections import driven, driven_async, is_async, session_of, unscoped
 from errors import Refusal
 from ledger.outbox import AsyncOutbox, Outbox
 from ledger.recorder import Recorder
@@ -49,9 +49,9 @@ class transactional:
     """
 
     def __init__(self, connection: object) -> None:
-        self._connection = connection
-        self._session = session_of(connection)
-        self.is_async = is_async(connection)
+        self._connection = unscoped(connection)
+        self._session = session_of(self._connection)
+        self.is_async = is_async(self._connection)
         self._token: Token[transactional | None] | None = None
         self._ended = False
         self._outbox: tuple[Broker, object, Outbox | AsyncOutbox] | None = None

@@ -55,11 +55,4 @@ class SqliteLedger:
                 f"transactional() cannot use a {kind.__module__}.{kind.__qualname__}: the ledger {self.url} takes "
                 "sqlite3's connections, and SQLAlchemy's over it"
             )
-        return SqliteOutbox(self._path, connection, embedded=self._road == "embedded", migrate=self._migrate)
-
-    def _migrate(self) -> None:
-        session = self.session("hareline-outbox")
-        try:
-            session.backlog("", 0)  # whatever it is asked
-        finally:
-            session.close()
+        return SqliteOutbox(self._path, connection, embedded=self._road == "embedded")

@@ -1,7 +1,7 @@
 """Somebody's connection to the ledger's file, in the middle of a transaction."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from errors import Refusal, SchemaMismatch
@@ -9,22 +9,18 @@ from ledger.records import Enqueued, NewJob
 from ledger.revision import newest
 from ledger.sqlite import enqueue
 from ledger.sqlite.connection import Transaction
-from ledger.sqlite.prepare import revision_of
+from ledger.sqlite.forks import Guard
+from ledger.sqlite.prepare import assume_prepared, prepare, revision_of
 from ledger.statements import statements
 
 
 class SqliteOutbox:
-    """Begins a transaction where the driver would have begun one itself at its next write, as it does by default.
+    """Begins a transaction where the driver would have begun one itself at its next write, as it does by default."""
 
-    Parameters:
-      migrate: brings the file to the revision this code knows.
-    """
-
-    def __init__(self, path: Path, connection: sqlite3.Connection, *, embedded: bool, migrate: Callable[[], object]):
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, embedded: bool) -> None:
         self._path = path
         self._connection = connection
         self._embedded = embedded
-        self._migrate = migrate
         self._at_home = False
 
     @property
@@ -64,9 +60,10 @@ class SqliteOutbox:
                 f"the connection is to {file or 'a database in memory'}, the ledger is {self._path}: only the ledger's "
                 "own file can record jobs in your transaction (DATABASE_URL)"
             )
-        if revision_of(self._connection) != newest():
-            if began:
-                raise SchemaMismatch(
-                    f"the ledger {self._path} is not at the schema of this code; run `hareline migrate`"
-                )
-            self._migrate()
+        if revision_of(self._connection) == newest():
+            assume_prepared(self._path)  # a reader must not find out by writing while this transaction has the lock
+        elif began:
+            raise SchemaMismatch(f"the ledger {self._path} is not at the schema of this code; run `hareline migrate`")
+        else:
+            with Guard():
+                prepare(self._path)
