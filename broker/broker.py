@@ -470,6 +470,7 @@ class Broker(dramatiq.Broker):
 
     def close(self) -> None:
         """Flush and close everything.  Idempotent; :attr:`queries` open again when they are asked."""
+        self.recorder.flush_sends(5.0)
         self.road.close()
         self.recorder.stop()
         if "queries" in vars(self):
@@ -484,6 +485,7 @@ class Broker(dramatiq.Broker):
 
     def _flush_at_exit(self, pid: int) -> None:
         if pid == os.getpid():
+            self.recorder.flush_sends(5.0)
             self.road.flush(5.0)
             self.recorder.flush(5.0)
 

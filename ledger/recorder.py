@@ -215,6 +215,11 @@ class Recorder:
         """Wait until everything handed over is committed and answered."""
         return all(lane.flush(timeout_s) for lane in list(self._lanes.values()))
 
+    def flush_sends(self, timeout_s: float) -> bool:
+        """Wait until what asyncio code and transactions have handed over is on the road, or left to the relay."""
+        lane = self._lanes.get("sends")
+        return lane is None or lane.flush(timeout_s)
+
     def stop(self, timeout_s: float = 10.0) -> bool:
         """Write what is left and end the threads; false when not everything could be written."""
         with self._lock:

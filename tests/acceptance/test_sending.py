@@ -48,10 +48,11 @@ def test_asyncio_code_sends(anywhere: System) -> None:
         "    await asyncio.sleep(0)\n"
         "    record.send(log, f'loop {n}')\n"
         "    await asyncio.to_thread(record.send, log, f'thread {n}')\n"
+        "    await record.send_async(log, f'async {n}')\n"
         "async def main():\n"
         "    await asyncio.gather(*(one(n) for n in range(100)))\n"
         "asyncio.run(main())"
     )
-    assert anywhere.finished(200) == {"completed": 200}
-    assert ran(anywhere) == {f"{where} {n}": 1 for where in ("loop", "thread") for n in range(100)}
+    assert anywhere.finished(300) == {"completed": 300}
+    assert ran(anywhere) == {f"{where} {n}": 1 for where in ("loop", "thread", "async") for n in range(100)}
     nothing_left(anywhere)
