@@ -45,14 +45,8 @@ class Job(Generic[R]):
     """
 
     def __init__(self, job_id: str) -> None:
-        self._point(str(UUID(job_id)), None)
-
-    job_id: str  #: as in ``hareline jobs show``
-    _jobs: Jobs | None
-
-    def _point(self, job_id: str, jobs: Jobs | None) -> Self:
-        vars(self).update(job_id=job_id, _jobs=jobs)  # so, for a message is frozen
-        return self
+        self.job_id = str(UUID(job_id))  #: as in ``hareline jobs show``
+        self._jobs: Jobs | None = None
 
     def status(self) -> JobStatus:
         """How it is doing, now."""
@@ -149,8 +143,8 @@ class Sent(Job[R], Message[R]):
     @classmethod
     def of(cls, message: Message[Any], job_id: str, jobs: Jobs | None) -> Self:
         sent = cls.__new__(cls)
-        vars(sent).update(vars(message))
-        return sent._point(job_id, jobs)
+        sent.__dict__.update(message.__dict__, job_id=job_id, _jobs=jobs)  # so, for a message is frozen
+        return sent
 
     def copy(self, **attributes: Any) -> Message[R]:
         return Message(**self.asdict()).copy(**attributes)

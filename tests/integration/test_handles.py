@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, assert_type
 
 import dramatiq
 import pytest
@@ -12,6 +12,7 @@ from broker import Broker, actor, build
 from errors import Discard, JobCancelled, JobExpired, JobFailed, NotFinished, ResultNotKept
 from ledger.states import Reason, State
 from middleware.current import current_job
+from middleware.handles import Sent
 from settings import Settings
 
 
@@ -97,6 +98,24 @@ def test_asyncio_code_waits_without_stopping_its_loop(broker: Broker, jobs: Any,
         assert (await late.status_async()).state is State.CANCELLED
 
     asyncio.run(main())
+
+
+def test_an_actor_declared_by_ours_says_what_it_returns(broker: Broker) -> None:
+    @actor(broker=broker)
+    def length(text: str) -> int:
+        return len(text)
+
+    @actor(broker=broker)
+    async def later(text: str) -> float:
+        return len(text) / 2
+
+    async def main() -> None:
+        assert_type(await length.send_async("four"), Sent[int])
+        assert_type(later.send("five"), Sent[float])
+        assert_type(await broker.enqueue_async(length.message("six")), Sent[int])
+
+    asyncio.run(main())
+    assert len(broker.queries.jobs()) == 3
 
 
 def test_an_actor_declared_by_dramatiq_has_the_methods_too(broker: Broker) -> None:
