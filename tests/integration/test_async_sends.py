@@ -35,9 +35,12 @@ def commits_of(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many jobs each commit of the lane has recorded."""
     sizes: list[int] = []
     recorded = broker.recorder._recorded
-    monkeypatch.setattr(
-        broker.recorder, "_recorded", lambda jobs, answers: (sizes.append(len(jobs)), recorded(jobs, answers))
-    )
+
+    def counted(jobs: Any, answers: Any) -> None:
+        sizes.append(len(jobs))
+        recorded(jobs, answers)
+
+    monkeypatch.setattr(broker.recorder, "_recorded", counted)
     return sizes
 
 
@@ -70,9 +73,10 @@ def test_what_cannot_be_sent_is_told_to_its_sender_alone(broker: Broker) -> None
     narrow = actor(broker, actor_name="narrow", queue_name="narrow")
 
     async def main() -> None:
-        good, bad, *uniques = await asyncio.gather(
+        ends: list[Any] = await asyncio.gather(
             act.send_async(1), act.send_async("x"), *(unique.send_async(7) for _ in range(9)), return_exceptions=True
         )
+        good, bad, *uniques = ends
         assert isinstance(bad, InvalidPayload)
         assert good.status().actor == "act"
         assert sorted(isinstance(one, Duplicate) for one in uniques) == [False] + [True] * 8

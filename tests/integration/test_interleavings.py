@@ -9,6 +9,7 @@ import pytest
 
 from errors import LedgerError, LedgerUnavailable
 from ledger.ledger import Session
+from ledger.outbox import AsyncOutbox, Outbox
 from ledger.recorder import Recorder
 from ledger.records import Claim, Finish, Finished, NewJob, Ticket, Verdict
 from ledger.states import Outcome, State
@@ -30,6 +31,9 @@ class Interposed:
 
     def check(self) -> None:
         self._real.ledger.check()
+
+    def outbox(self, connection: object) -> Outbox | AsyncOutbox:
+        return self._real.ledger.outbox(connection)
 
     def session(self, name: str) -> Session:
         session = self._real.ledger.session(name)

@@ -7,6 +7,7 @@ import pytest
 
 from ledger import Ledger, open_ledger
 from ledger.ledger import Session
+from ledger.outbox import AsyncOutbox, Outbox
 from middleware import relay
 from middleware.maintenance import Duty, Maintenance
 from tests.ledger_under_test import new_job
@@ -24,6 +25,9 @@ class Asked:
 
     def check(self) -> None:
         self._real.check()
+
+    def outbox(self, connection: object) -> Outbox | AsyncOutbox:
+        return self._real.outbox(connection)
 
     def session(self, name: str) -> Session:
         session = self._real.session(name)

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,12 +43,12 @@ def dialect(url: str) -> str:
 @contextmanager
 def by_driver(url: str) -> Iterator[tuple[Any, Any]]:
     if url.startswith("sqlite"):
-        with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
-            connection.row_factory = sqlite3.Row
-            yield connection, connection
-        connection.close()
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
+            file.row_factory = sqlite3.Row
+            yield file, file
+            file.commit()
         return
-    with psycopg.connect(url, row_factory=dict_row) as connection:  # type: ignore[arg-type]
+    with psycopg.connect(url, row_factory=dict_row) as connection:
         yield connection, connection
 
 
@@ -82,7 +82,7 @@ KINDS: dict[str, Open] = {f.__name__: f for f in (by_driver, by_connection, by_s
 
 @asynccontextmanager
 async def by_async_driver(url: str) -> AsyncIterator[Any]:
-    async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row) as connection:  # type: ignore[arg-type]
+    async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row) as connection:
         yield connection
 
 
@@ -151,7 +151,8 @@ def actor(broker: Broker, **options: Any) -> Any:
 
 
 def recorded(broker: Broker) -> list[Any]:
-    return [job.message["args"] for row in reversed(broker.queries.jobs()) if (job := broker.queries.job(row.id))]
+    jobs = (broker.queries.job(row.id) for row in reversed(broker.queries.jobs()))
+    return [job.message["args"] for job in jobs if job is not None and job.message is not None]
 
 
 @pytest.mark.parametrize("kind", KINDS)

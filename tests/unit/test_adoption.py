@@ -6,6 +6,7 @@ from pathlib import Path
 from broker.adoption import Adoption, Foreign
 from ledger import open_ledger
 from ledger.ledger import Session
+from ledger.outbox import AsyncOutbox, Outbox
 from ledger.records import Buried, NewJob
 
 
@@ -19,6 +20,9 @@ class Counted:
 
     def check(self) -> None:
         self.real.check()
+
+    def outbox(self, connection: object) -> Outbox | AsyncOutbox:
+        return self.real.outbox(connection)
 
     def session(self, name: str) -> Session:
         self.opened.append(name)
