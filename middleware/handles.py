@@ -70,7 +70,7 @@ class Job(Generic[R]):
         """Wait for it; what its actor returned.
 
         Raises ``JobFailed`` (of an expired job ``JobExpired``), ``JobCancelled``, ``ResultNotKept``, and
-        ``NotFinished`` when time is over.
+        ``NotFinished`` when time is over; and ``Undecipherable`` when it is encrypted and cannot be opened here.
         """
         return self._result(self.wait(timeout))
 

@@ -79,7 +79,7 @@ def test_it_tells_how_its_job_is_doing(broker: Broker) -> None:
         sent.cancel()
     journal = broker.queries.job(sent.job_id)
     assert journal is not None
-    assert [row.actor for row in journal.journal] == [broker.producer]
+    assert [row.actor for row in journal.journal] == [broker.sender]
 
 
 def test_a_handle_can_be_made_from_an_id_and_travels_by_pickle(broker: Broker) -> None:
