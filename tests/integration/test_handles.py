@@ -1,12 +1,14 @@
 """Handles of jobs that run: results, named errors, and their twins for asyncio code, on both databases."""
 
 import asyncio
+import base64
 from collections.abc import Iterator
 from typing import Any, assert_type
 
 import dramatiq
 import pytest
 from dramatiq import Worker
+from pydantic import SecretStr
 
 from broker import Broker, actor, build
 from errors import Discard, JobCancelled, JobExpired, JobFailed, NotFinished, ResultNotKept
@@ -124,3 +126,23 @@ def test_an_actor_declared_by_dramatiq_has_the_methods_too(broker: Broker) -> No
 
     sent = asyncio.run(act.send_async(1))  # type: ignore[attr-defined]
     assert sent.status().state is State.WAITING
+
+
+def test_the_result_of_a_secret_job_is_opened_where_its_keys_are(database_url: str) -> None:
+    keys = SecretStr(f"k1:{base64.b64encode(bytes(32)).decode()}")
+    broker = build(Settings(database_url=database_url, keys=keys))
+
+    @actor(broker=broker, sensitive=True, store_results=True)
+    def whisper(text: str) -> str:
+        current_job().progress(1, note="softly")
+        return text.lower()
+
+    worker = Worker(broker, worker_timeout=100)
+    worker.start()
+    sent = whisper.send("PSST")
+    assert sent.result(30_000) == "psst"
+    progress = sent.status().progress
+    assert progress is not None
+    assert progress.note == "softly"
+    worker.stop()
+    broker.close()
