@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 
 from ledger.gates import COMING_S, Blocked, Entering, Entry, Gate, decide, gate_of, is_sequence, rooms_of
 from ledger.postgres.arrays import literal, numbers, texts
-from ledger.postgres.connection import Cursor
+from ledger.postgres.connection import Cursor, Statements
 from ledger.records import Due, NewJob
 from ledger.states import State
 
 _TRIES = 3  #: a job that was to be woken may have been cancelled just now: then the next one is
 
 
-def lock(cursor: Cursor, gates: Iterable[Gate], jobs: Iterable[str] = ()) -> dict[str, str]:
+def lock(cursor: Statements, gates: Iterable[Gate], jobs: Iterable[str] = ()) -> dict[str, str]:
     """Hold these gates, and those that ``jobs`` are in, until the transaction ends; the rule of each."""
     found = {gate.key: gate for gate in gates}
     return dict(
@@ -41,7 +41,7 @@ def enter(cursor: Cursor, asking: Sequence[Entering]) -> list[Entry]:
     return answers
 
 
-def join(cursor: Cursor, jobs: Iterable[NewJob]) -> dict[str, str]:
+def join(cursor: Statements, jobs: Iterable[NewJob]) -> dict[str, str]:
     """Give these new jobs their places; the state of those that are not first.  Their gates are locked."""
     placed = [(job.id, job.line) for job in jobs if job.line is not None]
     if not placed:

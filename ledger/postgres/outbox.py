@@ -40,11 +40,13 @@ class Home:
 
     def record(self, given: Statements, jobs: Sequence[NewJob], publish_after_s: float) -> list[Enqueued]:
         """The statements of one enqueue, on any connection."""
-        if any(job.key is not None for job in jobs):
+        if any(job.key is not None or job.line is not None for job in jobs):
             [(level,)] = given.run("isolation")
             if level != "read committed":
                 # Its snapshot would show a key's holder as it was when the transaction began.
-                raise Refusal(f"a unique job cannot be sent in a {level.upper()} transaction; use READ COMMITTED")
+                raise Refusal(
+                    f"a job that is unique or in a sequence cannot be sent in a {level.upper()} transaction; use READ COMMITTED"
+                )
         return enqueue.record(given, jobs, embedded=self.embedded, publish_after_s=publish_after_s)
 
     def _ask(self) -> Row:
