@@ -26,6 +26,7 @@ from ledger.sealing import KeyRing
 from middleware.atomic_sends import AtomicSends
 from middleware.audit import Audit
 from middleware.capacity import Capacity
+from middleware.circuits import RECALL_S, RECALLED, Circuits
 from middleware.concurrency import ConcurrencyLimits
 from middleware.current import Current
 from middleware.deadlines import Deadlines
@@ -135,7 +136,15 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         grace_s=settings.shutdown_grace_s,
         cancel_grace_s=settings.cancel_grace_s,
     )
-    heartbeat = Heartbeat(ledger, recorder, lease_s=settings.lease_s, on_paused=road.pause, on_cancel=deadlines.cancel)
+    circuits = Circuits(recorder)
+    heartbeat = Heartbeat(
+        ledger,
+        recorder,
+        lease_s=settings.lease_s,
+        on_paused=road.pause,
+        on_cancel=deadlines.cancel,
+        on_look=circuits.look,
+    )
     lifecycle = Lifecycle(road, recorder, heartbeat, lambda: maintenance(broker, settings), ledger.check)
     for middleware in (
         Audit(recorder),  # first: its after-hook is the last
@@ -156,6 +165,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         broker.permissions,
         broker.encryption,
         broker.schemas,  # after those that decide what becomes of what does not fit
+        circuits,  # before the limits: what is put off takes no start
         ConcurrencyLimits(recorder, running),  # before rates: who is blocked has none reserved
         Limits(recorder, rates),  # of what will run
         AtomicSends(broker.holding),
@@ -184,6 +194,7 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
         Duty("relay", 0.0, relay.run),
         Duty("gates", TEND_S, gatekeeper.tend),
         Duty("survey of gates", SURVEY_S, gatekeeper.survey),
+        Duty("circuits", RECALL_S, lambda session: session.recall(RECALLED, spread_s=RECALL_S)),
         Duty("retention", RETAIN_S, lambda session: session.retain(broker.keep, keep, history_s=history_s)),
     ]
     projection = None

@@ -12,6 +12,7 @@ Lock order, everywhere: queue, gates in their order, keys in their order, jobs b
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from ledger.breaker import Calls, Probe, Standing
 from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
 from ledger.outbox import AsyncOutbox, Outbox
@@ -102,6 +103,25 @@ class Session(Protocol):
 
     def slow(self, shares: Sequence[Share], delay_s: float) -> None:
         """Reserve no further start in these limits for so many seconds; reservations made before stay."""
+        ...
+
+    def circuits(self, worker: int, reports: Sequence[Calls]) -> list[Standing]:
+        """Count calls, open and close circuits by them; how each stands then, in the order given.
+
+        Only reads when none reports a call.  Asked again after an answer was lost, calls of a closed circuit count
+        twice, the one exception to that rule; what opened or closed it does not.
+        """
+        ...
+
+    def probe(self, probes: Sequence[Probe]) -> list[Standing]:
+        """Let claimed jobs probe half-open circuits, as many at a time as their rules say; in the order asked.
+
+        Not admitted and closed: it may run as any job.  A probe's slot is free as soon as its claim has ended.
+        """
+        ...
+
+    def recall(self, limit: int, *, spread_s: float) -> int:
+        """Make jobs that circuits now closed had put off due within ``spread_s``; how many, at most ``limit``."""
         ...
 
     def finish(self, worker: int, finishes: Sequence[Finish]) -> list[Finished]:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from errors import LedgerUnavailable, SchemaMismatch
 from failpoints import hit
+from ledger.breaker import Calls, Probe, Standing
 from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
 from ledger.lane import BATCH, Lane
@@ -24,6 +25,7 @@ from ledger.states import Outcome, Reason
 
 logger = logging.getLogger(__name__)
 
+Q = TypeVar("Q")
 T = TypeVar("T")
 
 MARK_LINGER_S = 0.2
@@ -61,24 +63,17 @@ class _Release:
 
 
 @dataclass(slots=True)
-class _Asked(Generic[T]):
+class _Question(Generic[Q, T]):
+    """Somebody waits for the answer."""
+
+    asked: Q
     answered: threading.Event = field(default_factory=threading.Event)
-    answer: T | None = None
+    reply: T | None = None
     error: Exception | None = None
 
-    def tell(self, answer: T) -> None:
-        self.answer = answer
+    def answer(self, reply: T) -> None:
+        self.reply = reply
         self.answered.set()
-
-
-@dataclass(slots=True)
-class _StartWanted(_Asked[float]):
-    wanted: Wanted = field(kw_only=True)
-
-
-@dataclass(slots=True)
-class _EntryWanted(_Asked[Entry]):
-    entering: Entering = field(kw_only=True)
 
 
 @dataclass(slots=True)
@@ -171,28 +166,26 @@ class Recorder:
 
         Raises ``LedgerUnavailable`` when this process stops meanwhile.
         """
-        return self._ask(_StartWanted(wanted=wanted))
+        return self._ask("limits", self._write_limits, _Question[Wanted, float](wanted))
 
     def enter(self, entering: Entering) -> Entry:
         """Let a job enter its gates; one that is BLOCKED is not held any more.  Waits and raises as :meth:`reserve`."""
-        entry = self._ask(_EntryWanted(entering=entering))
+        entry = self._ask("limits", self._write_limits, _Question[Entering, Entry](entering))
         if entry is Entry.BLOCKED:
             self.forget(entering.job, entering.epoch)
         return entry
 
-    def _ask(self, asked: "_Asked[T]") -> T:
-        self._lane("limits", self._write_limits).put(asked)
-        while not asked.answered.wait(1.0):
-            if "limits" not in self._lanes:
-                raise LedgerUnavailable("the process stops; the job goes back")
-        if asked.error is not None:
-            raise asked.error
-        assert asked.answer is not None
-        return asked.answer
-
     def slow(self, shares: Sequence[Share], delay_s: float) -> None:
         """Let nothing start in these rate limits for a while; blocks while the lane is full."""
         self._lane("limits", self._write_limits).put(_Slow(shares, delay_s))
+
+    def called(self, calls: Calls) -> Standing:
+        """Count calls in their circuit, at once; how it stands then.  Waits and raises as :meth:`reserve`."""
+        return self._ask("circuits", self._write_circuits, _Question[Calls, Standing](calls))
+
+    def probe(self, probe: Probe) -> Standing:
+        """Ask whether a job may probe a half-open circuit.  Waits and raises as :meth:`reserve`."""
+        return self._ask("circuits", self._write_circuits, _Question[Probe, Standing](probe))
 
     def release(self, job: str, epoch: int) -> None:
         """Give back a claimed job that never started."""
@@ -236,6 +229,15 @@ class Recorder:
         self.held = {}
         self._suspect = None
         self._reports = Reports()
+
+    def _ask(self, lane: str, write: Callable[[Session, list[Any]], None], question: "_Question[Q, T]") -> T:
+        self._lane(lane, write).put(question)
+        while not question.answered.wait(1.0):
+            if lane not in self._lanes:
+                raise LedgerUnavailable("the process stops; the job goes back")
+        if question.error is not None:
+            raise question.error
+        return question.reply  # type: ignore[return-value]
 
     def _lane(
         self, name: str, write: Callable[[Session, list[Any]], None], *, limit: int = 10_000, linger_s: float = 0.0
@@ -316,18 +318,16 @@ class Recorder:
                 self.forget(want.finish.id, want.finish.epoch)
                 _tell(want.answer, answer)
 
-    def _write_limits(self, session: Session, rows: list[_StartWanted | _EntryWanted | _Slow]) -> None:
+    def _write_limits(self, session: Session, rows: list[Any]) -> None:
         for row in rows:
             if isinstance(row, _Slow):
                 session.slow(row.shares, row.delay_s)
-        asked = [row for row in rows if isinstance(row, _StartWanted)]
-        if asked:
-            for row, wait_s in zip(asked, session.reserve([row.wanted for row in asked], soon_s=SOON_S), strict=True):
-                row.tell(wait_s)
-        entering = [row for row in rows if isinstance(row, _EntryWanted)]
-        if entering:
-            for enters, entry in zip(entering, session.enter([row.entering for row in entering]), strict=True):
-                enters.tell(entry)
+        _answer(rows, Wanted, lambda asked: session.reserve(asked, soon_s=SOON_S))
+        _answer(rows, Entering, session.enter)
+
+    def _write_circuits(self, session: Session, rows: list[Any]) -> None:
+        _answer(rows, Calls, lambda asked: session.circuits(self.worker, asked))
+        _answer(rows, Probe, session.probe)
 
     def forget(self, job: str, epoch: int) -> None:
         """This claim is not held any more, and nothing is written: it was fenced, or nobody knows how it ended."""
@@ -357,7 +357,7 @@ class Recorder:
                 _tell(answer, answered)
             case _ClaimWanted(ticket, answer):
                 _tell(answer, Claim(ticket.id, Verdict.DROP, "refused"))
-            case _Asked():
+            case _Question():
                 row.error = error
                 row.answered.set()
             case _SendWanted(_, told):
@@ -367,6 +367,14 @@ class Recorder:
                 logger.error("job %s could not be given back at once, a beat does it: %s", job, error)
             case _:
                 logger.error("dropped %r: %s", row, error)
+
+
+def _answer(rows: Sequence[object], kind: type[Q], ask: Callable[[list[Q]], Sequence[Any]]) -> None:
+    """Ask together what the questions of one kind ask."""
+    questions = [row for row in rows if isinstance(row, _Question) and isinstance(row.asked, kind)]
+    if questions:
+        for question, reply in zip(questions, ask([question.asked for question in questions]), strict=True):
+            question.answer(reply)
 
 
 def _tell(answer: Callable[[T], None], value: T) -> bool:

@@ -160,6 +160,7 @@ class Finish:
     group: str | None = None  #: the barrier this job counts down when it completes
     group_jobs: list[NewJob] = field(default_factory=list)  #: recorded when the barrier falls
     gated: bool = False  #: others may be waiting for its end: it has slots, or a place in a line
+    circuit: str | None = None  #: of PARKED: it comes back when this circuit closes, or after ``delay_ms``
 
 
 @dataclass(frozen=True, slots=True)

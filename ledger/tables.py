@@ -419,6 +419,38 @@ lines = Table(
 )
 Index("lines_open", lines.c.key, lines.c.place, postgresql_where=text("open"), sqlite_where=text("open"))
 Index("lines_job", lines.c.job_id, unique=True)
+circuits = Table(
+    "circuits",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("term", Integer, nullable=False, server_default=text("0")),
+    Column("until", Instant),  # open, and from then on half-open; null: closed
+    Column("length_us", BigInteger, nullable=False, server_default=text("0")),  # of this opening
+    Column("openings", Integer, nullable=False, server_default=text("0")),  # since it was closed
+    Column("counted", Text, nullable=False, server_default=text("''")),  # the window (ledger/breaker.py), JSON
+    Column("why", Text, nullable=False, server_default=text("''")),
+    Column("since", Instant, nullable=False),
+    Column("changed_by", Text, nullable=False, server_default=text("''")),
+)
+
+probes = Table(
+    "probes",
+    metadata,
+    Column("job_id", JobId, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("circuit", Text, nullable=False),
+    Column("term", Integer, nullable=False),
+)
+
+# Jobs put off by an open circuit, to be brought back when it is closed.
+deferrals = Table(
+    "deferrals",
+    metadata,
+    Column("job_id", JobId, primary_key=True),
+    Column("ticket", Integer, nullable=False),
+    Column("circuit", Text, nullable=False),
+)
+Index("deferrals_circuit", deferrals.c.circuit)
 
 leases = Table(
     "leases",

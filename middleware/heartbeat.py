@@ -12,7 +12,7 @@ import dramatiq
 from dramatiq import Worker
 
 from errors import LedgerError
-from ledger.ledger import Ledger
+from ledger.ledger import Ledger, Session
 from ledger.recorder import Recorder
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ RETRY_S = 0.2
 class Heartbeat:
     """Registers the process, beats three times per lease, and finds out when it was fenced.
 
-    It also hears which of the process's jobs were asked to stop: within a second, of which a beat would take ten.
+    It also hears which of the process's jobs were asked to stop: within a second, of which a beat would take ten;
+    and as often, and once before the first job, lets ``on_look`` use its connection.
 
     A fenced process (it stalled past its lease) goes on under a new id: what it still runs will be
     refused by epoch when it finishes, what it claims from now on is its own.
@@ -42,12 +43,14 @@ class Heartbeat:
         lease_s: float,
         on_paused: Callable[[frozenset[str]], None],
         on_cancel: Callable[[Sequence[tuple[str, int]]], None],
+        on_look: Callable[[Session], None],
     ) -> None:
         self.ledger = ledger
         self.recorder = recorder
         self.lease_s = lease_s
         self.on_paused = on_paused
         self.on_cancel = on_cancel
+        self.on_look = on_look
         self._paused: frozenset[str] = frozenset()
         self._wake = threading.Event()
         self._stopping = False
@@ -59,6 +62,7 @@ class Heartbeat:
         self._threads = worker.worker_threads
         self._session = self.ledger.session("hareline-heartbeat")
         self._register()
+        self.on_look(self._session)
         self._thread = threading.Thread(target=self._run, name="hareline-heartbeat", daemon=True)
         self._thread.start()
 
@@ -109,6 +113,7 @@ class Heartbeat:
             self.recorder.write_progress()
             pause_s = min(RETRY_S, self.lease_s / 3)
             try:
+                self.on_look(self._session)
                 if beats or time.monotonic() >= beat_at:
                     self._beat()
                 else:

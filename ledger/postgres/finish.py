@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
-from ledger.postgres.arrays import literal, numbers
+from ledger.postgres.arrays import literal, numbers, texts
 from ledger.postgres.connection import Cursor, Row
 from ledger.records import Enqueued, Finish, Finished, NewJob, to_send
 from ledger.states import Outcome, State
@@ -20,7 +20,7 @@ _STATES = {state.value: state for state in State}
 
 def is_single(finishes: Iterable[Finish]) -> bool:
     """Whether nothing but the jobs themselves is written: one statement, which needs no transaction around it."""
-    return not any(f.gated or f.follow_ups or f.group is not None for f in finishes)
+    return not any(f.gated or f.follow_ups or f.group is not None or f.circuit is not None for f in finishes)
 
 
 def finish(
@@ -40,12 +40,17 @@ def finish(
     rows = _record_end(cursor, finishes, embedded)
     ended: list[Finished | None] = [None] * len(finishes)
     follow: list[tuple[int, str]] = []
+    deferred: list[Finish] = []
     for n, state, now, outcome in rows:
         f = finishes[n - 1]
         ended[n - 1] = Finished(f.id, True, _STATES[state])
         # What was to follow a retry does not follow the cancel it was turned into.
         if now and outcome == f.outcome and (f.follow_ups or f.group is not None):
             follow.append((n - 1, state))
+        if now and outcome == Outcome.PARKED and f.circuit is not None:
+            deferred.append(f)
+    if deferred:
+        cursor.run("defer", literal(map(_id, deferred)), texts(f.circuit or "" for f in deferred))
     if follow:
         _follow(cursor, finishes, ended, follow, record)
     if len(rows) < len(finishes):

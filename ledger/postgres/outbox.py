@@ -45,7 +45,8 @@ class Home:
             if level != "read committed":
                 # Its snapshot would show a key's holder as it was when the transaction began.
                 raise Refusal(
-                    f"a job that is unique or in a sequence cannot be sent in a {level.upper()} transaction; use READ COMMITTED"
+                    f"a unique job, or one of a sequence, cannot be sent in a {level.upper()} transaction; use READ "
+                    "COMMITTED"
                 )
         return enqueue.record(given, jobs, embedded=self.embedded, publish_after_s=publish_after_s)
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import failpoints
+from ledger.breaker import Calls, Probe, Standing
 from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
 from ledger.ledger import RESEND_BATCH
-from ledger.postgres import claim, enqueue, finish, gates, keys, limits, retention
+from ledger.postgres import circuits, claim, enqueue, finish, gates, keys, limits, retention
 from ledger.postgres.arrays import floats, literal, numbers, texts
 from ledger.postgres.connection import Connection, Cursor, Road
 from ledger.records import (
@@ -128,6 +129,25 @@ class PostgresSession:
             return answers
 
         return self._connection.call(work)
+
+    def circuits(self, worker: int, reports: Sequence[Calls]) -> list[Standing]:
+        def work(cursor: Cursor) -> list[Standing]:
+            if not any(report.calls for report in reports):
+                return circuits.standings(cursor, [report.circuit for report in reports])
+            with cursor.connection.transaction():
+                return circuits.report(cursor, f"worker {worker}", reports)
+
+        return self._connection.call(work)
+
+    def probe(self, probes: Sequence[Probe]) -> list[Standing]:
+        def work(cursor: Cursor) -> list[Standing]:
+            with cursor.connection.transaction():
+                return circuits.probe(cursor, probes)
+
+        return self._connection.call(work)
+
+    def recall(self, limit: int, *, spread_s: float) -> int:
+        return int(self._connection.call(lambda cursor: cursor.run("recall", str(limit), str(spread_s)))[0][0])
 
     def finish(self, worker: int, finishes: Sequence[Finish]) -> list[Finished]:
         if not finishes:

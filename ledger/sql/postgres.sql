@@ -366,6 +366,65 @@ DELETE FROM gates g WHERE key = ANY ($1::text[])
 -- name: drop_lines
 DELETE FROM lines WHERE job_id = ANY ($1::uuid[]);
 
+-- name: add_circuits
+INSERT INTO circuits (name, since) SELECT name, clock_timestamp() FROM unnest($1::text[]) AS c(name)
+ON CONFLICT (name) DO NOTHING;
+
+-- name: circuits
+SELECT name, term, (extract(epoch FROM until) * 1000000)::bigint, length_us, openings, counted, why FROM circuits
+WHERE name = ANY ($1::text[]);
+
+-- name: lock_circuits
+SELECT l.* FROM (SELECT * FROM unnest($1::text[]) AS c(name) ORDER BY name COLLATE "C" OFFSET 0) AS c
+CROSS JOIN LATERAL (
+  SELECT name, term, (extract(epoch FROM until) * 1000000)::bigint, length_us, openings, counted, why FROM circuits
+  WHERE name = c.name FOR UPDATE
+) AS l;
+
+-- name: keep_circuit
+UPDATE circuits SET term = $2::int, until = to_timestamp(0) + $3::bigint * interval '1 microsecond',
+  length_us = $4::bigint, openings = $5::int, counted = $6, why = $7,
+  changed_by = CASE WHEN $9::bool THEN $8 ELSE changed_by END,
+  since = CASE WHEN $9::bool THEN clock_timestamp() ELSE since END
+WHERE name = $1;
+
+-- name: drop_ended_probes
+-- A probe's slot is its claim: finishing gives it back, and so does the rescuer when its worker has died.
+DELETE FROM probes p WHERE circuit = $1
+  AND (SELECT c.job_id FROM claims c WHERE c.job_id = p.job_id AND c.epoch = p.epoch) IS NULL;
+
+-- name: probes
+SELECT job_id FROM probes WHERE circuit = $1 AND term = $2::int AND job_id <> $3::uuid;
+
+-- name: keep_probe
+INSERT INTO probes (job_id, epoch, circuit, term) VALUES ($1::uuid, $2::int, $3, $4::int)
+ON CONFLICT (job_id) DO UPDATE SET epoch = excluded.epoch, circuit = excluded.circuit, term = excluded.term;
+
+-- name: defer
+-- With its ticket: whatever has become of the job since then, it does not wait for the circuit any more.
+INSERT INTO deferrals (job_id, ticket, circuit)
+SELECT a.id, t.ticket, a.circuit FROM unnest($1::uuid[], $2::text[]) AS a(id, circuit)
+CROSS JOIN LATERAL (SELECT ticket FROM tickets WHERE job_id = a.id OFFSET 0) AS t ORDER BY a.id
+ON CONFLICT (job_id) DO UPDATE SET ticket = excluded.ticket, circuit = excluded.circuit;
+
+-- name: recall
+WITH back AS MATERIALIZED (
+  SELECT d.job_id, d.ticket FROM (SELECT name FROM circuits WHERE until IS NULL OFFSET 0) AS c CROSS JOIN LATERAL (
+    SELECT job_id, ticket FROM deferrals WHERE circuit = c.name LIMIT $1::int FOR UPDATE SKIP LOCKED
+  ) AS d LIMIT $1::int
+), held AS MATERIALIZED (
+  SELECT t.job_id FROM back CROSS JOIN LATERAL (
+    SELECT job_id FROM tickets WHERE job_id = back.job_id AND ticket = back.ticket AND NOT ready
+      AND due_at > statement_timestamp() AND due_at < 'infinity' FOR UPDATE SKIP LOCKED
+  ) AS t
+), moved AS (
+  UPDATE tickets SET due_at = statement_timestamp() + random() * $2::float8 * interval '1 second'
+  WHERE job_id = ANY (ARRAY(SELECT job_id FROM held))
+), dropped AS (
+  DELETE FROM deferrals WHERE job_id = ANY (ARRAY(SELECT job_id FROM back))
+)
+SELECT count(*) FROM back;
+
 -- name: finish_completed
 -- The usual batch: everything completed, nothing to keep but that.
 WITH held AS MATERIALIZED (

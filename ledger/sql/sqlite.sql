@@ -504,6 +504,45 @@ DELETE FROM reservations WHERE job_id IN (SELECT job_id FROM reservations WHERE 
 -- name: expire_limits
 DELETE FROM limits WHERE key IN (SELECT key FROM limits WHERE paid_at < ? LIMIT ?);
 
+-- name: circuit
+SELECT term, until, length_us, openings, counted, why FROM circuits WHERE name = ?;
+
+-- name: keep_circuit
+INSERT INTO circuits (name, term, until, length_us, openings, counted, why, since, changed_by)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, CASE WHEN ?10 THEN ?9 ELSE '' END)
+ON CONFLICT (name) DO UPDATE SET term = excluded.term, until = excluded.until, length_us = excluded.length_us,
+openings = excluded.openings, counted = excluded.counted, why = excluded.why,
+since = CASE WHEN ?10 THEN excluded.since ELSE since END,
+changed_by = CASE WHEN ?10 THEN excluded.changed_by ELSE changed_by END;
+
+-- name: drop_ended_probes
+-- A probe's slot is its claim: finishing gives it back, and so does the rescuer when its worker has died.
+DELETE FROM probes WHERE circuit = ?
+AND NOT EXISTS (SELECT 1 FROM claims WHERE claims.job_id = probes.job_id AND claims.epoch = probes.epoch);
+
+-- name: probes
+SELECT job_id FROM probes WHERE circuit = ? AND term = ? AND job_id <> ?;
+
+-- name: keep_probe
+INSERT OR REPLACE INTO probes (job_id, epoch, circuit, term) VALUES (?, ?, ?, ?);
+
+-- name: defer
+INSERT OR REPLACE INTO deferrals (job_id, ticket, circuit) VALUES (?, ?, ?);
+
+-- name: any_deferred_by_closed
+SELECT 1 FROM circuits AS c WHERE until IS NULL AND EXISTS (SELECT 1 FROM deferrals WHERE circuit = c.name) LIMIT 1;
+
+-- name: deferred_by_closed
+SELECT d.job_id, d.ticket FROM circuits AS c CROSS JOIN deferrals AS d ON d.circuit = c.name
+WHERE c.until IS NULL LIMIT ?;
+
+-- name: recall
+UPDATE tickets SET due_at = ?1
+WHERE job_id = ?2 AND ticket = ?3 AND NOT ready AND due_at > ?4 AND due_at < 9223372036854775807;
+
+-- name: drop_deferral
+DELETE FROM deferrals WHERE job_id = ?;
+
 -- name: dead_count
 SELECT count(*) FROM jobs WHERE queue = ? AND finished_at IS NOT NULL AND reason IS NOT NULL;
 

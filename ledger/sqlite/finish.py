@@ -28,7 +28,7 @@ def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Fin
     rows = {row[0]: row for row in tx.run("finish_look", worker, json.dumps([f.id for f in finishes]))}
     done: dict[tuple[str, int], Finished] = {}
     ended: list[tuple[Finish, State]] = []
-    jobs, attempts, claims, tickets, results = [], [], [], [], []
+    jobs, attempts, claims, tickets, results, deferrals = [], [], [], [], [], []
     for f in finishes:
         row = rows.get(f.id)
         if (f.id, f.epoch) in done:
@@ -49,6 +49,8 @@ def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Fin
             run_at = tx.now + (f.delay_ms * 1000 if state is State.DELAYED else 0)
             due_at = run_at if outcome is not Outcome.PARKED else None  # put off, it stays due since when it was
             tickets.append((f.id, queue, priority, ticket, tx.embedded and state is State.WAITING, run_at))
+            if f.circuit is not None and outcome is Outcome.PARKED:
+                deferrals.append((f.id, ticket, f.circuit))
         else:
             finished_at = tx.now
         reason = (f.reason or Reason.RETRIES_EXHAUSTED).value if state is State.FAILED else None
@@ -67,6 +69,7 @@ def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Fin
     tx.many("drop_claim", claims)
     tx.many("replace_ticket", tickets)
     tx.many("replace_result", results)
+    tx.many("defer", deferrals)
     for f, state in ended:  # last: what follows may have the key of a job that ends here
         if send := _follow(tx, f, state):
             done[f.id, f.epoch] = Finished(f.id, True, state, send)

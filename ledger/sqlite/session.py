@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 
 import failpoints
+from ledger.breaker import Calls, Probe, Standing
 from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
 from ledger.ledger import RESEND_BATCH
 from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
-from ledger.sqlite import claim, enqueue, finish, gates, giveback, limits, relay, retention
+from ledger.sqlite import circuits, claim, enqueue, finish, gates, giveback, limits, relay, retention
 from ledger.sqlite.connection import Connection
 from ledger.text import clean
 
@@ -74,6 +75,24 @@ class SqliteSession:
             failpoints.hit("enter.before_commit")
         failpoints.hit("enter.committed")
         return answers
+
+    def circuits(self, worker: int, reports: Sequence[Calls]) -> list[Standing]:
+        if not any(report.calls for report in reports):
+            with self._connection.read() as tx:
+                return circuits.standings(tx, [report.circuit for report in reports])
+        with self._connection.write() as tx:
+            return circuits.report(tx, f"worker {worker}", reports)
+
+    def probe(self, probes: Sequence[Probe]) -> list[Standing]:
+        with self._connection.write() as tx:
+            return circuits.probe(tx, probes)
+
+    def recall(self, limit: int, *, spread_s: float) -> int:
+        with self._connection.read() as tx:
+            if not tx.run("any_deferred_by_closed").fetchone():
+                return 0
+        with self._connection.write() as tx:
+            return circuits.recall(tx, limit, spread_s)
 
     def finish(self, worker: int, finishes: Sequence[Finish]) -> list[Finished]:
         with self._connection.write() as tx:
