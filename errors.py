@@ -24,6 +24,9 @@
     ├── NoCurrentJob               current_job() was called outside a job
     ├── InvalidReport              (also a ValueError) a running job said something that cannot be recorded
     │   └── CheckpointTooLarge
+    ├── ResultRefused              (also a dramatiq ResultError) a job is completed, but its result was not kept
+    │   ├── InvalidResult          it does not fit the actor's return annotation
+    │   └── ResultTooLarge
     ├── LeaseLost                  the job belongs to another worker now
     ├── IllegalTransition          the job is in a state from which this cannot be done
     ├── InvalidActor               an actor cannot be declared like that
@@ -32,6 +35,7 @@
     Raised by actors, to say how this attempt ends:
     Retry (dramatiq's own)         again later; spends an attempt
     Discard                        a dead letter now, no more attempts
+    Failure                        the same, with a code; may also be returned
     Snooze                         again later; spends no attempt
     Cancelled (an Interrupt)       it stops, for it was asked to; if it was not, an ordinary failure
     RateLimited                    as Snooze, and nothing of the job's rate limits starts before
@@ -39,11 +43,13 @@
 Every message says what, which one, and what to do.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 
 from dramatiq.errors import Retry
 from dramatiq.middleware import Interrupt, MiddlewareError
+from dramatiq.results.errors import ResultError
 
 __all__ = [
     "BrokerError",
@@ -51,12 +57,14 @@ __all__ = [
     "Cancelled",
     "CheckpointTooLarge",
     "Discard",
+    "Failure",
     "Forbidden",
     "HarelineError",
     "IllegalTransition",
     "InvalidActor",
     "InvalidPayload",
     "InvalidReport",
+    "InvalidResult",
     "JobCancelled",
     "JobExpired",
     "JobFailed",
@@ -72,6 +80,8 @@ __all__ = [
     "RateLimited",
     "Refusal",
     "ResultNotKept",
+    "ResultRefused",
+    "ResultTooLarge",
     "Retry",
     "SchemaMismatch",
     "SettingsError",
@@ -203,6 +213,21 @@ class CheckpointTooLarge(InvalidReport):
     """Raised by ``checkpoint()`` when the encoded state is over the limit; keep a reference instead."""
 
 
+class ResultRefused(HarelineError, ResultError):
+    """Raised by ``get_result()``: the job is completed, but what it returned could not be kept; it is not run again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)  # type: ignore[no-untyped-call]
+
+
+class InvalidResult(ResultRefused):
+    """Raised by ``get_result()`` when what the actor returned does not fit its annotation, or cannot be JSON."""
+
+
+class ResultTooLarge(ResultRefused):
+    """Raised by ``get_result()`` when what the actor returned is over the limit; let it return a reference instead."""
+
+
 class LeaseLost(HarelineError):
     """Raised by ``checkpoint()`` when the attempt is over, or its worker lost it to another; nothing was kept."""
 
@@ -221,6 +246,23 @@ class WrongMiddleware(HarelineError):
 
 class Discard(HarelineError):
     """Raised by an actor: this job can never succeed; keep it as a dead letter, without retries."""
+
+
+class Failure(HarelineError):
+    """Returned (or raised) by an actor: this job has failed, and another attempt would fail as well.
+
+    It is a dead letter at once, reason ``failure``, and has no result; what follows a failure follows it.
+
+    Parameters:
+      error: what went wrong, a text or an exception.
+      code: a word for programs, in the place of the error's type: letters, digits, dashes and underscores.
+    """
+
+    def __init__(self, error: str | BaseException, *, code: str | None = None) -> None:
+        if code is not None and not re.fullmatch(r"[\w-]{1,100}", code):
+            raise ValueError(f"Failure: its code has letters, digits, dashes and underscores, got {code!r}")
+        super().__init__(f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error)
+        self.code = code
 
 
 class Snooze(HarelineError):

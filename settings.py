@@ -182,6 +182,8 @@ class Settings(BaseModel):
     """A job waiting longer than this is not run any more; unset, never."""
     max_payload_bytes: PositiveInt = 102_400
     """Largest encoded message send() accepts."""
+    max_result_bytes: PositiveInt = 102_400
+    """Largest encoded result that is kept."""
     max_checkpoint_bytes: PositiveInt = 102_400
     """Largest encoded state checkpoint() accepts."""
 

@@ -11,10 +11,11 @@ import structlog
 
 from actors.events import CompletionEvent
 from actors.per_process import per_process
-from actors.posthog import PostHog
+from actors.posthog import PostHog, PostHogUnavailable
 from actors.prices import cost
 from actors.store import store
 from errors import Discard, SettingsError
+from middleware.circuit import Circuit
 from settings import load
 
 HIGH, NORMAL = 2, 3
@@ -53,9 +54,17 @@ def calculate_costs(request_id: str) -> None:
         log.info("usage.charged_before", request_id=request_id)
 
 
-@dramatiq.actor(queue_name="usage-tracking", priority=NORMAL, max_retries=9, max_backoff=300_000)
+@dramatiq.actor(
+    queue_name="usage-tracking",
+    priority=NORMAL,
+    max_retries=9,
+    max_backoff=300_000,
+    circuit=Circuit("posthog", counts=PostHogUnavailable),
+)
 def send_to_posthog(event: dict[str, Any]) -> None:
     """Deliver one completion event to PostHog; ten attempts, for a busy server is not yet a reason to give up.
+
+    While PostHog is down its circuit is open: the job waits, and spends no attempt.  Busy (429, 503) is not down.
 
     Idempotent: the event's uuid follows from its request id, and PostHog keeps one event per uuid.
     """

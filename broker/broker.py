@@ -27,7 +27,7 @@ from broker.options import ActorOptions
 from broker.road import Road
 from broker.room import Room
 from broker.transactional import block
-from errors import PayloadTooLarge, Refusal, WrongMiddleware
+from errors import Failure, PayloadTooLarge, Refusal, WrongMiddleware
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
 from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, Key, Line, NewJob
@@ -161,6 +161,9 @@ class Broker(dramatiq.Broker):
         try:
             if message is not None:
                 self._capture.hooks = True
+                if isinstance(failure := kwargs.get("result"), Failure):
+                    message.stuff_exception(failure)
+                    kwargs = {"exception": failure}
             for hook in reversed(hooks):
                 if message is not None:  # once its finish is handed over, nothing can be added to it
                     self._capture.into = None if message.submitted else message.follow_ups

@@ -155,7 +155,11 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         Callbacks(),
         Groups(ledger, broker.holding),
         Pipelines(),
-        Results(backend=LedgerResults(lambda: broker.queries, broker.ring)),
+        Results(
+            backend=LedgerResults(
+                lambda: broker.queries, broker.ring, broker.schemas.result, max_bytes=settings.max_result_bytes
+            )
+        ),
         Retries(
             max_retries=settings.job_attempts - 1,
             min_backoff=settings.min_backoff_ms,

@@ -24,6 +24,8 @@ _STYLES: Mapping[str, str] = {
     "crashed": "red",
     "cancelled": "yellow",
     "paused": "yellow",
+    "open": "red",
+    "half-open": "yellow",
     "retrying": "yellow",
 }
 
@@ -78,7 +80,21 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     Console().print(shown)
 
 
-_NUMBERS = frozenset({"delayed", "waiting", "active", "completed", "failed", "cancelled", "attempts", "threads", "pid"})
+_NUMBERS = frozenset(
+    {
+        "delayed",
+        "waiting",
+        "active",
+        "completed",
+        "failed",
+        "cancelled",
+        "attempts",
+        "threads",
+        "pid",
+        "calls",
+        "failures",
+    }
+)
 
 
 def say(text: str, style: str = "") -> None:

@@ -2,6 +2,7 @@
 
 jobs.py        retry, cancel, remove: one job, or many
 queues.py      pause, resume
+circuits.py    open, close a circuit breaker
 limits.py      change a limit, restore it, release what waits
 dead.py        retry, discard: dead letters
 rebuild.py     new messages for waiting jobs whose messages are lost

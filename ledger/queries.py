@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Table, func, literal, null, select, union_all, update
 
 from errors import Undecipherable
+from ledger.circuits import listed
 from ledger.engine import Database
 from ledger.lookup import find, newest_of_message
 from ledger.resting import usage
@@ -33,6 +34,7 @@ from ledger.tables import (
 from ledger.views import (
     AttemptView,
     CheckpointView,
+    CircuitView,
     ClaimView,
     DeadRow,
     GateView,
@@ -135,6 +137,11 @@ class Queries:
         """Concurrency limits and sequences for which jobs wait, those with the most first."""
         with self._database.read() as connection:
             return gates_with_most_waiting(connection, most)
+
+    def circuits(self, within: Mapping[str, int]) -> list[CircuitView]:
+        """How the circuits stand that were ever used; ``within`` are the windows of those in the code, microseconds."""
+        with self._database.read() as connection:
+            return listed(connection, self._database.time(connection), within)
 
     def queues(self) -> list[QueueView]:
         """Every queue that has jobs in the hot table or was ever paused, by name."""
@@ -420,7 +427,9 @@ def _result(connection: Connection, id: str, now: datetime) -> tuple[ResultView,
         select(results.c.body, results.c.read_at).where(results.c.job_id == id, results.c.expires_at > now)
     ).one_or_none()
     if row is None or state != State.COMPLETED:
-        return ResultView("missing", State(state)), False
+        error = _last_errors(connection, [id]).get(id, {}) if state == State.COMPLETED else {}
+        refused = error.get("error_type") in ("errors.InvalidResult", "errors.ResultTooLarge")
+        return (ResultView("refused", State(state), **error) if refused else ResultView("missing", State(state))), False
     return ResultView("value", State.COMPLETED, bytes(row.body), job=id), row.read_at is None
 
 

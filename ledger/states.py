@@ -82,6 +82,7 @@ class Reason(StrEnum):
     RETRIES_EXHAUSTED = "retries_exhausted"
     REFUSED = "refused"  #: an exception in the actor's ``throws``, or a middleware's refusal
     DISCARDED = "discarded"  #: the actor raised ``Discard``
+    FAILURE = "failure"  #: the actor returned a ``Failure``
     EXPIRED = "expired"  #: not tried within its ``expires``
     POISON = "poison"  #: it killed its worker three times
     UNKNOWN_ACTOR = "unknown_actor"

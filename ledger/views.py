@@ -230,6 +230,20 @@ class GateView:
 
 
 @dataclass(frozen=True)
+class CircuitView:
+    name: str
+    state: Literal["closed", "open", "half-open"]
+    since: datetime
+    by: str  #: who opened or closed it last, a worker or an operator; empty: nobody yet
+    why: str
+    open_s: float | None  #: until it half-opens, 0 when it has; None: closed
+    openings: int  #: since it was closed
+    calls: int  #: that count now …
+    failures: int  #: … and how many of them failed
+    put_off: int  #: jobs that wait for it to close
+
+
+@dataclass(frozen=True)
 class WorkerView:
     id: int
     host: str
@@ -250,10 +264,11 @@ class ResultView:
     """What a result backend needs of the newest job with a message id.
 
     ``missing``: no such job, not finished yet, or its result expired or was not kept.  ``value``: ``body``
-    is the result.  ``failure``: it failed or was cancelled; the last error says why.
+    is the result.  ``failure``: it failed or was cancelled; the last error says why.  ``refused``: it completed, and
+    the error says why its result was not kept.
     """
 
-    status: Literal["missing", "value", "failure"]
+    status: Literal["missing", "value", "failure", "refused"]
     state: State | None = None
     body: bytes | None = None
     reason: Reason | None = None

@@ -9,6 +9,7 @@ from typing import Any
 from dramatiq import Actor, Broker, Middleware
 from dramatiq.middleware import CurrentMessage, MiddlewareError
 
+from errors import Failure
 from ledger.records import NewJob
 from middleware.attempt import JobMessage
 
@@ -23,7 +24,8 @@ class AtomicSends(Middleware):
       atomic_sends: True holds back what is sent from the thread that runs the body.  Off by default.  Refused
         for async actors, whose body runs in another thread.
 
-    Called directly, an actor sends as if the option were off.  An attempt that fails sends nothing.
+    Called directly, an actor sends as if the option were off.  An attempt that fails, or returns
+    ``Failure``, sends nothing.
     """
 
     def __init__(self, holding: Callable[[list[NewJob]], AbstractContextManager[None]]) -> None:
@@ -50,7 +52,8 @@ class AtomicSends(Middleware):
             sent: list[NewJob] = []
             with self.holding(sent):
                 result = fn(*args, **kwargs)
-            message.follow_ups += sent
+            if not isinstance(result, Failure):
+                message.follow_ups += sent
             return result
 
         return body

@@ -7,6 +7,7 @@ from typing import Any
 from dramatiq.broker import MessageProxy
 from dramatiq.message import Message
 
+from errors import ResultRefused
 from ledger.records import LONGEST_DELAY_MS, Claim, Finish, Finished, NewJob
 from ledger.sealing import Seal
 from ledger.states import Outcome, Reason
@@ -45,6 +46,7 @@ class JobMessage(MessageProxy):
         self.troubles: list[str] = []  # after-hooks that failed, for whoever reads the attempt
         self.result: bytes | None = None
         self.result_ttl_ms = 0
+        self.result_error: ResultRefused | None = None  # why there is none
         self.follow_ups: list[NewJob] = []
         self.group: str | None = None
         self.group_jobs: list[NewJob] = []

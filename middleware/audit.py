@@ -6,6 +6,7 @@ from typing import Any
 from dramatiq import Broker, Middleware
 from dramatiq.broker import MessageProxy
 
+from errors import Failure
 from ledger.recorder import Recorder
 from ledger.records import Finish, Finished
 from ledger.sealing import ERROR, Seal
@@ -53,9 +54,9 @@ class Audit(Middleware):
     def _submit(self, message: JobMessage, exception: BaseException | None) -> None:
         finish = message.ending
         assert finish is not None
-        if exception is not None:
+        if error := exception or message.result_error:
             # That the arguments do not fit is worded without them.
-            describe(finish, exception, None if finish.reason is Reason.INVALID_PAYLOAD else message.seal)
+            describe(finish, error, None if finish.reason is Reason.INVALID_PAYLOAD else message.seal)
         elif message.troubles:
             finish.error_type = "MiddlewareFailure"
             text = "; ".join(message.troubles)[:MAX_ERROR]
@@ -77,7 +78,8 @@ def describe(finish: Finish, exception: BaseException, seal: Seal | None = None)
 
     With a ``seal`` the text, which may quote what is secret, is sealed, and the traceback has none.
     """
-    finish.error_type = _type(exception)
+    code = exception.code if isinstance(exception, Failure) else None
+    finish.error_type = code or _type(exception)
     text = _text(exception)[:MAX_ERROR]
     finish.error_message = text if seal is None else seal.close(ERROR, text)
     if exception.__traceback__ is not None:

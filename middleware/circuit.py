@@ -8,11 +8,11 @@ from datetime import timedelta
 
 from dramatiq.middleware import Shutdown, TimeLimitExceeded
 
-from errors import Cancelled, Discard, Snooze
+from errors import Cancelled, Discard, Failure, Snooze
 from ledger.breaker import Rule
 
 #: Says nothing of the other side, or only that it asks for patience.
-NEVER = (Discard, Snooze, Cancelled, Shutdown)
+NEVER = (Discard, Failure, Snooze, Cancelled, Shutdown)
 LONGEST_S = 600.0
 
 
@@ -28,9 +28,9 @@ class Circuit:
       open_for: seconds, or a ``timedelta``, until the first probe.  Doubled by every probe that fails.
       longest: the most that it is doubled to; by default ten minutes, or ``open_for`` if that is more.
       probes: how many jobs may try at a time whether the other side is back.
-      counts: exception classes that count as failures.  By default every ``Exception``, and the time limit.  Of
-        ``Discard``, ``Snooze``, ``RateLimited``, a cancel and a shutdown none counts, as failure or success; nor does
-        an exception that is not in ``counts``.
+      counts: exception classes that count as failures.  By default every ``Exception``, and the time limit.  No other
+        counts, as failure or success; nor do ``Discard``, ``Failure``, ``Snooze``, ``RateLimited``, a cancel and a
+        shutdown.
 
     Raises ``ValueError`` or ``TypeError``, naming what is wrong.
     """

@@ -10,7 +10,7 @@ from dramatiq.errors import Retry
 from dramatiq.logging import get_logger
 from dramatiq.middleware import Shutdown
 
-from errors import Cancelled, Discard, Snooze
+from errors import Cancelled, Discard, Failure, Snooze
 from ledger.states import Outcome, Reason
 from middleware.attempt import JobMessage
 
@@ -45,8 +45,9 @@ class Retries(Middleware):
       throws: exception class, or tuple of them, that is never retried: reason ``refused``.
       on_retry_exhausted: name of an actor told of a job whose retries are spent, in the same commit.
 
-    Exceptions an actor may raise: ``Retry(delay=ms)`` (spends an attempt), ``Snooze(ms)`` (spends none),
-    ``Discard`` (a dead letter at once), ``Cancelled`` (cancelled, when that was asked for; else a failure).
+    Exceptions an actor may raise: ``Retry(delay=ms)`` (spends an attempt), ``Snooze(ms)`` (spends none), ``Discard``
+    and ``Failure`` (a dead letter at once; the second may be returned as well), ``Cancelled`` (cancelled, when that
+    was asked for; else a failure).
 
     Fails closed: an error in ``retry_when`` or ``backoff`` counts as a failed attempt by max_retries.
     """
@@ -71,6 +72,8 @@ class Retries(Middleware):
                 message.end(Outcome.SNOOZED, delay_ms=exception.delay_ms)
             case Discard():
                 message.end(Outcome.FAILED, reason=Reason.DISCARDED)
+            case Failure():
+                message.end(Outcome.FAILED, reason=Reason.FAILURE)
             case Shutdown():
                 message.end(Outcome.INTERRUPTED)
             # The second is Dramatiq's word for a coroutine that was interrupted and needs over a second to clean up.

@@ -12,6 +12,7 @@ from errors import InvalidActor, InvalidPayload, Refusal
 from ledger.sealed import NESTED
 from ledger.states import Outcome, Reason
 from middleware.attempt import JobMessage
+from middleware.returns import Returns
 from middleware.secret import SEALING, marked
 from middleware.signature import Signature
 
@@ -25,13 +26,15 @@ class Schemas(Middleware):
     callbacks, stays as it was written.
 
     Actor option:
-      validate: False leaves the arguments alone.  On by default.
+      validate: False leaves the arguments alone, and writes results as they are.  On by default.
 
     A worker does not start with an actor whose types pydantic cannot validate.
     """
 
     def __init__(self) -> None:
         self._signatures: dict[str, Signature] = {}
+        self._returns: dict[str, Returns] = {}
+        self._stored: list[Returns] = []
 
     @property
     def actor_options(self) -> set[str]:
@@ -50,10 +53,20 @@ class Schemas(Middleware):
         if validate:
             hidden = actor.options.get("sensitive", False) is True
             self._signatures[actor.actor_name] = Signature(actor.actor_name, actor.fn, hidden=hidden)
+            self._returns[actor.actor_name] = Returns(actor.actor_name, actor.fn)
+            if actor.options.get("store_results"):
+                self._stored.append(self._returns[actor.actor_name])
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         for signature in self._signatures.values():
             signature.secrets  # noqa: B018  building its validator is the test
+        for returns in self._stored:
+            returns.adapter  # noqa: B018  the same
+
+    def result(self, actor_name: str, result: Any) -> bytes | None:
+        """The JSON of what an actor returned; None when its annotation says nothing.  Raises ``InvalidResult``."""
+        returns = self._returns.get(actor_name)
+        return None if returns is None else returns.written(result)
 
     def secrets(self, actor: str) -> Collection[str]:
         """The parameters of an actor in whose types a ``Secret`` is mentioned.  Raises ``InvalidActor``."""

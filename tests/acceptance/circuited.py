@@ -9,7 +9,7 @@ import dramatiq
 from middleware.circuit import Circuit
 from tests.acceptance.app import broker, note
 
-__all__ = ["OF", "broker", "call", "plain"]
+__all__ = ["OF", "broker", "call"]
 
 OF = 10
 
@@ -27,9 +27,3 @@ def call(path: str, line: object) -> None:
         note(path, f"failed {line}")
         raise ConnectionError("nobody answers")
     note(path, f"done {line}")
-
-
-@dramatiq.actor(queue_name="work", circuit="upstream", max_retries=0)
-def plain(path: str, line: object) -> None:
-    """Shares the circuit by its name."""
-    note(path, f"plain {line}")

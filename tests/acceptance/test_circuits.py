@@ -43,23 +43,3 @@ def test_an_outage_costs_few_calls_and_no_attempts_even_when_its_probing_worker_
     assert anywhere.sql("SELECT until FROM circuits") == [(None,)]
     assert anywhere.sql("SELECT count(*) FROM deferrals") == [(0,)]
     nothing_left(anywhere)
-
-
-def test_a_closed_circuit_takes_no_statement_per_job_and_its_calls_are_counted_all_the_same(anywhere: System) -> None:
-    (anywhere.folder / "up").touch()
-    anywhere.worker(app=APP)
-    anywhere.shell(APP).run("broker.enqueue_many([plain.message(log, str(n)) for n in range(300)])")
-    assert anywhere.finished(300) == {"completed": 300}
-
-    def counted() -> bool:
-        return any(
-            f",{300}," in text or _calls(text) == 300 for (text,) in anywhere.sql("SELECT counted FROM circuits")
-        )
-
-    anywhere.until(counted, because="for the count of what succeeded")
-
-
-def _calls(text: str) -> int:
-    import json
-
-    return sum(calls for _, calls, _ in json.loads(text or "[]"))

@@ -134,10 +134,10 @@ def test_the_result_of_a_failed_job_raises_what_the_actor_raised(running: System
     assert send(running, code).splitlines() == printed
 
 
-def test_a_result_that_is_not_json_is_recorded_as_trouble(running: System) -> None:
+def test_a_result_that_is_not_json_is_not_kept_and_the_attempt_says_so(running: System) -> None:
     found = finish(running, "answer_with_an_object.send(log, 'an object')", "an object")
     assert (found.state, found.outcomes) == ("completed", ["completed"])
-    assert found.errors[0].startswith("MiddlewareFailure: Results: ")
+    assert found.errors[0].startswith("errors.InvalidResult: answer_with_an_object: ")
     assert ran(running)["an object"] == 1
 
 
