@@ -166,7 +166,7 @@ class Recorder:
 
         Raises ``LedgerUnavailable`` when this process stops meanwhile.
         """
-        return self._ask("limits", self._write_limits, _Question[Wanted, float](wanted))
+        return self._ask(self._lane("limits", self._write_limits), _Question[Wanted, float](wanted))
 
     def enter(self, entering: Entering) -> Entry:
         """Let a job enter its gates; one that is BLOCKED is not held any more.  Waits and raises as :meth:`reserve`."""
@@ -181,11 +181,11 @@ class Recorder:
 
     def called(self, calls: Calls) -> Standing:
         """Count calls in their circuit, at once; how it stands then.  Waits and raises as :meth:`reserve`."""
-        return self._ask("circuits", self._write_circuits, _Question[Calls, Standing](calls))
+        return self._ask(self._lane("circuits", self._write_circuits), _Question[Calls, Standing](calls))
 
     def probe(self, probe: Probe) -> Standing:
         """Ask whether a job may probe a half-open circuit.  Waits and raises as :meth:`reserve`."""
-        return self._ask("circuits", self._write_circuits, _Question[Probe, Standing](probe))
+        return self._ask(self._lane("circuits", self._write_circuits), _Question[Probe, Standing](probe))
 
     def release(self, job: str, epoch: int) -> None:
         """Give back a claimed job that never started."""
@@ -230,10 +230,10 @@ class Recorder:
         self._suspect = None
         self._reports = Reports()
 
-    def _ask(self, lane: str, write: Callable[[Session, list[Any]], None], question: "_Question[Q, T]") -> T:
-        self._lane(lane, write).put(question)
+    def _ask(self, lane: Lane[Any], question: "_Question[Q, T]") -> T:
+        lane.put(question)
         while not question.answered.wait(1.0):
-            if lane not in self._lanes:
+            if lane not in self._lanes.values():
                 raise LedgerUnavailable("the process stops; the job goes back")
         if question.error is not None:
             raise question.error
