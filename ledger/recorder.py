@@ -170,7 +170,7 @@ class Recorder:
 
     def enter(self, entering: Entering) -> Entry:
         """Let a job enter its gates; one that is BLOCKED is not held any more.  Waits and raises as :meth:`reserve`."""
-        entry = self._ask("limits", self._write_limits, _Question[Entering, Entry](entering))
+        entry = self._ask(self._lane("limits", self._write_limits), _Question[Entering, Entry](entering))
         if entry is Entry.BLOCKED:
             self.forget(entering.job, entering.epoch)
         return entry
