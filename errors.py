@@ -30,6 +30,10 @@
     ├── LeaseLost                  the job belongs to another worker now
     ├── IllegalTransition          the job is in a state from which this cannot be done
     ├── InvalidActor               an actor cannot be declared like that
+    ├── InvalidListener            (also a ValueError) a listener cannot be declared like that
+    │   └── UnknownEvent           nothing of that name is told, there or in the feed
+    ├── BadCursor                  (also a ValueError) it is no place in the feed of events
+    ├── EventsLost                 what happened behind a cursor is not kept any more
     └── WrongMiddleware            a stock middleware that would lose jobs here
 
     Raised by actors, to say how this attempt ends:
@@ -52,16 +56,19 @@ from dramatiq.middleware import Interrupt, MiddlewareError
 from dramatiq.results.errors import ResultError
 
 __all__ = [
+    "BadCursor",
     "BrokerError",
     "BrokerUnavailable",
     "Cancelled",
     "CheckpointTooLarge",
     "Discard",
+    "EventsLost",
     "Failure",
     "Forbidden",
     "HarelineError",
     "IllegalTransition",
     "InvalidActor",
+    "InvalidListener",
     "InvalidPayload",
     "InvalidReport",
     "InvalidResult",
@@ -88,6 +95,7 @@ __all__ = [
     "Snooze",
     "TopologyError",
     "Undecipherable",
+    "UnknownEvent",
     "WrongMiddleware",
 ]
 
@@ -238,6 +246,25 @@ class IllegalTransition(HarelineError):
 
 class InvalidActor(HarelineError, MiddlewareError, ValueError):
     """Raised where an actor is declared, when an option or an annotation of it cannot be used."""
+
+
+class InvalidListener(HarelineError, ValueError):
+    """Raised where a listener is declared, or when its worker starts, when it could never hear anything."""
+
+
+class UnknownEvent(InvalidListener):
+    """Raised when something listens to, or follows, an event that does not exist; names the nearest."""
+
+
+class BadCursor(HarelineError, ValueError):
+    """Raised when a text is not a place in the feed of events."""
+
+
+class EventsLost(HarelineError):
+    """Raised to who follows the feed of events from a place behind which not everything is kept.
+
+    Nothing is skipped silently: `hareline events seek` says where to go on.
+    """
 
 
 class WrongMiddleware(HarelineError):

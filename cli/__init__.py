@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import circuits, dead, dev, doctor, jobs, keys, limits, queues, upkeep, work
+from cli import circuits, dead, dev, doctor, events, jobs, keys, limits, queues, upkeep, work
 from cli.exits import EXPLAINED, Commands
 from settings import load
 
@@ -61,6 +61,7 @@ GROUPS = {
     "limits": limits.app,
     "keys": keys.app,
     "circuits": circuits.app,
+    "events": events.app,
     "workers": upkeep.workers,
 }
 for name, group in GROUPS.items():

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from cli.shown import clean
 from errors import (
+    BadCursor,
     BrokerError,
     HarelineError,
     IllegalTransition,
@@ -16,6 +17,7 @@ from errors import (
     Refusal,
     SchemaMismatch,
     SettingsError,
+    UnknownEvent,
 )
 
 
@@ -48,6 +50,8 @@ _CODES: tuple[tuple[type[HarelineError], Exit], ...] = (
     (SettingsError, Exit.USAGE),
     (BadInput, Exit.USAGE),
     (Refusal, Exit.USAGE),
+    (UnknownEvent, Exit.USAGE),
+    (BadCursor, Exit.USAGE),
     (JobNotFound, Exit.NOT_FOUND),
     (NotFound, Exit.NOT_FOUND),
     (IllegalTransition, Exit.ILLEGAL),

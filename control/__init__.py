@@ -5,6 +5,8 @@ queues.py      pause, resume
 circuits.py    open, close a circuit breaker
 limits.py      change a limit, restore it, release what waits
 dead.py        retry, discard: dead letters
+feed.py        follow what happens to jobs
+followers.py   seek, forget, off: those who follow
 rebuild.py     new messages for waiting jobs whose messages are lost
 gates.py       what they mean for jobs that wait for one another
 rows.py        locking a job's row; refusing what its state does not allow

@@ -5,11 +5,13 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, insert
 from sqlalchemy.exc import DBAPIError
 
+from ledger import feed
 from ledger.engine import Database
 from ledger.states import Event
 from ledger.tables import journal
@@ -33,9 +35,15 @@ class Transaction:
     def note(self, job: str | None, event: Event | str, detail: Mapping[str, Any]) -> None:
         """A line in the journal.  Verbs that are no change of state have words of their own there."""
         text = json.dumps(detail, default=str) if detail else ""
+        told = {"tx": self._number} if event in feed.TOLD else {}
         self.connection.execute(
-            insert(journal).values(job_id=job, at=self.now, event=str(event), actor=self.by, detail=text)
+            insert(journal).values(job_id=job, at=self.now, event=str(event), actor=self.by, detail=text, **told)
         )
+
+    @cached_property
+    def _number(self) -> Any:
+        """Its place in the feed of events."""
+        return feed.number(self.connection)
 
 
 class Control:

@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Table, func, literal, null, select, union_all, update
 
 from errors import Undecipherable
+from ledger import feed
 from ledger.circuits import listed
 from ledger.engine import Database
 from ledger.lookup import find, newest_of_message
@@ -112,6 +113,11 @@ class Queries:
             found = _list(connection, queue, State.FAILED, actor, limit, before, reason)
             errors = _last_errors(connection, [fields["id"] for fields in found])
             return [DeadRow(**(fields | errors.get(fields["id"], {}))) for fields in found]
+
+    def about(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+        """What is known of each of these jobs: message id, actor, queue, state, reason, when it ended."""
+        with self._database.read() as connection:
+            return feed.about(connection, ids, self._database.time(connection))
 
     def counts(self) -> dict[str, dict[State, int]]:
         """How many jobs of the hot table each queue has in each state; states with none are left out."""

@@ -202,6 +202,16 @@ attempts = Table(
     Column("error_type", Text),
     Column("error_message", Text),
     Column("traceback", Text),
+    Column("tx", BigInteger),  # the transaction that wrote it, while the feed is kept; else null
+)
+# What happens to jobs, in an order in which the feed may be followed; while it is not kept, there is nothing in them.
+Index(
+    "attempts_tx",
+    attempts.c.tx,
+    attempts.c.job_id,
+    attempts.c.epoch,
+    postgresql_where=text("tx IS NOT NULL"),
+    sqlite_where=text("tx IS NOT NULL"),
 )
 
 journal = Table(
@@ -213,6 +223,15 @@ journal = Table(
     Column("event", Text, nullable=False),
     Column("actor", Text, nullable=False, server_default=text("''")),  # who did it: a worker, an operator, a duty
     Column("detail", Text, nullable=False, server_default=text("''")),  # JSON, or empty
+    Column("tx", BigInteger),  # as of an attempt; of the lines that tell of a job's end, its retry or its removal
+)
+Index(
+    "journal_tx",
+    journal.c.tx,
+    journal.c.job_id,
+    journal.c.id,
+    postgresql_where=text("tx IS NOT NULL"),
+    sqlite_where=text("tx IS NOT NULL"),
 )
 Index("journal_job", journal.c.job_id)
 # Lines that no job's retention takes along: an operator's pause or rebuild, and the removal of a job.
@@ -451,6 +470,23 @@ deferrals = Table(
     Column("circuit", Text, nullable=False),
 )
 Index("deferrals_circuit", deferrals.c.circuit)
+
+# One row, from the first time that somebody followed the feed.
+feed = Table(
+    "feed",
+    metadata,
+    Column("kept", Boolean, primary_key=True),  # false: nothing is written for it
+    Column("floor", BigInteger, nullable=False),  # what was written up to this transaction may be missing
+    Column("last", BigInteger, nullable=False),  # SQLite: the last transaction's number; PostgreSQL numbers its own
+)
+
+followers = Table(
+    "followers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("cursor", Text, nullable=False),  # everything up to it is dealt with
+    Column("seen_at", Instant, nullable=False),  # when it last said so
+)
 
 leases = Table(
     "leases",

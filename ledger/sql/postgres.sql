@@ -1,4 +1,4 @@
--- The statements of the ledger on PostgreSQL.  Three habits explain their shape:
+-- The statements of the ledger on PostgreSQL.  Four habits explain their shape:
 --
 -- * Locks before writes, in the order of ids: the ids are sorted first, then each row is locked by a LATERAL … FOR
 --   UPDATE.  An `UPDATE … FROM unnest` locks in whatever order its plan happens to read, and deadlocks.  Whoever locks
@@ -6,6 +6,8 @@
 -- * No statement joins a table: rows are found by a LATERAL subquery that cannot be flattened (FOR UPDATE, OFFSET 0),
 --   by a scalar subquery, or by `= ANY (ARRAY(…))`.  Each of these can only be an index lookup.  A join's plan depends
 --   on how large the tables were when it was made: one made on empty tables reads a million rows as a whole later.
+-- * What tells of a job's end has the number of its transaction, while the feed is kept: else the subquery that asks
+--   finds no row, the column is null, and nothing goes into its index.
 -- * READ COMMITTED rechecks only the locked row's own columns after a wait, so whatever must still hold (epoch,
 --   state, ticket) is compared with a column of jobs, in the same subquery that locks it.
 
@@ -445,8 +447,10 @@ WITH held AS MATERIALIZED (
 ), disowned AS (
   DELETE FROM claims WHERE job_id = ANY (ARRAY(SELECT id FROM held WHERE state = 'active'))
 ), kept AS (
-  INSERT INTO attempts (job_id, epoch, number, outcome, worker_id, started_at, finished_at)
-  SELECT id, epoch, attempts + 1, outcome, worker_id, claimed_at, clock_timestamp() FROM held WHERE state = 'active'
+  INSERT INTO attempts (job_id, epoch, number, outcome, worker_id, started_at, finished_at, tx)
+  SELECT id, epoch, attempts + 1, outcome, worker_id, claimed_at, clock_timestamp(),
+    (SELECT pg_current_xact_id()::text::bigint FROM feed WHERE kept)
+  FROM held WHERE state = 'active'
 )
 SELECT n, CASE state WHEN 'active' THEN 'completed' ELSE state END, state = 'active', outcome FROM held;
 
@@ -491,8 +495,10 @@ WITH held AS MATERIALIZED (
   DELETE FROM claims WHERE job_id = ANY (ARRAY(SELECT id FROM done))
 ), kept AS (
   INSERT INTO attempts (job_id, epoch, number, outcome, worker_id, started_at, finished_at, run_at,
-    error_type, error_message, traceback)
-  SELECT id, epoch, number, ended, worker_id, claimed_at, at, run_at, error_type, error_message, traceback FROM done
+    error_type, error_message, traceback, tx)
+  SELECT id, epoch, number, ended, worker_id, claimed_at, at, run_at, error_type, error_message, traceback,
+    (SELECT pg_current_xact_id()::text::bigint FROM feed WHERE kept)
+  FROM done
 ), ticketed AS (
   INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
   SELECT id, queue, priority, ticket + 1, $2::bool AND state_now = 'waiting', run_at FROM done WHERE again ORDER BY id
@@ -656,8 +662,9 @@ WITH asked AS MATERIALIZED (
 ), paid AS (
   INSERT INTO payloads (job_id, message_id, body) SELECT id, message_id, body FROM asked ON CONFLICT (job_id) DO NOTHING
 )
-INSERT INTO journal (job_id, at, event, detail)
-SELECT a.id, clock_timestamp(), 'buried', a.detail FROM asked a WHERE a.id IN (SELECT id FROM fresh);
+INSERT INTO journal (job_id, at, event, detail, tx)
+SELECT a.id, clock_timestamp(), 'buried', a.detail, (SELECT pg_current_xact_id()::text::bigint FROM feed WHERE kept)
+FROM asked a WHERE a.id IN (SELECT id FROM fresh);
 
 -- name: mark
 DELETE FROM tickets WHERE job_id = ANY (ARRAY(
@@ -691,9 +698,10 @@ WITH held AS MATERIALIZED (
     )) ORDER BY key FOR UPDATE SKIP LOCKED
   ))
 ), noted AS (
-  INSERT INTO journal (job_id, at, event, actor, detail)
+  INSERT INTO journal (job_id, at, event, actor, detail, tx)
   SELECT id, at, CASE WHEN ends THEN 'cancelled' ELSE 'released' END, 'worker ' || $1::int,
-    json_build_object('why', $4::text)::text
+    json_build_object('why', $4::text)::text,
+    CASE WHEN ends THEN (SELECT pg_current_xact_id()::text::bigint FROM feed WHERE kept) END
   FROM held
 )
 SELECT count(*) FROM held;
@@ -827,8 +835,10 @@ WITH due AS MATERIALIZED (
     )) ORDER BY key FOR UPDATE SKIP LOCKED
   ))
 ), noted AS (
-  INSERT INTO journal (job_id, at, event, detail)
-  SELECT id, clock_timestamp(), 'failed', json_build_object('reason', 'expired')::text FROM held WHERE ends
+  INSERT INTO journal (job_id, at, event, detail, tx)
+  SELECT id, clock_timestamp(), 'failed', json_build_object('reason', 'expired')::text,
+    (SELECT pg_current_xact_id()::text::bigint FROM feed WHERE kept)
+  FROM held WHERE ends
 )
 SELECT id::text FROM held WHERE ends;
 
@@ -884,8 +894,10 @@ WITH owned AS MATERIALIZED (
 ), disowned AS (
   DELETE FROM claims WHERE job_id = ANY (ARRAY(SELECT id FROM judged))
 ), kept AS (
-  INSERT INTO attempts (job_id, epoch, outcome, worker_id, started_at, finished_at, error_message)
-  SELECT id, epoch, 'crashed', worker_id, claimed_at, at, what FROM judged WHERE crashed
+  INSERT INTO attempts (job_id, epoch, outcome, worker_id, started_at, finished_at, error_message, tx)
+  SELECT id, epoch, 'crashed', worker_id, claimed_at, at, what,
+    (SELECT pg_current_xact_id()::text::bigint FROM feed WHERE kept)
+  FROM judged WHERE crashed
 ), ticketed AS (
   INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
   SELECT id, queue, priority, ticket + 1, $2::bool, at FROM judged WHERE state_now = 'waiting' ORDER BY id
@@ -898,12 +910,13 @@ WITH owned AS MATERIALIZED (
     )) ORDER BY key FOR UPDATE SKIP LOCKED
   ))
 ), noted AS (
-  INSERT INTO journal (job_id, at, event, actor, detail)
+  INSERT INTO journal (job_id, at, event, actor, detail, tx)
   SELECT id, at, CASE WHEN state_now <> 'waiting' THEN state_now WHEN crashed THEN 'crashed' ELSE 'released' END,
     'worker ' || worker_id,
     CASE WHEN state_now = 'failed' THEN json_build_object('reason', 'poison', 'charges', charges + 1)
       WHEN crashed THEN json_build_object('worker', worker_id, 'charged', charged)
-      ELSE json_build_object('why', 'worker is gone') END::text
+      ELSE json_build_object('why', 'worker is gone') END::text,
+    CASE WHEN state_now <> 'waiting' THEN (SELECT pg_current_xact_id()::text::bigint FROM feed WHERE kept) END
   FROM judged
 )
 SELECT id::text, state_now FROM judged;
@@ -1023,10 +1036,13 @@ DELETE FROM tickets WHERE job_id = ANY ($1::uuid[]);
 DELETE FROM history WHERE id = ANY ($1::uuid[]);
 
 -- name: drop_attempts
-DELETE FROM attempts WHERE job_id = ANY ($1::uuid[]);
+-- Who follows the feed and has not read their events yet cannot any more, and is to be told.
+WITH gone AS (DELETE FROM attempts WHERE job_id = ANY ($1::uuid[]) RETURNING tx)
+UPDATE feed SET floor = (SELECT max(tx) FROM gone) WHERE kept AND floor < (SELECT max(tx) FROM gone);
 
 -- name: drop_journal
-DELETE FROM journal WHERE job_id = ANY ($1::uuid[]);
+WITH gone AS (DELETE FROM journal WHERE job_id = ANY ($1::uuid[]) RETURNING tx)
+UPDATE feed SET floor = (SELECT max(tx) FROM gone) WHERE kept AND floor < (SELECT max(tx) FROM gone);
 
 -- name: drop_results
 DELETE FROM results WHERE job_id = ANY ($1::uuid[]);
@@ -1074,11 +1090,14 @@ WITH old AS MATERIALIZED (
   WHERE (job_id IS NULL OR event IN ('removed', 'discarded'))
     AND at < statement_timestamp() - $1::float8 * interval '1 second'
   ORDER BY at LIMIT $2::int FOR UPDATE SKIP LOCKED
+), gone AS (
+  DELETE FROM journal WHERE id = ANY (ARRAY(SELECT id FROM old)) OR job_id = ANY (ARRAY(
+    SELECT job_id FROM old WHERE (SELECT j.id FROM jobs j WHERE j.id = old.job_id) IS NULL
+      AND (SELECT h.id FROM history h WHERE h.id = old.job_id) IS NULL
+  ))
+  RETURNING tx
 )
-DELETE FROM journal WHERE id = ANY (ARRAY(SELECT id FROM old)) OR job_id = ANY (ARRAY(
-  SELECT job_id FROM old WHERE (SELECT j.id FROM jobs j WHERE j.id = old.job_id) IS NULL
-    AND (SELECT h.id FROM history h WHERE h.id = old.job_id) IS NULL
-));
+UPDATE feed SET floor = (SELECT max(tx) FROM gone) WHERE kept AND floor < (SELECT max(tx) FROM gone);
 
 -- name: lease
 INSERT INTO leases AS l (name, holder, term, expires_at)

@@ -35,6 +35,13 @@ INSERT OR REPLACE INTO tickets (job_id, queue, priority, ticket, ready, due_at) 
 -- name: insert_journal
 INSERT INTO journal (job_id, at, event, actor, detail) VALUES (?, ?, ?, ?, ?);
 
+-- name: next_tx
+UPDATE feed SET last = last + 1 WHERE kept RETURNING last;
+
+-- name: insert_told
+-- A line that is also told to those who follow the feed.
+INSERT INTO journal (job_id, at, event, actor, detail, tx) VALUES (?, ?, ?, ?, ?, ?);
+
 -- name: insert_dead
 INSERT INTO jobs (id, queue, actor, priority, state, reason, created_at, run_at, finished_at)
 VALUES (?, ?, ?, 3, 'failed', ?, ?, ?, ?);
@@ -255,8 +262,8 @@ WHERE id = ?;
 
 -- name: insert_attempt
 INSERT INTO attempts
-(job_id, epoch, number, outcome, worker_id, started_at, finished_at, run_at, error_type, error_message, traceback)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+(job_id, epoch, number, outcome, worker_id, started_at, finished_at, run_at, error_type, error_message, traceback, tx)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: drop_claim
 DELETE FROM claims WHERE worker_id = ? AND job_id = ?;
@@ -557,6 +564,13 @@ DELETE FROM checkpoints WHERE job_id = ?;
 
 -- name: drop_result
 DELETE FROM results WHERE job_id = ?;
+
+-- name: raise_floor
+-- Who follows the feed and has not read the events of these jobs yet cannot any more, and is to be told.
+UPDATE feed SET floor = max(floor,
+coalesce((SELECT max(tx) FROM attempts WHERE job_id IN (SELECT value FROM json_each(?1))), 0),
+coalesce((SELECT max(tx) FROM journal WHERE job_id IN (SELECT value FROM json_each(?1))), 0))
+WHERE kept;
 
 -- name: drop_attempts
 DELETE FROM attempts WHERE job_id = ?;

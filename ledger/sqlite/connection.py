@@ -18,14 +18,23 @@ Road = Literal["embedded", "rabbitmq"]
 class Transaction:
     """What the functions of this package work with: statements by name, and one time for all of them."""
 
-    __slots__ = ("_db", "_sql", "embedded", "now", "publish_after")
+    __slots__ = ("_db", "_number", "_sql", "embedded", "now", "publish_after")
 
     def __init__(self, db: sqlite3.Connection, sql: Mapping[str, str], embedded: bool, publish_after: int) -> None:
         self._db = db
         self._sql = sql
         self.embedded = embedded
+        self._number: int | Literal["unasked"] | None = "unasked"
         self.publish_after = publish_after  #: microseconds until the relay may send what its producer did not
         self.now = clock.micros()  #: the database's clock: microseconds since 1970, read inside the lock
+
+    @property
+    def number(self) -> int | None:
+        """Its place in the feed, for the events it writes; None while no feed is kept."""
+        if self._number == "unasked":
+            row = self.run("next_tx").fetchone()
+            self._number = row[0] if row else None
+        return self._number
 
     def run(self, name: str, *parameters: Any) -> sqlite3.Cursor:
         return self._db.execute(self._sql[name], parameters)

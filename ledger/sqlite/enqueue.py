@@ -70,8 +70,8 @@ def bury(tx: Transaction, letters: Sequence[Buried]) -> None:
     )
     tx.many("insert_payload", [(x.id, clean(x.message_id), x.body, "") for x in new])
     details = [json.dumps({"reason": x.reason, "error": clean(x.error)}, ensure_ascii=False) for x in new]
-    journal = [(x.id, tx.now, Event.BURIED.value, "", detail) for x, detail in zip(new, details, strict=True)]
-    tx.many("insert_journal", journal)
+    told = [(x.id, tx.now, Event.BURIED.value, "", detail, tx.number) for x, detail in zip(new, details, strict=True)]
+    tx.many("insert_told", told)
 
 
 def _first_of_tick(tx: Transaction, job: NewJob) -> bool:

@@ -57,7 +57,7 @@ def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Fin
         jobs.append((state.value, ticket, spent, reason, due_at, finished_at, f.id))
         attempts.append(
             (f.id, f.epoch, spent if spends else None, outcome.value, worker, claimed_at, tx.now, run_at,
-             clean_or_none(f.error_type), clean_or_none(f.error_message), clean_or_none(f.traceback))
+             clean_or_none(f.error_type), clean_or_none(f.error_message), clean_or_none(f.traceback), tx.number)
         )  # fmt: skip
         claims.append((worker, f.id))
         if f.result is not None:

@@ -105,7 +105,8 @@ def _go_round(tx: Transaction, jobs: Collection[Held], event: Event, detail: dic
     tx.many("drop_claim", [(x.worker, x.id) for x in jobs])
     text = json.dumps(detail)
     tx.many("insert_journal", [(x.id, tx.now, event.value, f"worker {x.worker}", text) for x in again])
-    tx.many("insert_journal", [(x.id, tx.now, Event.CANCELLED.value, f"worker {x.worker}", text) for x in cancelled])
+    told = [(x.id, tx.now, Event.CANCELLED.value, f"worker {x.worker}", text, tx.number) for x in cancelled]
+    tx.many("insert_told", told)
     return len(cancelled)
 
 
@@ -113,20 +114,21 @@ def _crashed(tx: Transaction, jobs: Sequence[Held], what: str) -> None:
     tx.many(
         "insert_attempt",
         [
-            (job.id, job.epoch, None, Outcome.CRASHED.value, job.worker, job.claimed_at, tx.now, None, None, what, None)
+            (job.id, job.epoch, None, Outcome.CRASHED.value, job.worker, job.claimed_at, tx.now, None, None, what, None,
+             tx.number)
             for job in jobs
         ],
-    )
+    )  # fmt: skip
 
 
 def _quarantine(tx: Transaction, jobs: Sequence[Held]) -> None:
     tx.many("look_of", [(job.id,) for job in jobs])
     tx.many("quarantine", [(Reason.POISON.value, job.crashes, job.charges, tx.now, job.id) for job in jobs])
     tx.many(
-        "insert_journal",
+        "insert_told",
         [
             (job.id, tx.now, Event.FAILED.value, f"worker {job.worker}",
-             json.dumps({"reason": Reason.POISON, "charges": job.charges}))
+             json.dumps({"reason": Reason.POISON, "charges": job.charges}), tx.number)
             for job in jobs
         ],
     )  # fmt: skip

@@ -62,5 +62,5 @@ def expire(tx: Transaction, limit: int) -> list[str]:
     tx.many("drop_expiry", [(id,) for id, _ in rows])
     tx.many("look_of", [(id,) for id in ends])
     detail = json.dumps({"reason": Reason.EXPIRED})
-    tx.many("insert_journal", [(id, tx.now, Event.FAILED.value, "", detail) for id in ends])
+    tx.many("insert_told", [(id, tx.now, Event.FAILED.value, "", detail, tx.number) for id in ends])
     return ends

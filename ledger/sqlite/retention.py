@@ -1,5 +1,6 @@
 """How long finished jobs stay, and where."""
 
+import json
 from collections.abc import Mapping
 
 from ledger.records import TICKS_KEPT_S, TRACES_KEPT_S, Keep
@@ -31,6 +32,7 @@ def retain(tx: Transaction, keep: Mapping[str, Keep], default: Keep, history_s: 
     before = _before(tx, max(history_s, TRACES_KEPT_S))
     tx.run("expire_workers", before, limit)
     loose = tx.run("loose_journal", before, limit).fetchall()
+    _raise_floor(tx, [job for _, job in loose if job is not None])
     tx.many("drop_line", [(line,) for line, _ in loose])
     tx.many("drop_journal_of_removed", [(job,) for _, job in loose if job is not None])
     tx.run("expire_limits", _before(tx, 60), limit)
@@ -46,10 +48,16 @@ def _expire_keys(tx: Transaction, limit: int) -> None:
 
 
 def _forget(tx: Transaction, jobs: list[tuple[str]]) -> None:
+    _raise_floor(tx, [id for (id,) in jobs])
     tx.many("drop_attempts", jobs)
     tx.many("drop_journal", jobs)
     tx.many("drop_result", jobs)
     tx.many("drop_line_of", jobs)
+
+
+def _raise_floor(tx: Transaction, jobs: list[str]) -> None:
+    if jobs:
+        tx.run("raise_floor", json.dumps(jobs))
 
 
 def _before(tx: Transaction, age_s: float) -> int:
