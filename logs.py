@@ -1,14 +1,15 @@
 """Logging for every process of the project: text for people, JSON for machines, on stderr.
 
 Log with ``structlog.get_logger(__name__)``: an event's name and fields.  What libraries write through the standard
-library's logging comes out in the same format.
+library's logging comes out in the same format.  Every line that is written while a job runs says which.
 """
 
 import logging
 import sys
+from collections.abc import Callable, Mapping
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from settings import Settings
 
@@ -16,11 +17,29 @@ from settings import Settings
 _CHATTY = ("dramatiq", "pika", "apscheduler", "httpx", "alembic")
 
 
+_surroundings: list[Callable[[], Mapping[str, object]]] = []
+
+
+def add_surroundings(give: Callable[[], Mapping[str, object]]) -> None:
+    """Add what ``give`` returns to every line: it is asked when one is written, in the thread that writes it."""
+    if give not in _surroundings:
+        _surroundings.append(give)
+
+
+def surroundings(logger: object, method: str, event: EventDict) -> EventDict:
+    """The structlog processor that does so, for who sets up logging by themselves; a line's own fields win."""
+    for give in _surroundings:
+        for name, value in give().items():
+            event.setdefault(name, value)
+    return event
+
+
 def configure(settings: Settings) -> None:
     """Set up logging for this process.  Call it once, first thing in ``main``; again after a fork is harmless."""
     as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        surroundings,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),

@@ -236,6 +236,8 @@ class Settings(BaseModel):
     """What encrypts sensitive jobs: ID:BASE64,ID:BASE64, newest first; the first one writes, all read."""
     producer: Annotated[str, AfterValidator(_producer)] | None = None
     """The name by which actors allow this process to send to them; unset, its user at RabbitMQ."""
+    tracing: Literal["off", "links", "parents"] = "off"
+    """OpenTelemetry spans: a job's is linked to that of its send, or is its child; needs hareline[otel]."""
 
     posthog_url: str | None = Field(default=None, pattern=r"^https?://")
     """PostHog's address; unset, nothing is sent to it."""

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +26,11 @@ logger = logging.getLogger(__name__)
 NAMESPACE = uuid.UUID("3f6f1d5e-6d0a-5b0e-9a41-6f1c1f2b9d01")
 
 
+#: W3C trace context: the AMQP headers of a foreign message, and the options in which ours carry it.
+TRACE_HEADERS = ("traceparent", "tracestate")
+MAX_TRACE_HEADER = 512
+
+
 @dataclass(slots=True)
 class Foreign:
     """A message without a ticket, or one whose job is gone.
@@ -42,6 +47,7 @@ class Foreign:
     settled: Callable[[Buried | None], None]
     buried: Buried | None = None
     user: str | None = None  #: who published it, as RabbitMQ has verified
+    headers: Mapping[str, Any] = field(default_factory=dict)
 
 
 #: Asks whether a user may send a message; what is to be recorded of it, and the key and the line of its job.
@@ -113,14 +119,18 @@ def adopt(foreign: Foreign, receive: Receive) -> NewJob:
 
     ``queue_name`` becomes that queue, ``eta`` (milliseconds since 1970) the time it is due, a bad ``eta``
     now, as in Dramatiq.  Without a ``message_id`` it is known by the one of its AMQP properties; without that
-    too it cannot be told from another, and is a new job each time.  Raises ``DecodeError`` when the bytes are
-    not a Dramatiq message, ``Refusal`` when it is to be one of a kind and has no key, or its user may not send it.
+    too it cannot be told from another, and is a new job each time.  The trace context of its AMQP headers goes into
+    its options, where ours have it.  Raises ``DecodeError`` when the bytes are not a Dramatiq message, ``Refusal``
+    when it is to be one of a kind and has no key, or its user may not send it.
     """
     message, queue = checked(foreign.body), foreign.queue
     eta = message.options.pop("eta", None)
     due = isinstance(eta, (int, float)) and not isinstance(eta, bool) and eta > time.time() * 1000
     if not get_encoder().decode(foreign.body).get("message_id"):
         message = message.copy(message_id=foreign.message_id or generate_unique_id())
+    for name in TRACE_HEADERS:
+        if isinstance(context := foreign.headers.get(name), str):
+            message.options.setdefault(name, context[:MAX_TRACE_HEADER])
     normal, key, line = receive(message.copy(queue_name=queue), foreign.user)
     return NewJob(
         id=str(uuid.uuid5(NAMESPACE, f"{queue}:{message.message_id}")),

@@ -191,7 +191,15 @@ class AmqpRoad(Intakes):
 
         priority = min(5, max(1, 6 - delivery.priority)) if delivery.priority is not None else 3
         foreign = Foreign(
-            intake.queue, delivery.message_id, delivery.body, priority, adopted, settled, buried, delivery.user
+            intake.queue,
+            delivery.message_id,
+            delivery.body,
+            priority,
+            adopted,
+            settled,
+            buried,
+            delivery.user,
+            delivery.headers,
         )
         try:
             self.adoption.put(foreign)

@@ -16,6 +16,7 @@ from sqlalchemy import BigInteger, Connection, Row, Select, Text, cast, func, in
 
 from errors import BadCursor, EventsLost
 from ledger.events import OUTCOMES, Happened, JobEvent
+from ledger.sealing import masked
 from ledger.states import Outcome, Reason, State
 from ledger.tables import JobId, attempts, feed, history, jobs, journal, payloads, results
 from ledger.text import all_ids
@@ -210,7 +211,7 @@ def _event(place: Cursor, what: Happened, row: Row[Any], known: Mapping[str, Any
         by=f"worker {row.worker_id}",
         attempt=row.number,
         error_type=row.error_type,
-        error_message=row.error_message,
+        error_message=row.error_message and masked(row.error_message),
         has_result=what is Happened.COMPLETED and job.get("has_result", False),
         **common,
     )

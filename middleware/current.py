@@ -5,6 +5,7 @@ from middleware.current import current_job
 
 import json
 import math
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import datetime
 from numbers import Real
@@ -19,6 +20,7 @@ from ledger.checkpoints import Checkpoints
 from ledger.recorder import Recorder
 from ledger.reports import Progress
 from ledger.sealing import CHECKPOINT, NOTE
+from logs import add_surroundings
 from middleware.attempt import JobMessage
 from middleware.deadlines import uninterrupted
 
@@ -213,13 +215,22 @@ def current_job_or_none() -> CurrentJob | None:
     return _job.get()
 
 
+def _named() -> Mapping[str, object]:
+    job = _job.get()
+    return {} if job is None else {"job": job.id, "actor": job.actor, "attempt": job.attempt}
+
+
 class Current(CurrentMessage):
-    """Dramatiq's CurrentMessage, which forgets to let go of a skipped message; and the current job."""
+    """Dramatiq's CurrentMessage, which forgets to let go of a skipped message; and the current job.
+
+    What is logged meanwhile, by anybody, has its id, its actor and its attempt.
+    """
 
     def __init__(self, recorder: Recorder, checkpoints: Checkpoints, *, max_checkpoint_bytes: int) -> None:
         self.recorder = recorder
         self.checkpoints = checkpoints
         self.max_checkpoint_bytes = max_checkpoint_bytes
+        add_surroundings(_named)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         super().before_process_message(broker, message)  # type: ignore[no-untyped-call]

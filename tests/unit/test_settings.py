@@ -51,6 +51,7 @@ def test_every_setting_can_be_given_by_its_variable(tmp_path: Path) -> None:
         "sqlite_synchronous": "NORMAL",
         "log_format": "json",
         "log_level": "debug",
+        "tracing": "links",
         "posthog_url": "https://h",
         "posthog_key": "k",
         "keys": f"k:{'A' * 43}=",
