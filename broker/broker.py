@@ -8,7 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,6 +39,7 @@ from middleware.attempt import Capture, JobMessage
 from middleware.deadlines import expires_ms, uninterrupted
 from middleware.encryption import Encryption
 from middleware.handles import Sent
+from middleware.listeners import Listeners
 from middleware.permissions import FOLLOWS, Permissions
 from middleware.schema import Schemas
 from middleware.sequence import Sequences
@@ -46,7 +47,9 @@ from middleware.unique import handle, key_of
 from settings import PRODUCER
 
 if TYPE_CHECKING:
+    from control.feed import Feed
     from ledger.queries import Queries
+    from middleware.tracing import Tracing
 
 #: Stock middleware that would lose jobs here, and what does its work instead.
 REPLACED: dict[type[Middleware], str] = {
@@ -58,6 +61,7 @@ REPLACED: dict[type[Middleware], str] = {
 
 NORMAL = 3
 
+_UNTRACED = nullcontext()
 _ACTING: ContextVar[str] = ContextVar("producer", default="")
 
 R = TypeVar("R")
@@ -99,6 +103,8 @@ class Broker(dramatiq.Broker):
         self.ledger: Ledger
         self.room: Room
         self.jobs: LedgerJobs  #: what handles ask
+        self.listeners: Listeners
+        self.tracing: Tracing | None = None
         self.max_age_ms: float | None = None  #: of jobs that say nothing of ``expires``
         self.keep: Mapping[str, Keep] = {}  #: retention of queues that do not go by the settings
         self._capture = Capture()
@@ -113,6 +119,21 @@ class Broker(dramatiq.Broker):
         from ledger.queries import Queries
 
         return Queries(self._url)
+
+    def feed(
+        self,
+        name: str | None = None,
+        *,
+        after: str | None = None,
+        names: Iterable[str] | None = None,
+        actor: str | None = None,
+        queue: str | None = None,
+        wait: bool = True,
+    ) -> "Feed":
+        """What happens to jobs, in any process, for whoever must miss nothing: see :class:`control.feed.Feed`."""
+        from control.feed import Feed
+
+        return Feed(self._url, name, after=after, names=names, actor=actor, queue=queue, wait=wait)
 
     # -- middleware
     def add_middleware(
@@ -213,11 +234,12 @@ class Broker(dramatiq.Broker):
           Refusal: a policy refuses the message; nothing was recorded.
           LedgerUnavailable: the database is away; nothing was recorded.
         """
-        self.emit_before("enqueue", message, delay)
-        job = self.new_job(message, delay=delay)
-        [answer] = self._accept([job])
-        sent = handle(message, job, answer, self.jobs)
-        self.emit_after("enqueue", sent, delay)
+        with self._traced([message]):
+            self.emit_before("enqueue", message, delay)
+            job = self.new_job(message, delay=delay)
+            [answer] = self._accept([job])
+            sent = handle(message, job, answer, self.jobs)
+            self.emit_after("enqueue", sent, delay)
         return sent
 
     def enqueue_many(self, messages: Iterable[Message[R]], *, delay: int | None = None) -> list[Sent[R]]:
@@ -225,8 +247,10 @@ class Broker(dramatiq.Broker):
 
         Returns and raises the same as :meth:`enqueue`.
         """
-        messages, jobs = self._prepared(messages, delay)
-        return self._sent(messages, jobs, self._accept(jobs), delay) if jobs else []
+        messages = list(messages)
+        with self._traced(messages):
+            jobs = self._prepared(messages, delay)
+            return self._sent(messages, jobs, self._accept(jobs), delay) if jobs else []
 
     async def enqueue_async(self, message: Message[R], *, delay: int | None = None) -> Sent[R]:
         """As :meth:`enqueue`, and the event loop goes on meanwhile.
@@ -238,14 +262,18 @@ class Broker(dramatiq.Broker):
 
     async def enqueue_many_async(self, messages: Iterable[Message[R]], *, delay: int | None = None) -> list[Sent[R]]:
         """As :meth:`enqueue_many`, and the event loop goes on meanwhile; cancelled, all are recorded or none."""
-        messages, jobs = self._prepared(messages, delay)
-        return self._sent(messages, jobs, await self._accept_async(jobs), delay) if jobs else []
-
-    def _prepared(self, messages: Iterable[Message[R]], delay: int | None) -> tuple[list[Message[R]], list[NewJob]]:
         messages = list(messages)
+        with self._traced(messages):
+            jobs = self._prepared(messages, delay)
+            return self._sent(messages, jobs, await self._accept_async(jobs), delay) if jobs else []
+
+    def _traced(self, messages: list[Message[R]]) -> AbstractContextManager[object]:
+        return self.tracing.sending(messages) if self.tracing is not None and messages else _UNTRACED
+
+    def _prepared(self, messages: list[Message[R]], delay: int | None) -> list[NewJob]:
         for message in messages:
             self.emit_before("enqueue", message, delay)
-        return messages, [self.new_job(message, delay=delay) for message in messages]
+        return [self.new_job(message, delay=delay) for message in messages]
 
     def _sent(
         self, messages: list[Message[R]], jobs: list[NewJob], answers: list[Enqueued], delay: int | None
@@ -260,6 +288,12 @@ class Broker(dramatiq.Broker):
 
         False when that tick was recorded before, or ``unique`` refused its message.
         """
+        if self.tracing is not None:
+            with self.tracing.sending([message]):
+                return self._enqueue_tick(message, tick)
+        return self._enqueue_tick(message, tick)
+
+    def _enqueue_tick(self, message: Message[Any], tick: tuple[str, Any]) -> bool:
         self.emit_before("enqueue", message, None)
         [answer] = self._record([self.new_job(message, tick=tick)])
         self.emit_after("enqueue", message, None)

@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from dramatiq.middleware import AsyncIO, Callbacks, Pipelines
 from dramatiq.results import Results
@@ -17,8 +17,10 @@ from broker.lifecycle import Lifecycle
 from broker.local import LocalRoad
 from broker.road import Road
 from broker.room import Room
+from errors import SettingsError
 from ledger import open_ledger
 from ledger.checkpoints import Checkpoints
+from ledger.events import Happened
 from ledger.ledger import Session
 from ledger.recorder import Recorder
 from ledger.records import Claim, Finish, Keep
@@ -35,6 +37,7 @@ from middleware.gatekeeper import SURVEY_S, TEND_S, Gatekeeper
 from middleware.groups import Groups
 from middleware.heartbeat import Heartbeat
 from middleware.limits import Limits
+from middleware.listeners import Listeners
 from middleware.maintenance import GAP_S, Duty, Maintenance
 from middleware.rates import Rate
 from middleware.relay import Relay
@@ -48,6 +51,9 @@ from rabbitmq.management import passive_counts, purge
 from rabbitmq.publisher import Publisher
 from rabbitmq.topology import Queue, choose_type, topology
 from settings import Settings
+
+if TYPE_CHECKING:
+    from middleware.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +118,12 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         by=lambda: broker.sender,
     )
     broker.cancel_waiting = functools.partial(_cancel_waiting, settings.database_url)
+    broker.listeners = Listeners(
+        ledger,
+        recorder,
+        about=lambda ids: broker.queries.about(ids),
+        note=functools.partial(_note_trouble, settings.database_url),
+    )
 
     desk: Desk
     road: Road
@@ -128,6 +140,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         send=road.send,
         bury=road.project if isinstance(road, AmqpRoad) else _kept,
         unknown_actor_grace_s=settings.unknown_actor_grace_s,
+        told=broker.listeners.ended,
     )
 
     deadlines = Deadlines(
@@ -145,13 +158,20 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         on_cancel=deadlines.cancel,
         on_look=circuits.look,
     )
-    lifecycle = Lifecycle(road, recorder, heartbeat, lambda: maintenance(broker, settings), ledger.check)
+    broker.tracing = _tracing(settings)
+
+    def check() -> None:
+        broker.listeners.check(broker)
+        ledger.check()
+
+    lifecycle = Lifecycle(road, recorder, heartbeat, lambda: maintenance(broker, settings), check)
     for middleware in (
         Audit(recorder),  # first: its after-hook is the last
         Capacity(concurrency),  # before the worker registers with its number of threads
         lifecycle,
         AsyncIO(),
         Current(recorder, Checkpoints(ledger), max_checkpoint_bytes=settings.max_checkpoint_bytes),
+        *([broker.tracing] if broker.tracing else ()),  # around those that send
         Callbacks(),
         Groups(ledger, broker.holding),
         Pipelines(),
@@ -175,10 +195,24 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         AtomicSends(broker.holding),
         Uniqueness(),
         broker.sequences,
+        broker.listeners,  # of what begins
         deadlines,  # last: closest to the actor
     ):
         broker.add_middleware(middleware)
     return broker
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    if settings.tracing == "off":
+        return None
+    try:
+        from middleware.tracing import Tracing  # with it comes OpenTelemetry, which need not be installed
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"HARELINE_TRACING={settings.tracing} needs OpenTelemetry ({error}); pip install 'hareline[otel]', or set "
+            "it to off"
+        ) from error
+    return Tracing(system="rabbitmq" if settings.broker_url else "hareline", parents=settings.tracing == "parents")
 
 
 def _last_said(sources: Sequence[Mapping[str, Any]], what: Callable[[Any], T | None]) -> dict[str, T]:
@@ -223,9 +257,18 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
         )
     # Whoever was stopped for less than that finds the others' last beats within their lease.
     loop = Maintenance(broker.ledger, duties, gap_s=min(GAP_S, settings.lease_s / 2))
-    on_dead = projection.publish_jobs if projection else _nobody
-    rescuer = Rescuer(lease_s=settings.lease_s, continuous_s=loop.continuous_s, on_dead=on_dead)
-    duties.append(Duty("expiry", EXPIRE_S, Expiry(on_dead=on_dead).run))
+
+    def found(happened: Happened) -> Callable[[Sequence[str]], None]:
+        def dead(jobs: Sequence[str]) -> None:
+            broker.listeners.found(happened, jobs)
+            if projection is not None:
+                projection.publish_jobs(jobs)
+
+        return dead
+
+    quarantined = found(Happened.QUARANTINED)
+    rescuer = Rescuer(lease_s=settings.lease_s, continuous_s=loop.continuous_s, on_dead=quarantined)
+    duties.append(Duty("expiry", EXPIRE_S, Expiry(on_dead=found(Happened.EXPIRED)).run))
     duties.append(Duty("rescuer", settings.lease_s / 3, rescuer.run))
     return loop
 
@@ -281,5 +324,12 @@ def _kept(claim: Claim, message: object, body: bytes, finish: Finish) -> None:
     """On the embedded road the ledger's row is the dead letter."""
 
 
-def _nobody(jobs: Sequence[str]) -> None:
-    """As above, for jobs quarantined by the rescuer."""
+def _note_trouble(url: str, listener: str, what: Mapping[str, Any]) -> None:
+    from control import Control  # with it comes SQLAlchemy, as above
+    from control.followers import note_trouble
+
+    control = Control(url, "embedded")
+    try:
+        note_trouble(control, listener, what)
+    finally:
+        control.close()

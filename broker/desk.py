@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 UNKNOWN_ACTOR_RETRY_MS = 5_000
 
 Send = Callable[[list[NewJob | Due]], None]
+Told = Callable[[Claim, Message[Any] | None, Finish, Finished], None]
 Letter = Callable[[Claim, Message[Any] | None, bytes, Finish], None]
 
 
@@ -33,6 +34,7 @@ class Desk:
       aliases: their former names.
       send: publishes the jobs that a finish has recorded.
       bury: told of each job that became a dead letter.
+      told: told of how each attempt ended; may neither wait nor raise.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Desk:
         send: Send,
         bury: Letter,
         unknown_actor_grace_s: float,
+        told: Told | None = None,
     ) -> None:
         self.recorder = recorder
         self.actors = actors
@@ -51,6 +54,7 @@ class Desk:
         self.send = send
         self.bury = bury
         self.unknown_actor_grace_s = unknown_actor_grace_s
+        self.told = told
 
     def admit(self, claim: Claim, body: bytes, intake: Intake, done: Callable[[], None]) -> None:
         """Put a claimed job before the workers.  ``done`` is called once, when how it ended is committed.
@@ -136,6 +140,8 @@ class Desk:
             self.send(list(answer.send))
         if answer.state is State.FAILED:
             self.bury(claim, message, body, finish)
+        if self.told is not None:
+            self.told(claim, message, finish, answer)
 
 
 def _runnable(message: Message[Any], claim: Claim, queue: str, actor: str) -> Message[Any]:

@@ -30,20 +30,20 @@ class Lifecycle(Middleware):
         recorder: Recorder,
         heartbeat: Heartbeat,
         maintenance: Callable[[], Maintenance],
-        check_schema: Callable[[], None],
+        check: Callable[[], None],
     ) -> None:
         self.road = road
         self.recorder = recorder
         self.heartbeat = heartbeat
         self.make_maintenance = maintenance
         self.maintenance: Maintenance | None = None
-        self.check_schema = check_schema
+        self.check = check
         self._stopping = False
         self._work: WorkQueue
         self.logger = get_logger(__name__, type(self))
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: Worker) -> None:
-        self.check_schema()
+        self.check()
         self.heartbeat.join(broker, worker)
         self._work = WorkQueue(lambda: len(self.recorder.held))
         worker.work_queue = self._work  # type: ignore[assignment]
