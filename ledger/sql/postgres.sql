@@ -225,8 +225,10 @@ WITH held AS MATERIALIZED (
 ), disowned AS (
   DELETE FROM claims WHERE job_id = ANY (ARRAY(SELECT id FROM held))
 ), kept AS (
-  INSERT INTO attempts (job_id, epoch, outcome, worker_id, started_at, finished_at, error_message)
-  SELECT id, epoch, 'parked', worker_id, claimed_at, at, why FROM held
+  INSERT INTO attempts (job_id, epoch, outcome, worker_id, started_at, finished_at, error_message, tx)
+  SELECT id, epoch, 'parked', worker_id, claimed_at, at, why,
+    (SELECT pg_current_xact_id()::text::bigint FROM feed WHERE kept)
+  FROM held
 )
 INSERT INTO blocked (job_id, gate, priority, due_at, since) SELECT id, gate, priority, run_at, at FROM held
 ON CONFLICT (job_id) DO UPDATE SET gate = excluded.gate, woken_at = NULL;

@@ -22,7 +22,7 @@ def enter(tx: Transaction, asking: Sequence[Entering]) -> list[Entry]:
         _, priority, run_at, worker, claimed_at = found[job]
         tx.run("put_off", job)
         tx.run("drop_claim", worker, job)
-        parked = (job, epoch, None, Outcome.PARKED.value, worker, claimed_at, tx.now, None, None, why, None)
+        parked = (job, epoch, None, Outcome.PARKED.value, worker, claimed_at, tx.now, None, None, why, None, tx.number)
         tx.run("insert_attempt", *parked)
         tx.run("block", job, gate, priority, run_at, tx.now)
     full = {job: gate for job, _, gate, _ in blocked}
