@@ -32,8 +32,7 @@ class Doorbell:
         self._digest = hashlib.sha256(ledger.encode()).hexdigest()[:16]
         self._own: Path | None = None
         self._ear: socket.socket | None = None
-        self._mouth: socket.socket | None = None
-        self._pid = 0
+        self._mouths: dict[int, socket.socket] = {}  #: by process: a child has one of its own
 
     @cached_property
     def folder(self) -> Path:
@@ -88,10 +87,10 @@ class Doorbell:
         if self._own is not None:
             self._own.unlink(missing_ok=True)
             self._own = None
-        for end in (self._ear, self._mouth):
+        for end in (self._ear, *self._mouths.values()):
             if end is not None:
                 end.close()
-        self._ear = self._mouth = None
+        self._ear, self._mouths = None, {}
 
     def _send(self, path: str) -> None:
         try:
@@ -106,11 +105,13 @@ class Doorbell:
             _say_unheard(error)
 
     def _open_mouth(self) -> socket.socket:
-        mouth = self._mouth
-        if mouth is None or self._pid != os.getpid():
-            mouth = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            mouth.setblocking(False)  # before any other thread sees it
-            self._mouth, self._pid = mouth, os.getpid()
+        mouth = self._mouths.get(os.getpid())
+        if mouth is None:
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            made.setblocking(False)  # before any other thread sees it
+            mouth = self._mouths.setdefault(os.getpid(), made)
+            if mouth is not made:  # another thread was faster
+                made.close()
         return mouth
 
 
