@@ -21,6 +21,10 @@
     │   ├── JobCancelled
     │   ├── ResultNotKept          it completed, but its result was not stored, or has expired
     │   └── NotFinished            (also a TimeoutError) it has not ended in the time it was waited for
+    ├── FlowNotFound
+    ├── FlowFailed                 its result was asked for, and it failed or was cancelled
+    ├── InvalidWorkflow            (also a ValueError) a workflow cannot be declared, or started, like that
+    ├── UnknownSignal              (also a ValueError) nothing in the workflow waits for it
     ├── NoCurrentJob               current_job() was called outside a job
     ├── InvalidReport              (also a ValueError) a running job said something that cannot be recorded
     │   └── CheckpointTooLarge
@@ -64,6 +68,8 @@ __all__ = [
     "Discard",
     "EventsLost",
     "Failure",
+    "FlowFailed",
+    "FlowNotFound",
     "Forbidden",
     "HarelineError",
     "IllegalTransition",
@@ -72,6 +78,7 @@ __all__ = [
     "InvalidPayload",
     "InvalidReport",
     "InvalidResult",
+    "InvalidWorkflow",
     "JobCancelled",
     "JobExpired",
     "JobFailed",
@@ -96,6 +103,7 @@ __all__ = [
     "TopologyError",
     "Undecipherable",
     "UnknownEvent",
+    "UnknownSignal",
     "WrongMiddleware",
 ]
 
@@ -207,6 +215,22 @@ class ResultNotKept(NoResult):
 
 class NotFinished(NoResult, TimeoutError):
     """Raised by ``result()`` and ``wait()`` when the time given is over and the job has not ended."""
+
+
+class FlowNotFound(HarelineError):
+    """Raised when no flow has the given id: it never had, or was over long ago."""
+
+
+class FlowFailed(HarelineError):
+    """Raised when the result of a flow is asked for that failed or was cancelled; names the steps, and their errors."""
+
+
+class InvalidWorkflow(HarelineError, ValueError):
+    """Raised where a workflow is declared, or started with arguments it does not take; nothing was recorded."""
+
+
+class UnknownSignal(HarelineError, ValueError):
+    """Raised when a flow is sent a signal that no step of its workflow waits for."""
 
 
 class NoCurrentJob(HarelineError):

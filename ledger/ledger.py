@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ledger.breaker import Calls, Probe, Standing
+from ledger.flows.states import FlowState
+from ledger.flows.store import NewFlow
 from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
 from ledger.outbox import AsyncOutbox, Outbox
@@ -30,6 +32,8 @@ from ledger.records import (
     Ticket,
 )
 
+#: Jobs that a transaction recorded and that are due now.
+Send = Sequence[NewJob | Due]
 #: Rows :meth:`Session.resend` locks at a time: a rebuild of a million jobs must not stop the workers.
 RESEND_BATCH = 5_000
 
@@ -228,7 +232,7 @@ class Session(Protocol):
 
         Spares unread results and live groups.  ``history_s`` 0: nothing is kept in history.  What no job takes along
         goes too, up to ``limit`` rows of each: expired results and groups, ticks, and, as old as history, workers that
-        are gone and own nothing, and journal lines without a job.
+        are gone and own nothing, flows that are over, and journal lines without a job.
         Returns how many rows were moved or pruned; call again while it returns ``limit`` or more.
         """
         ...
@@ -243,6 +247,52 @@ class Session(Protocol):
 
     def create_group(self, group: str, parties: int, ttl_ms: int) -> bool:
         """Set up the barrier of a Dramatiq group; false when it exists."""
+        ...
+
+    # -- workflows (ledger/flows/drive.py); what they answer last are jobs due now, for the road
+    def start_flow(self, new: NewFlow) -> tuple[str, Send]:
+        """Start a flow; the id of the one that is there by then: another, when one has its key."""
+        ...
+
+    def signal_flow(self, flow: str, name: str, body: bytes, by: str) -> tuple[bool, Send]:
+        """Give a flow a signal; false when it is over, or has one of that name: the first counts.
+
+        Raises ``FlowNotFound``, ``UnknownSignal``.
+        """
+        ...
+
+    def cancel_flow(self, flow: str, by: str) -> FlowState:
+        """Cancel a flow with all that is live of it; CANCELLING while jobs run that were asked to stop.
+
+        Raises ``FlowNotFound``, ``IllegalTransition``.
+        """
+        ...
+
+    def retry_flow(self, flow: str, by: str) -> tuple[list[str], Send]:
+        """Let a failed or cancelled flow go on from the steps that are answered.
+
+        Raises ``FlowNotFound``, ``IllegalTransition``.
+        """
+        ...
+
+    def wake_flows(self, limit: int) -> Send:
+        """Let up to ``limit`` flows go on of which a step waited for a time that has come."""
+        ...
+
+    def settle_flows(self, limit: int) -> Send:
+        """Let flows go on of whose live jobs up to ``limit`` have ended otherwise than by a finish."""
+        ...
+
+    def flow_value(self, flow: str, name: str, item: int = 0) -> bytes | None:
+        """An argument of a flow, or what a step returned, as JSON; None: not given, not there, or None."""
+        ...
+
+    def flow_results(self, flow: str, step: str, after: int, limit: int) -> list[tuple[int, bytes | None]]:
+        """What the completed items of a step returned, by item: the next ``limit`` after ``after``."""
+        ...
+
+    def count_flow_results(self, flow: str, step: str) -> int:
+        """How many items of a step have completed."""
         ...
 
     def dead_counts(self, queues: Sequence[str]) -> dict[str, int]:

@@ -12,6 +12,10 @@ from errors import Undecipherable
 from ledger import feed
 from ledger.circuits import listed
 from ledger.engine import Database
+from ledger.flows import views as flow_views
+from ledger.flows.graph import Graph
+from ledger.flows.states import FlowState
+from ledger.flows.views import FlowRow, FlowView
 from ledger.lookup import find, newest_of_message
 from ledger.resting import usage
 from ledger.sealing import CHECKPOINT, ERROR, NOTE, KeyRing, Seal, masked
@@ -213,6 +217,30 @@ class Queries:
         """
         with self._database.read() as connection:
             return _status(connection, id, _reader(id, ring))
+
+    def flow(self, ref: str) -> FlowView | None:
+        """The flow a person means, by its id or the beginning of it, with all its steps.
+
+        Raises ``FlowNotFound`` when that fits more than one.
+        """
+        with self._database.read() as connection:
+            return flow_views.view(connection, ref)
+
+    def flows(
+        self, *, name: str | None = None, state: FlowState | None = None, limit: int = 50, before: str | None = None
+    ) -> list[FlowRow]:
+        """Newest first; the next page is ``before`` the last id of this one."""
+        with self._database.read() as connection:
+            return flow_views.listing(connection, name, state, limit, before)
+
+    def flow_state(self, id: str) -> FlowState | None:
+        with self._database.read() as connection:
+            return flow_views.state_of(connection, id)
+
+    def flow_graph(self, id: str) -> Graph | None:
+        """The definition a flow goes by."""
+        with self._database.read() as connection:
+            return flow_views.graph_of(connection, id)
 
     def result(self, message_id: str) -> ResultView:
         """The result of the newest job with this message id; a value is noted as read, which lets retention go on."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from ledger.flows.states import StepEnd
 from ledger.states import LIVE, Event, Outcome, Reason, State
 
 #: A hundred years.  A time that no calendar shows (after 9999) would make every list that it is in unreadable.
@@ -17,6 +18,8 @@ LONGEST_DELAY_MS = 3_155_760_000_000
 TICKS_KEPT_S = 8 * 86_400.0
 #: At least so long, in seconds, the rows of workers that are gone and journal lines without a job are kept.
 TRACES_KEPT_S = 7 * 86_400.0
+#: So many flows that are over are forgotten at once: one may have ten thousand items.
+FLOWS_A_TIME = 20
 
 
 class Mode(StrEnum):
@@ -161,6 +164,7 @@ class Finish:
     group_jobs: list[NewJob] = field(default_factory=list)  #: recorded when the barrier falls
     gated: bool = False  #: others may be waiting for its end: it has slots, or a place in a line
     circuit: str | None = None  #: of PARKED: it comes back when this circuit closes, or after ``delay_ms``
+    step: StepEnd | None = None  #: the step of a flow that this job is: with its end the flow goes on
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
+from ledger.flows import drive
 from ledger.postgres.arrays import literal, numbers, texts
 from ledger.postgres.connection import Cursor, Row
+from ledger.postgres.flows import Flows
 from ledger.records import Enqueued, Finish, Finished, NewJob, to_send
-from ledger.states import Outcome, State
+from ledger.states import FINISHED, Outcome, State
 from ledger.text import clean_or_none
 
 _id = attrgetter("id")
@@ -20,7 +22,9 @@ _STATES = {state.value: state for state in State}
 
 def is_single(finishes: Iterable[Finish]) -> bool:
     """Whether nothing but the jobs themselves is written: one statement, which needs no transaction around it."""
-    return not any(f.gated or f.follow_ups or f.group is not None or f.circuit is not None for f in finishes)
+    return not any(
+        f.gated or f.follow_ups or f.group is not None or f.circuit is not None or f.step is not None for f in finishes
+    )
 
 
 def finish(
@@ -41,6 +45,7 @@ def finish(
     ended: list[Finished | None] = [None] * len(finishes)
     follow: list[tuple[int, str]] = []
     deferred: list[Finish] = []
+    steps: list[int] = []
     for n, state, now, outcome in rows:
         f = finishes[n - 1]
         ended[n - 1] = Finished(f.id, True, _STATES[state])
@@ -49,10 +54,12 @@ def finish(
             follow.append((n - 1, state))
         if now and outcome == Outcome.PARKED and f.circuit is not None:
             deferred.append(f)
+        if now and f.step is not None and _STATES[state] in FINISHED:
+            steps.append(n - 1)
     if deferred:
         cursor.run("defer", literal(map(_id, deferred)), texts(f.circuit or "" for f in deferred))
-    if follow:
-        _follow(cursor, finishes, ended, follow, record)
+    if follow or steps:
+        _follow(cursor, finishes, ended, follow, steps, record)
     if len(rows) < len(finishes):
         _committed_before(cursor, finishes, ended)
     return ended  # type: ignore[return-value]
@@ -89,6 +96,7 @@ def _follow(
     finishes: Sequence[Finish],
     ended: list[Finished | None],
     follow: Sequence[tuple[int, str]],
+    steps: Sequence[int],
     record: Callable[[list[NewJob]], list[Enqueued]],
 ) -> None:
     new: dict[int, list[NewJob]] = {n: list(finishes[n].follow_ups) for n, _ in follow}
@@ -102,6 +110,10 @@ def _follow(
         if left and left[0][0] <= 0:
             cursor.run("drop_group", group)
             new[last[group]] += finishes[last[group]].group_jobs
+    flows = Flows(cursor)
+    at = {finishes[n].id: n for n in steps}
+    for flow, ends in drive.ends_of((finishes[n], ended[n]) for n in steps):
+        new.setdefault(at[ends[-1][0]], []).extend(drive.settle(flows, flow, ends))
     jobs = [job for some in new.values() for job in some]
     if not jobs:
         return

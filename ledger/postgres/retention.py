@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ledger.postgres.arrays import literal
 from ledger.postgres.connection import Cursor
-from ledger.records import TICKS_KEPT_S, TRACES_KEPT_S, Keep
+from ledger.records import FLOWS_A_TIME, TICKS_KEPT_S, TRACES_KEPT_S, Keep
 
 
 def retain(cursor: Cursor, keep: Mapping[str, Keep], default: Keep, history_s: float, limit: int) -> int:
@@ -37,6 +37,7 @@ def retain(cursor: Cursor, keep: Mapping[str, Keep], default: Keep, history_s: f
     cursor.run("expire_ticks", str(TICKS_KEPT_S), str(limit))
     for name in ("expire_workers", "expire_journal"):
         cursor.run(name, str(max(history_s, TRACES_KEPT_S)), str(limit))
+    cursor.run("expire_flows", str(max(history_s, TRACES_KEPT_S)), str(FLOWS_A_TIME))
     cursor.run("expire_limits", str(limit))
     cursor.run("expire_reservations", str(limit))
     return len(ids) + len(old)

@@ -2,17 +2,22 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 import failpoints
 from ledger.breaker import Calls, Probe, Standing
+from ledger.flows import drive
+from ledger.flows.states import FlowState
+from ledger.flows.store import NewFlow
 from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
-from ledger.ledger import RESEND_BATCH
+from ledger.ledger import RESEND_BATCH, Send
 from ledger.postgres import circuits, claim, enqueue, finish, gates, keys, limits, retention
 from ledger.postgres.arrays import floats, literal, numbers, texts
 from ledger.postgres.connection import Connection, Cursor, Road
+from ledger.postgres.flows import Flows
 from ledger.records import (
     Beat,
     Buried,
@@ -26,8 +31,11 @@ from ledger.records import (
     Rescue,
     Ticket,
     send_with,
+    to_send,
 )
 from ledger.states import State
+
+T = TypeVar("T")
 
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -328,6 +336,40 @@ class PostgresSession:
     def create_group(self, group: str, parties: int, ttl_ms: int) -> bool:
         return bool(self._connection.call(lambda cursor: cursor.run("create_group", group, str(parties), str(ttl_ms))))
 
+    def start_flow(self, new: NewFlow) -> tuple[str, Send]:
+        return self._drive(lambda store: drive.start(store, new))
+
+    def signal_flow(self, flow: str, name: str, body: bytes, by: str) -> tuple[bool, Send]:
+        return self._drive(lambda store: drive.signal(store, flow, name, body, by))
+
+    def cancel_flow(self, flow: str, by: str) -> FlowState:
+        return self._drive(lambda store: drive.cancel(store, flow, by))[0]
+
+    def retry_flow(self, flow: str, by: str) -> tuple[list[str], Send]:
+        return self._drive(lambda store: drive.retry(store, flow, by))
+
+    def wake_flows(self, limit: int) -> Send:
+        if not self._connection.call(lambda cursor: cursor.run("due_flows", "1")):
+            return ()
+        return self._drive(lambda store: (None, drive.wake(store, limit)))[1]
+
+    def settle_flows(self, limit: int) -> Send:
+        if not self._connection.call(lambda cursor: cursor.run("lost_flow_jobs", "1")):
+            return ()
+        return self._drive(lambda store: (None, drive.reconcile(store, limit)))[1]
+
+    def flow_value(self, flow: str, name: str, item: int = 0) -> bytes | None:
+        rows = self._connection.call(lambda cursor: cursor.run("flow_value", flow, name, str(item)))
+        return bytes(rows[0][0]) if rows else None
+
+    def flow_results(self, flow: str, step: str, after: int, limit: int) -> list[tuple[int, bytes | None]]:
+        rows = self._connection.call(lambda cursor: cursor.run("flow_results", flow, step, str(after), str(limit)))
+        return [(item, None if body is None else bytes(body)) for item, body in rows]
+
+    def count_flow_results(self, flow: str, step: str) -> int:
+        rows = self._connection.call(lambda cursor: cursor.run("count_flow_results", flow, step))
+        return int(rows[0][0]) if rows else 0
+
     def dead_counts(self, queues: Sequence[str]) -> dict[str, int]:
         return dict(self._connection.call(lambda cursor: cursor.run("dead_counts", texts(queues))))
 
@@ -341,6 +383,15 @@ class PostgresSession:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _drive(self, work: Callable[[Flows], tuple[T, list[NewJob]]]) -> tuple[T, Send]:
+        def transaction(cursor: Cursor) -> tuple[T, Send]:
+            with cursor.connection.transaction():
+                answer, new = work(Flows(cursor))
+                send = to_send(new, self._record(cursor, new)) if new else ()
+            return answer, send
+
+        return self._connection.call(transaction)
 
     def _release(self, cursor: Cursor, worker: int, held: Sequence[tuple[str, int]], why: str) -> int:
         ids, epochs = zip(*held, strict=True)

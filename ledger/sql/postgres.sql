@@ -1114,3 +1114,125 @@ UPDATE leases SET expires_at = '-infinity' WHERE name = $1 AND holder = $2;
 
 -- name: clock
 SELECT extract(epoch FROM clock_timestamp())::float8;
+
+-- flows: one at a time, locked by lock_flow (ledger/flows/drive.py) --------------------------
+
+-- name: add_definition
+INSERT INTO flow_definitions (name, version, body, created_at) VALUES ($1, $2, $3, statement_timestamp())
+ON CONFLICT (name, version) DO NOTHING;
+
+-- name: add_flow
+INSERT INTO flows (id, name, version, key, state, created_at)
+VALUES ($1::uuid, $2, $3, $4, 'running', statement_timestamp())
+ON CONFLICT DO NOTHING RETURNING true;
+
+-- name: same_flow
+SELECT coalesce((SELECT id FROM flows WHERE id = $1::uuid), (SELECT id FROM flows WHERE name = $2 AND key = $3))::text;
+
+-- name: add_flow_steps
+INSERT INTO flow_steps (flow_id, step, place, state)
+SELECT $1::uuid, step, n, 'waiting' FROM unnest($2::text[]) WITH ORDINALITY AS a(step, n);
+
+-- name: lock_flow
+SELECT name, version, state FROM flows WHERE id = $1::uuid FOR UPDATE;
+
+-- name: flow_definition
+SELECT body FROM flow_definitions WHERE name = $1 AND version = $2;
+
+-- name: flow_steps
+SELECT step, state, jobs, remaining, failed, truth, error, coalesce(due_at <= clock_timestamp(), false)
+FROM flow_steps WHERE flow_id = $1::uuid ORDER BY place;
+
+-- name: write_flow_step
+UPDATE flow_steps SET state = $3, jobs = $4::int, remaining = $5::int, failed = $6::int, truth = $7::bool, error = $8,
+  due_at = clock_timestamp() + $9::bigint * interval '1 ms'
+WHERE flow_id = $1::uuid AND step = $2;
+
+-- name: move_flow
+UPDATE flows SET state = $2, finished_at = CASE WHEN $3::bool THEN clock_timestamp() END WHERE id = $1::uuid;
+
+-- name: tally_flow_step
+UPDATE flow_steps SET remaining = remaining - $3::int, failed = failed + $4::int, truth = coalesce($5::bool, truth)
+WHERE flow_id = $1::uuid AND step = $2 RETURNING remaining;
+
+-- name: hire
+INSERT INTO flow_jobs (flow_id, step, item, job_id, state)
+SELECT $1::uuid, $2, item, job, 'live' FROM unnest($3::int[], $4::uuid[]) AS a(item, job)
+ON CONFLICT (flow_id, step, item) DO UPDATE SET job_id = excluded.job_id, state = excluded.state;
+
+-- name: end_flow_jobs
+UPDATE flow_jobs SET state = $2 WHERE job_id = ANY ($1::uuid[]) AND state = 'live'
+RETURNING job_id::text;
+
+-- name: flow_items
+SELECT item FROM flow_jobs WHERE flow_id = $1::uuid AND step = $2 AND (state = 'completed') = $3::bool ORDER BY item;
+
+-- name: flow_value
+SELECT body FROM flow_values WHERE flow_id = $1::uuid AND name = $2 AND item = $3::int;
+
+-- name: keep_flow_values
+INSERT INTO flow_values (flow_id, name, item, body)
+SELECT $1::uuid, name, item, body FROM unnest($2::text[], $3::int[], $4::bytea[]) AS a(name, item, body)
+ON CONFLICT (flow_id, name, item) DO UPDATE SET body = excluded.body;
+
+-- name: flow_results
+SELECT j.item, (SELECT v.body FROM flow_values v WHERE v.flow_id = j.flow_id AND v.name = j.step AND v.item = j.item)
+FROM flow_jobs j WHERE flow_id = $1::uuid AND step = $2 AND item > $3::int AND state = 'completed'
+ORDER BY item LIMIT $4::int;
+
+-- name: count_flow_results
+SELECT jobs - remaining - failed FROM flow_steps WHERE flow_id = $1::uuid AND step = $2;
+
+-- name: due_flows
+SELECT flow_id::text FROM flow_steps WHERE due_at <= statement_timestamp() ORDER BY due_at LIMIT $1::int;
+
+-- name: lost_flow_jobs
+SELECT j.flow_id::text, j.step, j.item, j.job_id::text, j.now
+FROM (SELECT id FROM flows WHERE finished_at IS NULL OFFSET 0) AS f
+CROSS JOIN LATERAL (
+  SELECT *, coalesce((SELECT state FROM jobs WHERE id = job_id), (SELECT state FROM history WHERE id = job_id), 'failed')
+    AS now
+  FROM flow_jobs WHERE flow_id = f.id AND state = 'live' OFFSET 0
+) AS j
+WHERE j.now NOT IN ('delayed', 'waiting', 'active') LIMIT $1::int;
+
+-- name: lock_flow_jobs
+SELECT FROM jobs WHERE id = ANY (ARRAY(SELECT job_id FROM flow_jobs WHERE flow_id = $1::uuid AND state = 'live'))
+ORDER BY id FOR UPDATE;
+
+-- name: cancel_flow_jobs
+WITH held AS MATERIALIZED (
+  SELECT id, state FROM jobs
+  WHERE id = ANY (ARRAY(SELECT job_id FROM flow_jobs WHERE flow_id = $1::uuid AND state = 'live'))
+    AND state IN ('delayed', 'waiting', 'active')
+  ORDER BY id FOR UPDATE
+), moved AS (
+  UPDATE jobs SET state = 'cancelled', finished_at = clock_timestamp(), cancel_requested = false
+  WHERE id = ANY (ARRAY(SELECT id FROM held WHERE state <> 'active'))
+), asked AS (
+  UPDATE jobs SET cancel_requested = true WHERE id = ANY (ARRAY(SELECT id FROM held WHERE state = 'active'))
+), unsent AS (
+  DELETE FROM tickets WHERE job_id = ANY (ARRAY(SELECT id FROM held WHERE state <> 'active'))
+), noted AS (
+  INSERT INTO journal (job_id, at, event, actor, detail, tx)
+  SELECT id, clock_timestamp(), CASE state WHEN 'active' THEN 'cancel_requested' ELSE 'cancelled' END, $2,
+    json_build_object('flow', $1)::text,
+    CASE WHEN state <> 'active' THEN (SELECT pg_current_xact_id()::text::bigint FROM feed WHERE kept) END
+  FROM held
+)
+SELECT (SELECT step FROM flow_jobs WHERE job_id = h.id AND flow_id = $1::uuid), id::text FROM held h
+WHERE state <> 'active';
+
+-- name: expire_flows
+-- A few at a time: one may have ten thousand items.
+WITH old AS MATERIALIZED (
+  SELECT id FROM flows WHERE finished_at < statement_timestamp() - $1::float8 * interval '1 second'
+  ORDER BY finished_at LIMIT $2::int FOR UPDATE SKIP LOCKED
+), steps AS (
+  DELETE FROM flow_steps WHERE flow_id = ANY (ARRAY(SELECT id FROM old))
+), hired AS (
+  DELETE FROM flow_jobs WHERE flow_id = ANY (ARRAY(SELECT id FROM old))
+), kept AS (
+  DELETE FROM flow_values WHERE flow_id = ANY (ARRAY(SELECT id FROM old))
+)
+DELETE FROM flows WHERE id = ANY (ARRAY(SELECT id FROM old));

@@ -625,3 +625,99 @@ DELETE FROM journal WHERE id = ?;
 -- An id that came back keeps its lines.
 DELETE FROM journal WHERE job_id = ?1
 AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = ?1) AND NOT EXISTS (SELECT 1 FROM history WHERE id = ?1);
+
+-- flows (ledger/flows/drive.py) --------------------------------------------------------------
+
+-- name: add_definition
+INSERT INTO flow_definitions (name, version, body, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: add_flow
+INSERT INTO flows (id, name, version, key, state, created_at) VALUES (?, ?, ?, ?, 'running', ?)
+ON CONFLICT DO NOTHING RETURNING 1;
+
+-- name: same_flow
+SELECT coalesce((SELECT id FROM flows WHERE id = ?1), (SELECT id FROM flows WHERE name = ?2 AND key = ?3));
+
+-- name: add_flow_step
+INSERT INTO flow_steps (flow_id, step, place, state) VALUES (?, ?, ?, 'waiting');
+
+-- name: flow
+SELECT name, version, state FROM flows WHERE id = ?;
+
+-- name: flow_definition
+SELECT body FROM flow_definitions WHERE name = ? AND version = ?;
+
+-- name: flow_steps
+SELECT step, state, jobs, remaining, failed, truth, error, coalesce(due_at <= ?2, 0)
+FROM flow_steps WHERE flow_id = ?1 ORDER BY place;
+
+-- name: write_flow_step
+UPDATE flow_steps SET state = ?, jobs = ?, remaining = ?, failed = ?, truth = ?, error = ?, due_at = ?
+WHERE flow_id = ? AND step = ?;
+
+-- name: move_flow
+UPDATE flows SET state = ?, finished_at = ? WHERE id = ?;
+
+-- name: tally_flow_step
+UPDATE flow_steps SET remaining = remaining - ?3, failed = failed + ?4, truth = coalesce(?5, truth)
+WHERE flow_id = ?1 AND step = ?2 RETURNING remaining;
+
+-- name: hire
+INSERT INTO flow_jobs (flow_id, step, item, job_id, state) VALUES (?, ?, ?, ?, 'live')
+ON CONFLICT (flow_id, step, item) DO UPDATE SET job_id = excluded.job_id, state = excluded.state;
+
+-- name: end_flow_jobs
+UPDATE flow_jobs SET state = ? WHERE job_id IN (SELECT value FROM json_each(?)) AND state = 'live'
+RETURNING job_id;
+
+-- name: flow_items
+SELECT item FROM flow_jobs WHERE flow_id = ? AND step = ? AND (state = 'completed') = ? ORDER BY item;
+
+-- name: flow_value
+SELECT body FROM flow_values WHERE flow_id = ? AND name = ? AND item = ?;
+
+-- name: keep_flow_value
+INSERT OR REPLACE INTO flow_values (flow_id, name, item, body) VALUES (?, ?, ?, ?);
+
+-- name: flow_results
+SELECT j.item, (SELECT v.body FROM flow_values v WHERE v.flow_id = j.flow_id AND v.name = j.step AND v.item = j.item)
+FROM flow_jobs j WHERE flow_id = ? AND step = ? AND item > ? AND state = 'completed' ORDER BY item LIMIT ?;
+
+-- name: count_flow_results
+SELECT jobs - remaining - failed FROM flow_steps WHERE flow_id = ? AND step = ?;
+
+-- name: due_flows
+SELECT flow_id FROM flow_steps WHERE due_at <= ? ORDER BY due_at LIMIT ?;
+
+-- name: lost_flow_jobs
+SELECT * FROM (
+SELECT j.flow_id, j.step, j.item, j.job_id, coalesce(
+(SELECT state FROM jobs WHERE id = j.job_id), (SELECT state FROM history WHERE id = j.job_id), 'failed') AS now
+FROM flows AS f CROSS JOIN flow_jobs AS j ON j.flow_id = f.id
+WHERE f.finished_at IS NULL AND j.state = 'live'
+) WHERE now NOT IN ('delayed', 'waiting', 'active') LIMIT ?;
+
+-- name: live_flow_jobs
+SELECT f.step, f.job_id, j.state FROM flow_jobs AS f CROSS JOIN jobs AS j ON j.id = f.job_id
+WHERE f.flow_id = ? AND f.state = 'live' AND j.state IN ('delayed', 'waiting', 'active');
+
+-- name: cancel_job
+UPDATE jobs SET state = 'cancelled', finished_at = ?, cancel_requested = 0 WHERE id = ?;
+
+-- name: ask_to_stop
+UPDATE jobs SET cancel_requested = 1 WHERE id = ?;
+
+-- name: old_flows
+SELECT id FROM flows WHERE finished_at < ? ORDER BY finished_at LIMIT ?;
+
+-- name: drop_flow_steps
+DELETE FROM flow_steps WHERE flow_id = ?;
+
+-- name: drop_flow_jobs
+DELETE FROM flow_jobs WHERE flow_id = ?;
+
+-- name: drop_flow_values
+DELETE FROM flow_values WHERE flow_id = ?;
+
+-- name: drop_flow
+DELETE FROM flows WHERE id = ?;

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from ledger.flows import drive
 from ledger.records import Due, Finish, Finished, NewJob, send_with, to_send
 from ledger.sqlite import gates
 from ledger.sqlite.connection import Transaction
 from ledger.sqlite.enqueue import record
-from ledger.states import Outcome, Reason, State
+from ledger.sqlite.flows import Flows
+from ledger.states import FINISHED, Outcome, Reason, State
 from ledger.text import clean_or_none
 
 #: where each outcome leads, and whether it spends an attempt
@@ -73,6 +76,12 @@ def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Fin
     for f, state in ended:  # last: what follows may have the key of a job that ends here
         if send := _follow(tx, f, state):
             done[f.id, f.epoch] = Finished(f.id, True, state, send)
+    steps = [(f, done[f.id, f.epoch]) for f, state in ended if f.step is not None and state in FINISHED]
+    for flow, ends in drive.ends_of(steps):
+        if new := drive.settle(Flows(tx), flow, ends):
+            last = next(f for f, _ in reversed(steps) if f.id == ends[-1][0])
+            before = done[last.id, last.epoch]
+            done[last.id, last.epoch] = replace(before, send=(*before.send, *to_send(new, record(tx, new))))
     answers = [done[f.id, f.epoch] for f in finishes]
     if gated := [f.id for f, _ in ended if f.gated]:
         return send_with(answers, gates.settle(tx, gates.held_by(tx, gated)))

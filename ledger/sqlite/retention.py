@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from ledger.records import TICKS_KEPT_S, TRACES_KEPT_S, Keep
+from ledger.records import FLOWS_A_TIME, TICKS_KEPT_S, TRACES_KEPT_S, Keep
 from ledger.sqlite.connection import Transaction
 
 
@@ -35,6 +35,9 @@ def retain(tx: Transaction, keep: Mapping[str, Keep], default: Keep, history_s: 
     _raise_floor(tx, [job for _, job in loose if job is not None])
     tx.many("drop_line", [(line,) for line, _ in loose])
     tx.many("drop_journal_of_removed", [(job,) for _, job in loose if job is not None])
+    flows = tx.run("old_flows", before, FLOWS_A_TIME).fetchall()
+    for name in ("drop_flow_steps", "drop_flow_jobs", "drop_flow_values", "drop_flow"):
+        tx.many(name, flows)
     tx.run("expire_limits", _before(tx, 60), limit)
     tx.run("expire_reservations", _before(tx, 3600), limit)
     return len(moved) + len(old)

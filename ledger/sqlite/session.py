@@ -1,17 +1,24 @@
 """The :class:`~ledger.ledger.Session` contract on a SQLite file; the docstrings are there."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import failpoints
 from ledger.breaker import Calls, Probe, Standing
+from ledger.flows import drive
+from ledger.flows.states import FlowState
+from ledger.flows.store import NewFlow
 from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
-from ledger.ledger import RESEND_BATCH
-from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
+from ledger.ledger import RESEND_BATCH, Send
+from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket, to_send
 from ledger.sqlite import circuits, claim, enqueue, finish, gates, giveback, limits, relay, retention
 from ledger.sqlite.connection import Connection
+from ledger.sqlite.flows import Flows
 from ledger.text import clean
+
+T = TypeVar("T")
 
 
 class SqliteSession:
@@ -208,12 +215,56 @@ class SqliteSession:
             row = tx.run("create_group", group, parties, tx.now + ttl_ms * 1000, tx.now)
             return row.fetchone() is not None
 
+    def start_flow(self, new: NewFlow) -> tuple[str, Send]:
+        return self._drive(lambda store: drive.start(store, new))
+
+    def signal_flow(self, flow: str, name: str, body: bytes, by: str) -> tuple[bool, Send]:
+        return self._drive(lambda store: drive.signal(store, flow, name, body, by))
+
+    def cancel_flow(self, flow: str, by: str) -> FlowState:
+        return self._drive(lambda store: drive.cancel(store, flow, by))[0]
+
+    def retry_flow(self, flow: str, by: str) -> tuple[list[str], Send]:
+        return self._drive(lambda store: drive.retry(store, flow, by))
+
+    def wake_flows(self, limit: int) -> Send:
+        with self._connection.read() as tx:
+            if not tx.run("due_flows", tx.now, 1).fetchone():
+                return ()
+        return self._drive(lambda store: (None, drive.wake(store, limit)))[1]
+
+    def settle_flows(self, limit: int) -> Send:
+        with self._connection.read() as tx:
+            if not tx.run("lost_flow_jobs", 1).fetchone():
+                return ()
+        return self._drive(lambda store: (None, drive.reconcile(store, limit)))[1]
+
+    def flow_value(self, flow: str, name: str, item: int = 0) -> bytes | None:
+        with self._connection.read() as tx:
+            row = tx.run("flow_value", flow, name, item).fetchone()
+        return row[0] if row else None
+
+    def flow_results(self, flow: str, step: str, after: int, limit: int) -> list[tuple[int, bytes | None]]:
+        with self._connection.read() as tx:
+            return tx.run("flow_results", flow, step, after, limit).fetchall()
+
+    def count_flow_results(self, flow: str, step: str) -> int:
+        with self._connection.read() as tx:
+            row = tx.run("count_flow_results", flow, step).fetchone()
+        return row[0] if row else 0
+
     def dead_counts(self, queues: Sequence[str]) -> dict[str, int]:
         with self._connection.read() as tx:
             return {queue: tx.run("dead_count", queue).fetchone()[0] for queue in queues}
 
     def clock_skew_s(self) -> float:
         return 0.0  # the database's clock is this machine's
+
+    def _drive(self, work: Callable[[Flows], tuple[T, list[NewJob]]]) -> tuple[T, Send]:
+        with self._connection.write() as tx:
+            answer, new = work(Flows(tx))
+            send = to_send(new, enqueue.record(tx, new)) if new else ()
+        return answer, send
 
     def close(self) -> None:
         self._connection.close()

@@ -84,6 +84,24 @@ _HOT = [
     "resend",
     "take",
     "unready",
+    "cancel_flow_jobs",
+    "count_flow_results",
+    "due_flows",
+    "end_flow_jobs",
+    "expire_flows",
+    "flow_items",
+    "flow_results",
+    "flow_steps",
+    "flow_value",
+    "hire",
+    "keep_flow_values",
+    "lock_flow",
+    "lock_flow_jobs",
+    "lost_flow_jobs",
+    "move_flow",
+    "same_flow",
+    "tally_flow_step",
+    "write_flow_step",
 ]
 _LARGE = {
     "expiries",
@@ -102,6 +120,8 @@ _LARGE = {
     "progress",
     "checkpoints",
     "journal",
+    "flow",  # what begins with it
+    "flows",
 }
 #: Walked in their order until there is enough: no condition needed.
 _WALKED = {
@@ -111,6 +131,7 @@ _WALKED = {
     "tickets_ready",
     "uniques_until",
     "expiries_at",
+    "flow_steps_due",
     "gates_look",
     "gates_pkey",
 }
