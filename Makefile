@@ -41,6 +41,7 @@ check: setup ## Lint, formatting and types
 
 prove: setup-servers ## Run the long campaigns and state machines, the tests ten times in a row, and the road on newer RabbitMQs
 	$(MAKE) --no-print-directory test ARGS="-rP tests/campaigns"
+	HARELINE_TEST_ITEMS=10000 $(MAKE) --no-print-directory test ARGS="tests/acceptance/test_flows.py -k many_items"
 	set -e; for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; $(MAKE) --no-print-directory test; done
 	HARELINE_TEST_EXAMPLES=1000 $(MAKE) --no-print-directory test ARGS="$(BESIDE) --timeout 3600 -k 'model_says'"
 	set -e; for version in 4.0 4.3; do echo "RabbitMQ $$version"; \

@@ -33,6 +33,8 @@ from middleware.concurrency import ConcurrencyLimits
 from middleware.current import Current
 from middleware.deadlines import Deadlines
 from middleware.expiry import EXPIRE_S, Expiry
+from middleware.flow_duties import SETTLE_S, WAKE_S, FlowDuties
+from middleware.flows import Flows, OpenResults
 from middleware.gatekeeper import SURVEY_S, TEND_S, Gatekeeper
 from middleware.groups import Groups
 from middleware.heartbeat import Heartbeat
@@ -164,6 +166,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         broker.listeners.check(broker)
         ledger.check()
 
+    flows = Flows(ledger, recorder)
     lifecycle = Lifecycle(road, recorder, heartbeat, lambda: maintenance(broker, settings), check)
     for middleware in (
         Audit(recorder),  # first: its after-hook is the last
@@ -185,12 +188,14 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
             min_backoff=settings.min_backoff_ms,
             max_backoff=settings.max_backoff_ms,
         ),
+        flows,  # what a step takes is there before it is checked, and before limits look at it
         broker.aliases,
         broker.permissions,
         broker.encryption,
         broker.schemas,  # after those that decide what becomes of what does not fit
         circuits,  # before the limits: what is put off takes no start
         ConcurrencyLimits(recorder, running),  # before rates: who is blocked has none reserved
+        OpenResults(flows),
         Limits(recorder, rates),  # of what will run
         AtomicSends(broker.holding),
         Uniqueness(),
@@ -268,6 +273,9 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
 
     quarantined = found(Happened.QUARANTINED)
     rescuer = Rescuer(lease_s=settings.lease_s, continuous_s=loop.continuous_s, on_dead=quarantined)
+    flows = FlowDuties(road.send)
+    duties.append(Duty("flows", WAKE_S, flows.wake))
+    duties.append(Duty("lost steps", SETTLE_S, flows.settle))
     duties.append(Duty("expiry", EXPIRE_S, Expiry(on_dead=found(Happened.EXPIRED)).run))
     duties.append(Duty("rescuer", settings.lease_s / 3, rescuer.run))
     return loop

@@ -11,18 +11,17 @@ from typing import Any
 import typer
 
 from cli.exits import BadInput
-
-_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+from middleware import durations
 
 
 def milliseconds(text: str) -> int:
     """``500ms``, ``30s``, ``5m``, ``2h``, ``1h30m``, ``7d``; a bare number is seconds."""
-    text = text.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"\d+(\.\d+)?", text.strip()):
         return round(float(text) * 1_000)
-    if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h|d))+", text):
-        raise BadInput(f"{text!r} is not a duration; write for example 500ms, 30s, 5m, 2h, 1h30m or 7d")
-    return round(sum(float(n) * _UNITS_MS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)))
+    try:
+        return durations.milliseconds(text)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
 
 
 def json_of(option: str, text: str, kind: type[Any], example: str) -> Any:

@@ -8,6 +8,7 @@ from dramatiq.broker import MessageProxy
 from dramatiq.message import Message
 
 from errors import ResultRefused
+from ledger.flows.states import StepEnd
 from ledger.records import LONGEST_DELAY_MS, Claim, Finish, Finished, NewJob
 from ledger.sealing import Seal
 from ledger.states import Outcome, Reason
@@ -50,6 +51,7 @@ class JobMessage(MessageProxy):
         self.follow_ups: list[NewJob] = []
         self.group: str | None = None
         self.group_jobs: list[NewJob] = []
+        self.step: StepEnd | None = None  # the step of a flow that this job is, and what it brings home
 
     def become(self, message: Message[Any], body: bytes) -> None:
         """Take the message, and the bytes it came as, for its own."""

@@ -65,6 +65,7 @@ class Audit(Middleware):
             finish.result, finish.result_ttl_ms = message.result, message.result_ttl_ms
         finish.follow_ups = message.follow_ups
         finish.group, finish.group_jobs = message.group, message.group_jobs
+        finish.step = message.step
 
         def answered(answer: Finished) -> None:
             message.settle(message, answer)

@@ -51,8 +51,8 @@ class LedgerResults(ResultBackend):
         self.max_bytes = max_bytes
 
     def store_result(self, message: Any, result: Any, ttl: int) -> None:
-        """Keep a result with the message, for the finish.  ``ttl`` in milliseconds."""
-        if not isinstance(message, JobMessage):
+        """Keep a result with the message, for the finish.  ``ttl`` in milliseconds.  A step's is kept with its flow."""
+        if not isinstance(message, JobMessage) or message.step is not None:
             return
         try:
             body = self._encoded(message.actor_name, result)
