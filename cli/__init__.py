@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import circuits, dead, dev, doctor, events, jobs, keys, limits, queues, upkeep, work
+from cli import circuits, dead, dev, doctor, events, flows, jobs, keys, limits, queues, upkeep, work
 from cli.exits import EXPLAINED, Commands
 from settings import load
 
@@ -59,6 +59,7 @@ GROUPS = {
     "queues": queues.app,
     "dead": dead.app,
     "limits": limits.app,
+    "flows": flows.app,
     "keys": keys.app,
     "circuits": circuits.app,
     "events": events.app,

@@ -10,6 +10,7 @@ from cli.shown import clean
 from errors import (
     BadCursor,
     BrokerError,
+    FlowNotFound,
     HarelineError,
     IllegalTransition,
     JobNotFound,
@@ -18,6 +19,7 @@ from errors import (
     SchemaMismatch,
     SettingsError,
     UnknownEvent,
+    UnknownSignal,
 )
 
 
@@ -33,7 +35,7 @@ class Exit(IntEnum):
 
 
 EXPLAINED = (
-    "Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 no such job, queue or actor; "
+    "Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 no such job, flow, queue or actor; "
     "4 the job's state does not allow it; 5 the ledger or RabbitMQ cannot be used."
 )
 
@@ -53,6 +55,8 @@ _CODES: tuple[tuple[type[HarelineError], Exit], ...] = (
     (UnknownEvent, Exit.USAGE),
     (BadCursor, Exit.USAGE),
     (JobNotFound, Exit.NOT_FOUND),
+    (FlowNotFound, Exit.NOT_FOUND),
+    (UnknownSignal, Exit.NOT_FOUND),
     (NotFound, Exit.NOT_FOUND),
     (IllegalTransition, Exit.ILLEGAL),
     (LedgerUnavailable, Exit.UNAVAILABLE),

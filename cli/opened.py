@@ -14,6 +14,7 @@ from settings import Settings, load
 
 if TYPE_CHECKING:
     from control import Control
+    from ledger.ledger import Session
     from ledger.queries import Queries
 
 
@@ -31,6 +32,20 @@ def queries(settings: Settings | None = None) -> Iterator["Queries"]:
         yield opened
     finally:
         opened.close()
+
+
+@contextmanager
+def session() -> Iterator["Session"]:
+    """To change flows.  The workers are told at the end."""
+    settings = load()
+    ledger = open_ledger(settings.database_url, road=road_of(settings), publish_after_s=0.0)
+    opened = ledger.session("hareline cli")
+    try:
+        yield opened
+    finally:
+        opened.close()
+    if not settings.broker_url:
+        Doorbell(ledger.url).ring()
 
 
 @contextmanager

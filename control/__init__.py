@@ -7,6 +7,7 @@ limits.py      change a limit, restore it, release what waits
 dead.py        retry, discard: dead letters
 feed.py        follow what happens to jobs
 followers.py   seek, forget, off: those who follow
+flows.py       cancel, retry, signal a flow
 rebuild.py     new messages for waiting jobs whose messages are lost
 gates.py       what they mean for jobs that wait for one another
 rows.py        locking a job's row; refusing what its state does not allow

@@ -1,5 +1,6 @@
 """Verbs for single jobs, and for all of a kind."""
 
+import json
 from collections.abc import Callable
 from typing import Literal
 
@@ -9,8 +10,21 @@ from control import gates
 from control.rows import Locked, demand, lock, lock_id
 from control.transaction import Control, Transaction
 from errors import IllegalTransition
+from ledger.flows.states import OPTION, ItemState
 from ledger.states import FINISHED, Event, Reason, State
-from ledger.tables import attempts, checkpoints, expiries, history, jobs, payloads, progress, results, tickets, uniques
+from ledger.tables import (
+    attempts,
+    checkpoints,
+    expiries,
+    flow_jobs,
+    history,
+    jobs,
+    payloads,
+    progress,
+    results,
+    tickets,
+    uniques,
+)
 
 _BATCH = 500  #: jobs in one transaction: their rows are locked until it commits
 
@@ -113,6 +127,8 @@ def each(
         ids = list(tx.connection.scalars(wanted))
         # In the order of ids, as everyone locks; a job that moved on since it was listed is left alone.
         locked = [job for id in ids if (job := lock_id(tx, id)) and job.state is state]
+        if verb is retry_locked:
+            locked = [job for job in locked if _flow_without(tx, job) is None]  # `hareline flows retry` is for those
         return (ids[-1] if ids else ""), [verb(tx, job) for job in locked]
 
     done: list[str] = []
@@ -125,6 +141,8 @@ def each(
 
 
 def retry_locked(tx: Transaction, job: Locked) -> str:
+    if flow := _flow_without(tx, job):
+        raise IllegalTransition(f"job {job.id} is a step of flow {flow}, which ended without it: retry that instead")
     demand(job, Event.RETRIED, State.WAITING, _NO_RETRY)
     _expire_later(tx, job.id)
     ticket = _bring_back(tx, job) if job.archived else job.ticket + 1
@@ -167,6 +185,19 @@ def _expire_later(tx: Transaction, id: str) -> None:
     if row := tx.connection.execute(timed.where(jobs.c.id == id)).one_or_none():
         later = update(expiries).where(expiries.c.job_id == id).values(at=row.at - row.run_at + tx.now)
         tx.connection.execute(later)
+
+
+def _flow_without(tx: Transaction, job: Locked) -> str | None:
+    """The flow whose step the job was; while it still is, it may be retried as any."""
+    table = history if job.archived else payloads
+    key = table.c.id if table is history else table.c.job_id
+    body = tx.connection.scalar(select(table.c.body).where(key == job.id)) or b""
+    if f'"{OPTION}"'.encode() not in body:
+        return None
+    live = (flow_jobs.c.job_id == job.id) & (flow_jobs.c.state == ItemState.LIVE)
+    if tx.connection.scalar(select(flow_jobs.c.job_id).where(live)) is not None:
+        return None
+    return str(json.loads(body)["options"][OPTION]["id"])
 
 
 def remove_locked(tx: Transaction, job: Locked, event: str) -> str:
