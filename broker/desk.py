@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from dramatiq.errors import DecodeError
@@ -10,11 +11,13 @@ from dramatiq.message import Message
 from broker.adoption import checked
 from broker.intake import Intake
 from ledger import clock
+from ledger.flows.states import OPTION
 from ledger.recorder import Recorder
 from ledger.records import Claim, Due, Finish, Finished, NewJob
 from ledger.states import Outcome, Reason, State
 from middleware.aliases import Aliases
 from middleware.attempt import MAX_ERROR, JobMessage
+from middleware.flows import step_of
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +117,9 @@ class Desk:
     ) -> None:
         finish = Finish(claim.id, claim.epoch, outcome, reason, error_type, error[:MAX_ERROR], delay_ms=delay_ms)
         finish.gated = claim.sequenced
+        if message is not None and OPTION in message.options:
+            with suppress(KeyError, TypeError, ValueError):
+                finish.step = step_of(message.options[OPTION])
 
         def answered(answer: Finished) -> None:
             done()

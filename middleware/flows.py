@@ -47,7 +47,7 @@ class Flows(Middleware):
             return
         option = message.options[OPTION]
         try:
-            message.step = StepEnd(str(option["id"]), str(option["step"]), int(option["item"]))
+            message.step = step_of(option)
             takes = option.get("takes")
             if takes:
                 given = self.session.call(lambda session: self._given(session, broker, message, takes))
@@ -113,6 +113,11 @@ class OpenResults(Middleware):
             for value in message.kwargs.values():
                 if isinstance(value, Results):
                     value.open(self.flows.session)
+
+
+def step_of(option: Mapping[str, Any]) -> StepEnd:
+    """Which step a message's option says it is.  Raises ``KeyError``, ``TypeError`` or ``ValueError``."""
+    return StepEnd(str(option["id"]), str(option["step"]), int(option["item"]))
 
 
 def everything(session: Session, flow: str, step: str) -> list[Any]:
