@@ -15,6 +15,8 @@
     │   └── QueueFull              as many jobs wait there as may
     ├── Undecipherable             (also a dramatiq MiddlewareError) what is encrypted does not open: a key is missing
     ├── JobNotFound
+    ├── BadSchedule                a schedule cannot work as it is written
+    ├── ScheduleNotFound
     ├── NoCurrentJob               current_job() was called outside a job
     ├── InvalidReport              (also a ValueError) a running job said something that cannot be recorded
     │   └── CheckpointTooLarge
@@ -40,6 +42,7 @@ from dramatiq.errors import Retry
 from dramatiq.middleware import Interrupt, MiddlewareError
 
 __all__ = [
+    "BadSchedule",
     "BrokerError",
     "BrokerUnavailable",
     "Cancelled",
@@ -61,6 +64,7 @@ __all__ = [
     "RateLimited",
     "Refusal",
     "Retry",
+    "ScheduleNotFound",
     "SchemaMismatch",
     "SettingsError",
     "Snooze",
@@ -143,6 +147,14 @@ class Undecipherable(HarelineError, MiddlewareError):
 
 class JobNotFound(HarelineError):
     """Raised when no job has the given id."""
+
+
+class BadSchedule(HarelineError, ValueError):
+    """Raised when a schedule cannot work as it is written; it names the schedule and what to correct."""
+
+
+class ScheduleNotFound(HarelineError):
+    """Raised when no schedule has the given key."""
 
 
 class NoCurrentJob(HarelineError):
