@@ -10,6 +10,7 @@ Lock order, everywhere: queue, keys in their order, jobs by id, parents.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from ledger.gcra import Share, Wanted
@@ -26,6 +27,7 @@ from ledger.records import (
     Rescue,
     Ticket,
 )
+from ledger.ticks import Tick, Ticked
 
 #: Rows :meth:`Session.resend` locks at a time: a rebuild of a million jobs must not stop the workers.
 RESEND_BATCH = 5_000
@@ -183,6 +185,19 @@ class Session(Protocol):
         are gone and own nothing, and journal lines without a job.
         Returns how many rows were moved or pruned; call again while it returns ``limit`` or more.
         """
+        ...
+
+    def tick(self, holder: str, term: int, ticks: Sequence[Tick]) -> list[Ticked] | None:
+        """Decide ticks and record their jobs, in one transaction; answers in the order given.
+
+        None, and nothing is recorded, unless ``holder`` has the lease ``scheduler`` for that ``term``.  A tick is sent
+        if its schedule has the revision the sender knows, none of its later ones was decided, and its overlap policy
+        allows it.  Idempotent.
+        """
+        ...
+
+    def clock(self) -> datetime:
+        """The database's clock, now."""
         ...
 
     def lease(self, name: str, holder: str, ttl_s: float) -> int | None:

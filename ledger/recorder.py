@@ -71,7 +71,7 @@ class Recorder:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._pen = Pen(ledger.session, self._recorded)
+        self._pen = Pen(ledger.session, self.recorded)
         #: Lets jobs travel that are due now; called once per commit.
         self.send: Callable[[list[NewJob | Due]], object] = _stay
         self._lock = threading.Lock()
@@ -88,7 +88,8 @@ class Recorder:
         """Record jobs, all or none, and send those that are due; committed on return.  Raises ``LedgerUnavailable``."""
         return self._pen.enqueue(jobs)
 
-    def _recorded(self, jobs: Sequence[NewJob], answers: Sequence[Enqueued]) -> None:
+    def recorded(self, jobs: Sequence[NewJob], answers: Sequence[Enqueued]) -> None:
+        """These were just committed, here or over another session: what is due travels."""
         hit("send.recorded")
         if due := to_send(jobs, answers):
             self.send(due)

@@ -3,16 +3,19 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 import failpoints
 from ledger.gcra import Share, Wanted
 from ledger.ledger import RESEND_BATCH
 from ledger.postgres import claim, enqueue, finish, keys, limits, retention
+from ledger.postgres import ticks as ticks_of
 from ledger.postgres.arrays import floats, literal, numbers, texts
 from ledger.postgres.connection import Connection, Cursor, Road
 from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
 from ledger.states import State
+from ledger.ticks import Tick, Ticked
 
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -244,6 +247,19 @@ class PostgresSession:
                 return retention.retain(cursor, keep, default, history_s, limit)
 
         return self._connection.call(work)
+
+    def tick(self, holder: str, term: int, ticks: Sequence[Tick]) -> list[Ticked] | None:
+        def work(cursor: Cursor) -> list[Ticked] | None:
+            with cursor.connection.transaction():
+                answers = ticks_of.tick(cursor, holder, term, ticks, partial(self._record, cursor))
+                failpoints.hit("tick.before_commit")
+            failpoints.hit("tick.committed")
+            return answers
+
+        return self._connection.call(work)
+
+    def clock(self) -> datetime:
+        return datetime.fromtimestamp(self._connection.call(lambda cursor: cursor.run("clock"))[0][0], UTC)
 
     def lease(self, name: str, holder: str, ttl_s: float) -> int | None:
         rows = self._connection.call(lambda cursor: cursor.run("lease", name, holder, str(ttl_s)))

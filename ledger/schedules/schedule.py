@@ -30,7 +30,10 @@ class Missed(StrEnum):
 
 
 class Overlap(StrEnum):
-    """What becomes of a tick while the job of the last one has not ended."""
+    """What becomes of a tick while the job of the last one has not ended.
+
+    With any but the first, of several missed ticks the newest alone counts, whatever ``missed`` says.
+    """
 
     ALLOW = "allow"  #: it is sent
     SKIP = "skip"  #: it is not sent
@@ -110,7 +113,7 @@ class Schedule:
         match self.missed:
             case Missed.SKIP:
                 return timedelta(seconds=PUNCTUAL_S), 1
-            case Missed.ALL if self.overlap is not Overlap.QUEUE:
+            case Missed.ALL if self.overlap is Overlap.ALLOW:
                 return timedelta(seconds=max(PUNCTUAL_S, self.within_s)), self.most
             case _:
                 return timedelta(seconds=max(PUNCTUAL_S, self.within_s)), 1

@@ -301,8 +301,53 @@ SELECT count(*) FROM (SELECT FROM jobs WHERE queue = $1 AND counted AND finished
 -- name: claim_ticks
 INSERT INTO ticks (schedule, fire_at, job_id)
 SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) AS t(schedule, fire_at, job_id)
-ON CONFLICT (schedule, fire_at) DO NOTHING
+ON CONFLICT (schedule, fire_at) DO UPDATE SET job_id = excluded.job_id, outcome = 'sent', why = ''
+WHERE ticks.outcome = 'waiting'
 RETURNING job_id::text;
+
+-- name: hold_lease
+-- Until the transaction ends nobody else can get it.
+SELECT term FROM leases WHERE name = $1 AND holder = $2 AND term = $3::int FOR SHARE;
+
+-- name: lock_schedules
+SELECT s.key, s.revision, s.done_until, s.last_job_id::text, coalesce(j.state, h.state), s.failures
+FROM schedules s LEFT JOIN jobs j ON j.id = s.last_job_id LEFT JOIN history h ON h.id = s.last_job_id
+WHERE s.key = ANY ($1::text[])
+ORDER BY s.key
+FOR UPDATE OF s;
+
+-- name: note_ticks
+INSERT INTO ticks (schedule, fire_at, outcome, why, at, late_ms)
+SELECT schedule, fire_at, outcome, why, clock_timestamp(),
+  greatest(0, extract(epoch FROM clock_timestamp() - due_at) * 1000)::bigint
+FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::text[])
+  AS t(schedule, fire_at, due_at, outcome, why)
+ON CONFLICT (schedule, fire_at) DO UPDATE
+SET outcome = excluded.outcome, why = excluded.why, at = excluded.at, late_ms = excluded.late_ms,
+  job_id = CASE excluded.outcome WHEN 'sent' THEN ticks.job_id END;
+
+-- name: advance_schedules
+UPDATE schedules s SET done_until = t.done_until, last_job_id = t.job_id, failures = t.failures
+FROM unnest($1::text[], $2::timestamptz[], $3::uuid[], $4::int[]) AS t(key, done_until, job_id, failures)
+WHERE s.key = t.key;
+
+-- name: overtake
+-- Cancelled at once, or asked to stop.
+WITH old AS MATERIALIZED (
+  SELECT j.id, j.state, t.schedule FROM jobs j JOIN unnest($1::uuid[], $2::text[]) AS t(id, schedule) ON j.id = t.id
+  WHERE j.state IN ('delayed', 'waiting', 'active') ORDER BY j.id FOR UPDATE OF j
+), changed AS (
+  UPDATE jobs j SET cancel_requested = old.state = 'active',
+    state = CASE old.state WHEN 'active' THEN j.state ELSE 'cancelled' END,
+    finished_at = CASE old.state WHEN 'active' THEN NULL ELSE clock_timestamp() END
+  FROM old WHERE j.id = old.id
+), unticketed AS (
+  DELETE FROM tickets WHERE job_id = ANY (ARRAY(SELECT id FROM old WHERE state <> 'active'))
+)
+INSERT INTO journal (job_id, at, event, actor, detail)
+SELECT id, clock_timestamp(), CASE state WHEN 'active' THEN 'cancel_requested' ELSE 'cancelled' END,
+  'schedule ' || schedule, json_build_object('why', 'its next tick came')::text
+FROM old;
 
 -- name: lock_keys
 -- A row for every key, locked until the transaction ends; a new one holds nothing (its time has passed, its job is not

@@ -1,15 +1,20 @@
 """The :class:`~ledger.ledger.Session` contract on a SQLite file; the docstrings are there."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import failpoints
 from ledger.gcra import Share, Wanted
+from ledger.instants import from_micros
 from ledger.ledger import RESEND_BATCH
 from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
 from ledger.sqlite import claim, enqueue, finish, giveback, limits, relay, retention
+from ledger.sqlite import ticks as ticks_of
 from ledger.sqlite.connection import Connection
 from ledger.text import clean
+from ledger.ticks import Tick, Ticked
 
 
 class SqliteSession:
@@ -147,6 +152,16 @@ class SqliteSession:
     def retain(self, keep: Mapping[str, Keep], default: Keep, *, history_s: float, limit: int = 1000) -> int:
         with self._connection.write() as tx:
             return retention.retain(tx, keep, default, history_s, limit)
+
+    def tick(self, holder: str, term: int, ticks: Sequence[Tick]) -> list[Ticked] | None:
+        with self._connection.write() as tx:
+            answers = ticks_of.tick(tx, holder, term, ticks)
+            failpoints.hit("tick.before_commit")
+        failpoints.hit("tick.committed")
+        return answers
+
+    def clock(self) -> datetime:
+        return from_micros(time.time_ns() // 1000)
 
     def lease(self, name: str, holder: str, ttl_s: float) -> int | None:
         with self._connection.write() as tx:

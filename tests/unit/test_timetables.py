@@ -25,7 +25,7 @@ def meant(field: str, low: int, high: int, names: list[str] = []) -> set[int]:  
     found: set[int] = set()
     for part in field.split(","):
         span, _, step = part.partition("/")
-        first, _, last = ("%d-%d" % (low, high) if span == "*" else span).partition("-")
+        first, _, last = (f"{low}-{high}" if span == "*" else span).partition("-")
         begin = names.index(first) if first in names else int(first)
         end = (
             begin if not last and not step else high if not last else names.index(last) if last in names else int(last)
@@ -290,7 +290,7 @@ def after(done_until: str, **fields: object) -> tuple[list[str], list[str]]:
         ("11:00:00", {"when": "every 7m"}, ["11:59:00"], ["11:03:00", "11:52:00"]),
         ("11:00:00", {"when": "every 7m", "missed": "skip"}, [], ["11:03:00", "11:59:00"]),
         ("11:40:00", {"missed": "skip"}, ["12:00:00"], ["11:50:00", "11:50:00"]),
-        ("11:00:00", {"missed": "all", "within_s": 1800}, ["11:40:00", "11:50:00", "12:00:00"], ["11:10:00", "11:30:00"]),
+        ("11:00:00", {"missed": "all", "within_s": 1800}, ["11:40:00", "11:50:00", "12:00:00"], ["11:10:00", "11:30:00"]),  # noqa: E501
         ("11:00:00", {"missed": "all", "most": 2}, ["11:50:00", "12:00:00"], ["11:10:00", "11:40:00"]),
         ("11:30:00", {"missed": "all", "overlap": "queue"}, ["12:00:00"], ["11:40:00", "11:50:00"]),
         ("09:30:00", {"when": "0 10 * * *", "within_s": 3600}, [], ["10:00:00", "10:00:00"]),
