@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import dead, dev, doctor, jobs, keys, limits, queues, upkeep, work
+from cli import dead, dev, doctor, jobs, keys, limits, queues, schedules, upkeep, work
 from cli.exits import EXPLAINED, Commands
 from settings import load
 
@@ -60,6 +60,7 @@ GROUPS = {
     "dead": dead.app,
     "limits": limits.app,
     "keys": keys.app,
+    "schedules": schedules.app,
     "workers": upkeep.workers,
 }
 for name, group in GROUPS.items():

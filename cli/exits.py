@@ -8,12 +8,14 @@ from typer.core import TyperGroup
 
 from cli.shown import clean
 from errors import (
+    BadSchedule,
     BrokerError,
     HarelineError,
     IllegalTransition,
     JobNotFound,
     LedgerUnavailable,
     Refusal,
+    ScheduleNotFound,
     SchemaMismatch,
     SettingsError,
 )
@@ -31,7 +33,7 @@ class Exit(IntEnum):
 
 
 EXPLAINED = (
-    "Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 no such job, queue or actor; "
+    "Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 no such job, queue, actor or schedule; "
     "4 the job's state does not allow it; 5 the ledger or RabbitMQ cannot be used."
 )
 
@@ -48,8 +50,10 @@ _CODES: tuple[tuple[type[HarelineError], Exit], ...] = (
     (SettingsError, Exit.USAGE),
     (BadInput, Exit.USAGE),
     (Refusal, Exit.USAGE),
+    (BadSchedule, Exit.USAGE),
     (JobNotFound, Exit.NOT_FOUND),
     (NotFound, Exit.NOT_FOUND),
+    (ScheduleNotFound, Exit.NOT_FOUND),
     (IllegalTransition, Exit.ILLEGAL),
     (LedgerUnavailable, Exit.UNAVAILABLE),
     (SchemaMismatch, Exit.UNAVAILABLE),

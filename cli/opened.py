@@ -15,6 +15,7 @@ from settings import Settings, load
 if TYPE_CHECKING:
     from control import Control
     from ledger.queries import Queries
+    from ledger.schedule_queries import ScheduleQueries
 
 
 def road_of(settings: Settings) -> Road:
@@ -27,6 +28,18 @@ def queries(settings: Settings | None = None) -> Iterator["Queries"]:
     from ledger.queries import Queries
 
     opened = Queries((settings or load()).database_url)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def schedule_queries() -> Iterator["ScheduleQueries"]:
+    """To ask the ledger for schedules."""
+    from ledger.schedule_queries import ScheduleQueries
+
+    opened = ScheduleQueries(load().database_url)
     try:
         yield opened
     finally:

@@ -18,6 +18,7 @@ NOT_DECLARED = "the code does not declare it any more"
 
 Source = Literal["code", "data"]
 Change = Literal["added", "changed", "same"]
+Expect = Literal["new", "known"]
 
 
 class Judge(Protocol):
@@ -28,11 +29,16 @@ class Judge(Protocol):
         ...
 
 
-def put(control: Control, wanted: Iterable[Schedule], *, judge: Judge, by: str) -> dict[str, Change]:
+def put(
+    control: Control, wanted: Iterable[Schedule], *, judge: Judge, by: str, expect: Expect | None = None
+) -> dict[str, Change]:
     """Add schedules, or change those of the same keys; what became of each.  Idempotent.
 
     All are checked before any is written; then five hundred are one transaction.  One that is new, or has a new
     timetable, begins now; one that was paused stays so.  Raises ``BadSchedule``, also for a key that the code declares.
+
+    Parameters:
+      expect: "new" refuses keys that are there, "known" those that are not.
     """
     unique = {schedule.key: schedule for schedule in wanted}
     for schedule in unique.values():
@@ -41,7 +47,7 @@ def put(control: Control, wanted: Iterable[Schedule], *, judge: Judge, by: str) 
     keys = sorted(unique)
     for start in range(0, len(keys), _BATCH):
         some = {key: (unique[key], "") for key in keys[start : start + _BATCH]}
-        done |= control.run(lambda tx, some=some: _write(tx, some, "data"), by=by)  # type: ignore[misc]
+        done |= control.run(lambda tx, some=some: _write(tx, some, "data", expect), by=by)  # type: ignore[misc]
     return done
 
 
@@ -123,11 +129,17 @@ def note_run(control: Control, key: str, job: str, *, by: str) -> None:
 def _lock(tx: Transaction, key: str) -> Any:
     row = tx.connection.execute(select(schedules).where(schedules.c.key == key).with_for_update()).one_or_none()
     if row is None:
-        raise ScheduleNotFound(f"there is no schedule {key!r}; `hareline schedules ls` shows all")
+        raise _unknown(key)
     return row
 
 
-def _write(tx: Transaction, wanted: Mapping[str, tuple[Schedule, str]], source: Source) -> dict[str, Change]:
+def _unknown(key: str) -> ScheduleNotFound:
+    return ScheduleNotFound(f"there is no schedule {key!r}; `hareline schedules ls` shows all")
+
+
+def _write(
+    tx: Transaction, wanted: Mapping[str, tuple[Schedule, str]], source: Source, expect: Expect | None = None
+) -> dict[str, Change]:
     rows = tx.connection.execute(
         select(schedules).where(schedules.c.key.in_(list(wanted))).order_by(schedules.c.key).with_for_update()
     )
@@ -137,6 +149,10 @@ def _write(tx: Transaction, wanted: Mapping[str, tuple[Schedule, str]], source: 
     for key, (schedule, left_out) in wanted.items():
         definition = schedule.definition()
         row = known.get(key)
+        if row is None and expect == "known":
+            raise _unknown(key)
+        if row is not None and row.source == source and expect == "new":
+            raise BadSchedule(f"schedule {key!r} is there; `hareline schedules set {key}` changes it")
         if row is None:
             new.append(_new(tx, schedule, definition, source, left_out))
             done[key] = "added"

@@ -74,6 +74,11 @@ class ScheduleQueries:
     def close(self) -> None:
         self._database.close()
 
+    def time(self) -> datetime:
+        """The database's clock, now."""
+        with self._database.read() as connection:
+            return self._database.time(connection)
+
     def all(self) -> list[ScheduleView]:
         """Every schedule, by key."""
         return list(self._views(_WITH_LAST.order_by(schedules.c.key)))

@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, update
 
 from ledger import Road
 from ledger.migrate import Migrations
-from ledger.records import NewJob
+from ledger.records import Key, NewJob
 from ledger.schedules import Overlap, Schedule
 from ledger.states import Outcome
 from ledger.tables import jobs, journal, schedules, ticks
@@ -52,7 +52,8 @@ class Leader(LedgerUnderTest):
     def tick(self, second: int, job: NewJob | None = None, **fields: Any) -> Tick:
         at = self.at(second)
         job = job or new_job(tick=("beat", at)) if "outcome" not in fields else None
-        return Tick(**({"schedule": "beat", "revision": 1, "fire_at": at, "due_at": at, "job": job} | fields))
+        known: dict[str, Any] = {"schedule": "beat", "revision": 1, "fire_at": at, "due_at": at, "job": job}
+        return Tick(**(known | fields))
 
     def decide(self, *asked: Tick) -> list[Ticked]:
         answers = self.session.tick("me", self.term, asked)
@@ -201,8 +202,6 @@ def test_jobs_that_fail_in_a_row_are_counted(leader: Leader) -> None:
 
 
 def test_a_job_that_is_one_of_a_kind_and_there_already_is_a_duplicate(leader: Leader) -> None:
-    from ledger.records import Key
-
     leader.enqueue(key=Key("aa"))
     [answer] = leader.decide(leader.tick(1, new_job(tick=("beat", leader.at(1)), key=Key("aa"))))
     assert answer.outcome is TickOutcome.DUPLICATE
