@@ -171,10 +171,12 @@ def _write(
             done[key] = "changed"
     if new:
         tx.connection.execute(insert(schedules), new)
-    for key, change in done.items():
-        if change != "same":
-            detail = {"schedule": key, "definition": wanted[key][0].definition()}
-            tx.note(None, f"schedule {change}", detail)
+    told = [
+        (f"schedule {change}", {"schedule": key, "definition": wanted[key][0].definition()})
+        for key, change in done.items()
+        if change != "same"
+    ]
+    tx.note_many(told)
     return done
 
 

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -36,6 +36,15 @@ class Transaction:
         self.connection.execute(
             insert(journal).values(job_id=job, at=self.now, event=str(event), actor=self.by, detail=text)
         )
+
+    def note_many(self, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Lines without a job, as (event, detail)."""
+        rows = [
+            {"at": self.now, "event": event, "actor": self.by, "detail": json.dumps(detail, default=str)}
+            for event, detail in told
+        ]
+        if rows:
+            self.connection.execute(insert(journal), rows)
 
 
 class Control:
