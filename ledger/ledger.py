@@ -19,6 +19,7 @@ from ledger.records import (
     Buried,
     Claim,
     Due,
+    DutyReport,
     Enqueued,
     Finish,
     Finished,
@@ -202,6 +203,10 @@ class Session(Protocol):
 
     def lease(self, name: str, holder: str, ttl_s: float) -> int | None:
         """Take or keep the lease ``name``; its term (up with each new holder), or None when another holds it."""
+        ...
+
+    def report(self, holder: str, duties: Sequence[DutyReport]) -> None:
+        """Say how the duties of maintenance go, in place of what was said before."""
         ...
 
     def unlease(self, name: str, holder: str) -> None:

@@ -398,6 +398,20 @@ leases = Table(
     Column("expires_at", Instant, nullable=False),
 )
 
+# How the duties of maintenance go, as whoever does them said last.
+duties = Table(
+    "duties",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("every_s", Double, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("ago_ms", BigInteger, nullable=False),  # then, since it was last begun
+    Column("late_ms", BigInteger, nullable=False),  # at most, since the report before
+    Column("took_ms", BigInteger, nullable=False),
+    postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
+)
+
 history = Table(
     "history",
     metadata,

@@ -13,7 +13,20 @@ from ledger.postgres import claim, enqueue, finish, keys, limits, retention
 from ledger.postgres import ticks as ticks_of
 from ledger.postgres.arrays import floats, literal, numbers, texts
 from ledger.postgres.connection import Connection, Cursor, Road
-from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
+from ledger.records import (
+    Beat,
+    Buried,
+    Claim,
+    Due,
+    DutyReport,
+    Enqueued,
+    Finish,
+    Finished,
+    Keep,
+    NewJob,
+    Rescue,
+    Ticket,
+)
 from ledger.states import State
 from ledger.ticks import Tick, Ticked
 
@@ -264,6 +277,15 @@ class PostgresSession:
     def lease(self, name: str, holder: str, ttl_s: float) -> int | None:
         rows = self._connection.call(lambda cursor: cursor.run("lease", name, holder, str(ttl_s)))
         return int(rows[0][0]) if rows else None
+
+    def report(self, holder: str, duties: Sequence[DutyReport]) -> None:
+        columns = (
+            floats(x.every_s for x in duties),
+            floats(x.ago_s for x in duties),
+            floats(x.late_s for x in duties),
+            floats(x.took_s for x in duties),
+        )
+        self._connection.call(lambda cursor: cursor.run("report", texts(x.name for x in duties), holder, *columns))
 
     def unlease(self, name: str, holder: str) -> None:
         self._connection.call(lambda cursor: cursor.run("unlease", name, holder))

@@ -842,6 +842,14 @@ SET holder = excluded.holder, term = l.term + (l.holder <> excluded.holder)::int
 WHERE l.holder = excluded.holder OR l.expires_at < clock_timestamp()
 RETURNING term;
 
+-- name: report
+INSERT INTO duties AS d (name, holder, every_s, at, ago_ms, late_ms, took_ms)
+SELECT name, $2, every_s, clock_timestamp(), ago_s * 1000, late_s * 1000, took_s * 1000
+FROM unnest($1::text[], $3::float8[], $4::float8[], $5::float8[], $6::float8[])
+  AS t(name, every_s, ago_s, late_s, took_s) ORDER BY name
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, every_s = excluded.every_s, at = excluded.at,
+  ago_ms = excluded.ago_ms, late_ms = excluded.late_ms, took_ms = excluded.took_ms;
+
 -- name: unlease
 UPDATE leases SET expires_at = '-infinity' WHERE name = $1 AND holder = $2;
 

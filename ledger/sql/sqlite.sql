@@ -318,6 +318,9 @@ SET term = term + (holder <> excluded.holder), holder = excluded.holder, expires
 WHERE holder = excluded.holder OR expires_at <= ?4
 RETURNING term;
 
+-- name: report
+INSERT OR REPLACE INTO duties (name, holder, every_s, at, ago_ms, late_ms, took_ms) VALUES (?, ?, ?, ?, ?, ?, ?);
+
 -- name: unlease
 UPDATE leases SET expires_at = ? WHERE name = ? AND holder = ?;
 

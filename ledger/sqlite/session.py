@@ -9,7 +9,20 @@ import failpoints
 from ledger.gcra import Share, Wanted
 from ledger.instants import from_micros
 from ledger.ledger import RESEND_BATCH
-from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket
+from ledger.records import (
+    Beat,
+    Buried,
+    Claim,
+    Due,
+    DutyReport,
+    Enqueued,
+    Finish,
+    Finished,
+    Keep,
+    NewJob,
+    Rescue,
+    Ticket,
+)
 from ledger.sqlite import claim, enqueue, finish, giveback, limits, relay, retention
 from ledger.sqlite import ticks as ticks_of
 from ledger.sqlite.connection import Connection
@@ -167,6 +180,14 @@ class SqliteSession:
         with self._connection.write() as tx:
             row = tx.run("lease", name, holder, tx.now + int(ttl_s * 1_000_000), tx.now).fetchone()
         return None if row is None else int(row[0])
+
+    def report(self, holder: str, duties: Sequence[DutyReport]) -> None:
+        with self._connection.write() as tx:
+            rows = [
+                (x.name, holder, x.every_s, tx.now, *(int(s * 1000) for s in (x.ago_s, x.late_s, x.took_s)))
+                for x in duties
+            ]
+            tx.many("report", rows)
 
     def unlease(self, name: str, holder: str) -> None:
         with self._connection.write() as tx:

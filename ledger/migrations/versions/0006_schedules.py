@@ -1,4 +1,4 @@
-"""Schedules, and what became of each of their ticks.
+"""Schedules, and what became of each of their ticks; how late the duties of maintenance are.
 
 Revision: 0006
 Follows: 0005
@@ -54,4 +54,20 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("outcome = 'waiting'"),
         sqlite_where=sa.text("outcome = 'waiting'"),
+    )
+    op.create_table(
+        "duties",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("every_s", sa.Double(), nullable=False),
+        sa.Column("at", Instant(), nullable=False),
+        sa.Column("ago_ms", sa.BigInteger(), nullable=False),
+        sa.Column("late_ms", sa.BigInteger(), nullable=False),
+        sa.Column("took_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("duties_pkey")),
+        postgresql_with={
+            "fillfactor": "70",
+            "autovacuum_vacuum_scale_factor": "0.02",
+            "autovacuum_vacuum_cost_delay": "0",
+        },
     )
