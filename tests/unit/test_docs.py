@@ -132,7 +132,7 @@ def test_every_actor_that_is_enqueued_exists() -> None:
 
 
 def test_every_setting_exists() -> None:
-    known = {*VARIABLES.values(), "HARELINE_FAILPOINTS", "HARELINE_TEST_RABBITMQ"}
+    known = {*VARIABLES.values(), "HARELINE_FAILPOINTS", "HARELINE_TEST_RABBITMQ", "HARELINE_TEST_TICKS"}
     fields = {field.upper() for field in QueueSettings.model_fields}
     known |= {"HARELINE_QUEUES__"} | {
         f"HARELINE_QUEUES__{queue.upper().replace('-', '_')}__{field}" for queue in CATALOGUE for field in fields
@@ -210,7 +210,7 @@ def test_threads_and_sessions_have_the_names_they_are_known_by() -> None:
     table = set(re.findall(r"\bhareline[ -][a-z]+", page))
     assert table - named == set()
     threads = set(re.findall(r'name="(hareline[ -][a-z]+)"', code)) | lanes
-    assert threads - table - {"hareline-ticks", "hareline-signals"} == set()  # those are the scheduler's
+    assert threads - table - {"hareline-signals"} == set()  # that is the scheduler's
 
 
 # -- guarantees
