@@ -310,11 +310,12 @@ RETURNING job_id::text;
 SELECT term FROM leases WHERE name = $1 AND holder = $2 AND term = $3::int FOR SHARE;
 
 -- name: lock_schedules
-SELECT s.key, s.revision, s.done_until, s.last_job_id::text, coalesce(j.state, h.state), s.failures
-FROM schedules s LEFT JOIN jobs j ON j.id = s.last_job_id LEFT JOIN history h ON h.id = s.last_job_id
-WHERE s.key = ANY ($1::text[])
+SELECT s.key, s.revision, s.done_until, s.last_job_id::text, coalesce(
+    (SELECT j.state FROM jobs j WHERE j.id = s.last_job_id), (SELECT h.state FROM history h WHERE h.id = s.last_job_id)
+  ), s.failures
+FROM schedules s WHERE s.key = ANY ($1::text[])
 ORDER BY s.key
-FOR UPDATE OF s;
+FOR UPDATE;
 
 -- name: note_ticks
 INSERT INTO ticks (schedule, fire_at, outcome, why, at, late_ms)
@@ -327,20 +328,21 @@ SET outcome = excluded.outcome, why = excluded.why, at = excluded.at, late_ms = 
   job_id = CASE excluded.outcome WHEN 'sent' THEN ticks.job_id END;
 
 -- name: advance_schedules
-UPDATE schedules s SET done_until = t.done_until, last_job_id = t.job_id, failures = t.failures
-FROM unnest($1::text[], $2::timestamptz[], $3::uuid[], $4::int[]) AS t(key, done_until, job_id, failures)
-WHERE s.key = t.key;
+-- By ANY: a join with the arrays may read all schedules for one of them.
+UPDATE schedules s SET done_until = ($2::timestamptz[])[array_position($1::text[], s.key)],
+  last_job_id = ($3::uuid[])[array_position($1::text[], s.key)], failures = ($4::int[])[array_position($1::text[], s.key)]
+WHERE s.key = ANY ($1::text[]);
 
 -- name: overtake
 -- Cancelled at once, or asked to stop.
 WITH old AS MATERIALIZED (
-  SELECT j.id, j.state, t.schedule FROM jobs j JOIN unnest($1::uuid[], $2::text[]) AS t(id, schedule) ON j.id = t.id
-  WHERE j.state IN ('delayed', 'waiting', 'active') ORDER BY j.id FOR UPDATE OF j
+  SELECT id, state, ($2::text[])[array_position($1::uuid[], id)] AS schedule FROM jobs
+  WHERE id = ANY ($1::uuid[]) AND state IN ('delayed', 'waiting', 'active') ORDER BY id FOR UPDATE
 ), changed AS (
-  UPDATE jobs j SET cancel_requested = old.state = 'active',
-    state = CASE old.state WHEN 'active' THEN j.state ELSE 'cancelled' END,
-    finished_at = CASE old.state WHEN 'active' THEN NULL ELSE clock_timestamp() END
-  FROM old WHERE j.id = old.id
+  UPDATE jobs SET cancel_requested = state = 'active',
+    state = CASE state WHEN 'active' THEN state ELSE 'cancelled' END,
+    finished_at = CASE state WHEN 'active' THEN NULL ELSE clock_timestamp() END
+  WHERE id = ANY (ARRAY(SELECT id FROM old))
 ), unticketed AS (
   DELETE FROM tickets WHERE job_id = ANY (ARRAY(SELECT id FROM old WHERE state <> 'active'))
 )

@@ -1,4 +1,4 @@
-"""``hareline schedules`` as people and scripts use it: many commands, one process (each would take a second to start)."""
+"""``hareline schedules`` as people and scripts use it: many commands, one process, for each takes a second to start."""
 
 import json
 import subprocess
