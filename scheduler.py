@@ -213,12 +213,14 @@ class Scheduler:
         waits: dict[str, list[datetime]] = {}
         stale: Counter[str] = Counter()
         for (one, _), answer in zip(ticks, answers, strict=True):
-            self._tell(one, answer)
+            entry = self._agenda.get(one.schedule)
+            if answer.outcome is not TickOutcome.WAITING or (entry and one.fire_at not in entry.waiting):
+                self._tell(one, answer)  # that it waits is said once
             if answer.outcome is None:
                 stale[one.schedule] += 1
             elif answer.outcome is TickOutcome.WAITING:
                 waits.setdefault(one.schedule, []).append(one.fire_at)
-            elif one.schedule not in waits and (entry := self._agenda.get(one.schedule)):
+            elif one.schedule not in waits and entry:
                 entry.done_until = max(entry.done_until, one.fire_at)
         now = self._clock.now()
         for entry in entries:

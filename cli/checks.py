@@ -138,7 +138,7 @@ def _maintenance(settings: Settings) -> Iterator[Finding]:
         yield Finding(Mark.DOUBTFUL, "maintenance", text)
         return
     yield Finding(Mark.GOOD, "maintenance", f"done by {leader.rpartition(':')[0]}")
-    for duty in duties:
+    for duty in (duty for duty in duties if duty.holder == leader):
         late_s = max(duty.late_s, duty.ago_s - duty.every_s - OVERDUE_S)
         text = f"at most {late_s:.1f} s late, took at most {duty.took_s:.1f} s, last begun {duty.ago_s:.1f} s ago"
         bad = late_s > OVERDUE_S
