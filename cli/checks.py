@@ -130,12 +130,13 @@ def _workers(settings: Settings) -> Iterator[Finding]:
 def _maintenance(settings: Settings) -> Iterator[Finding]:
     queries = Queries(settings.database_url)
     try:
-        leader, duties = queries.leader("maintenance"), queries.duties()
+        leader, duties, workers = queries.leader("maintenance"), queries.duties(), queries.workers()
     finally:
         queries.close()
     if leader is None:
-        text = "nobody does the duties (delays, retries, rescue, retention); start a worker or a scheduler"
-        yield Finding(Mark.DOUBTFUL, "maintenance", text)
+        if any(worker.silent_s < settings.lease_s for worker in workers):
+            text = "workers are alive and none does the duties (delays, retries, rescue, retention); look at their logs"
+            yield Finding(Mark.DOUBTFUL, "maintenance", text)
         return
     yield Finding(Mark.GOOD, "maintenance", f"done by {leader.rpartition(':')[0]}")
     for duty in (duty for duty in duties if duty.holder == leader):
