@@ -42,7 +42,6 @@ check: setup ## Lint, formatting and types
 prove: setup-servers ## Run the long campaigns, the tests ten times in a row, and those of the road on newer RabbitMQs
 	$(MAKE) --no-print-directory test ARGS="-rP tests/campaigns"
 	set -e; for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; $(MAKE) --no-print-directory test; done
-	HARELINE_TEST_TICKS=1000 $(MAKE) --no-print-directory test ARGS=tests/acceptance/test_schedulers.py
 	set -e; for version in 4.0 4.3; do echo "RabbitMQ $$version"; \
 		export HARELINE_TEST_RABBITMQ=$$version; $(BIN)/python -m tests.servers install; \
 		$(MAKE) --no-print-directory test ARGS="$(BESIDE) tests/integration tests/conformance tests/acceptance"; done
