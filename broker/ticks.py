@@ -1,6 +1,7 @@
 """Ticks of schedules as messages."""
 
 import difflib
+import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,6 +12,7 @@ from dramatiq.message import Message
 from errors import BadSchedule, HarelineError, QueueFull, Refusal
 from ledger.ledger import Session
 from ledger.schedules import Overlap, Schedule
+from ledger.sealed import SEALED
 from ledger.ticks import Tick, Ticked, TickOutcome
 
 if TYPE_CHECKING:
@@ -32,9 +34,14 @@ def message_of(broker: "Broker", schedule: Schedule) -> Message[Any]:
 def check(broker: "Broker", schedule: Schedule) -> None:
     """Raise :class:`BadSchedule`, which names it, unless its actor exists and takes its message."""
     try:
-        broker.new_job(message_of(broker, schedule))
+        job = broker.new_job(message_of(broker, schedule))
     except Refusal as error:
         raise BadSchedule(f"schedule {schedule.key!r}: {error}") from error
+    if (schedule.args or schedule.kwargs) and SEALED in json.loads(job.body)["options"]:
+        raise BadSchedule(
+            f"schedule {schedule.key!r}: actor {schedule.actor!r} has secret arguments, and a schedule is kept as it "
+            "is written; give it a reference that the actor looks up"
+        )
     schedule.definition()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import dramatiq
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from broker import build
@@ -146,6 +147,16 @@ def test_what_cannot_be_sent_is_refused_by_name_and_nothing_is_written(
     assert "'beat'" in str(caught.value)
     assert names in str(caught.value)
     assert small.queries.keys() == []
+
+
+def test_an_actor_with_secret_arguments_gets_none_from_a_schedule(small: World) -> None:
+    keys = SecretStr("2026-05:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+    keyed = build(Settings(database_url=small.url, keys=keys))
+    dramatiq.actor(broker=keyed, actor_name="hush", queue_name="upkeep", sensitive=True)(_tidy)
+    with pytest.raises(BadSchedule, match="'hush' has secret arguments"):
+        verbs.put(small.control, [replace(BEAT, actor="hush")], judge=keyed, by=BY)
+    verbs.put(small.control, [replace(BEAT, actor="hush", args=())], judge=keyed, by=BY)
+    keyed.close()
 
 
 def test_thousands_are_put_by_their_keys(small: World) -> None:
