@@ -12,6 +12,7 @@ from ledger.schedules import Schedule
 from ledger.schedules.missed import pending
 from ledger.schedules.timetable import Dst, Timetable
 from ledger.schedules.words import words
+from scheduler import SCHEDULES
 
 MINUTE = timedelta(minutes=1)
 DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
@@ -79,7 +80,7 @@ def asked_every_minute(text: str, zone: str, year: int) -> Iterator[datetime]:
 @pytest.mark.parametrize(
     ("text", "zone"),
     [
-        ("0 3 * * *", "UTC"),
+        *((schedule.when, schedule.tz) for schedule in SCHEDULES if schedule.timetable.interval is None),
         ("*/5 * * 3,11 *", "America/New_York"),
         ("30 2 * * *", "America/New_York"),
         ("15,45 */2 */3 * *", "America/New_York"),
