@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dramatiq
@@ -24,7 +24,7 @@ from ledger.schedules import Overlap, Schedule, cron, every
 from ledger.schedules.declare import declared
 from ledger.tables import journal, schedules, ticks
 from ledger.ticks import TickOutcome
-from scheduler import Scheduler, plan
+from scheduler import Clock, Scheduler, plan
 from settings import QueueSettings, Settings
 
 BY = "someone"
@@ -300,6 +300,26 @@ def test_a_clock_that_steps_back_doubles_nothing(small: World) -> None:
         until(lambda: small.sent("beat") > len(sent))
     found = [tick.fire_at for tick in small.queries.history("beat", 1000) if tick.outcome is TickOutcome.SENT]
     assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize("slow", ["to be asked", "to answer"])
+def test_an_answer_that_takes_long_makes_no_tick_early(small: World, slow: str) -> None:
+    session = small.broker.ledger.session("test")
+    read = session.clock
+
+    def clock() -> datetime:
+        if slow == "to be asked":
+            time.sleep(0.2)
+        found = read()
+        if slow == "to answer":
+            time.sleep(0.2)
+        return found
+
+    session.clock = clock  # type: ignore[method-assign]
+    ours = Clock()
+    ours.look(session)
+    assert ours.now() <= read() <= ours.now() + timedelta(seconds=5)
+    session.close()
 
 
 # -- health
