@@ -25,6 +25,8 @@
     ├── FlowFailed                 its result was asked for, and it failed or was cancelled
     ├── InvalidWorkflow            (also a ValueError) a workflow cannot be declared, or started, like that
     ├── UnknownSignal              (also a ValueError) nothing in the workflow waits for it
+    ├── BadSchedule                a schedule cannot work as it is written
+    ├── ScheduleNotFound
     ├── NoCurrentJob               current_job() was called outside a job
     ├── InvalidReport              (also a ValueError) a running job said something that cannot be recorded
     │   └── CheckpointTooLarge
@@ -61,6 +63,7 @@ from dramatiq.results.errors import ResultError
 
 __all__ = [
     "BadCursor",
+    "BadSchedule",
     "BrokerError",
     "BrokerUnavailable",
     "Cancelled",
@@ -97,6 +100,7 @@ __all__ = [
     "ResultRefused",
     "ResultTooLarge",
     "Retry",
+    "ScheduleNotFound",
     "SchemaMismatch",
     "SettingsError",
     "Snooze",
@@ -231,6 +235,14 @@ class InvalidWorkflow(HarelineError, ValueError):
 
 class UnknownSignal(HarelineError, ValueError):
     """Raised when a flow is sent a signal that no step of its workflow waits for."""
+
+
+class BadSchedule(HarelineError, ValueError):
+    """Raised when a schedule cannot work as it is written; it names the schedule and what to correct."""
+
+
+class ScheduleNotFound(HarelineError):
+    """Raised when no schedule has the given key."""
 
 
 class NoCurrentJob(HarelineError):

@@ -1,280 +1,304 @@
-"""When: puts recurring messages into the ledger, each tick once, however many schedulers run.
+"""When: sends recurring messages, each tick once, however many schedulers run.
 
     hareline scheduler          # the same as: python scheduler.py
 
-A tick is a schedule's key and the time it was to fire, which follows from the schedule alone.  The ledger takes
-each tick once, so two schedulers are as good as one and better when one dies.
+Schedules stand in :data:`SCHEDULES`, above actors (``@every``, ``@cron``), and in the ledger.  One process leads, by a
+lease; the others wait for it to end.  What fires when follows from a schedule alone, by the database's clock.
 """
 
-import difflib
-import re
+import os
+import random
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import structlog
-from apscheduler.executors.base import BaseExecutor
-from apscheduler.job import Job
-from apscheduler.schedulers.blocking import BlockingScheduler
-from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 from dramatiq.message import Message
 
 import logs
 from broker import Broker, maintenance
-from errors import HarelineError, LedgerError, QueueFull, Refusal, SettingsError
+from broker.ticks import enqueue, tick
+from control import Control
+from control.schedules import reconcile
+from errors import BadSchedule, HarelineError, LedgerError, LedgerUnavailable, SettingsError
+from ledger.ledger import Session
 from ledger.migrate import Migrations
-from ledger.records import TICKS_KEPT_S
+from ledger.schedule_queries import ScheduleQueries
+from ledger.schedules import Schedule
+from ledger.schedules.agenda import Agenda, Entry
+from ledger.schedules.declare import declared
+from ledger.schedules.schedule import read
+from ledger.ticks import LEASE, Tick, Ticked, TickOutcome
 from settings import Settings, load
 
 log = structlog.get_logger(__name__)
 
-#: How long to wait before a tick that could not be recorded is tried again.
+#: A leader that dies is replaced within this time; it says three times as often that it lives.
+LEASE_S = 3.0
+#: How often those who wait ask for the lease, and the leader for what was changed.
+LOOK_S = 0.5
+#: How long to wait before a tick that could not be sent is tried again.
 RETRY_S = 1.0
-#: A tick older than that may be forgotten before it is recorded again; a day is for being slow.
-LONGEST_CATCH_UP_S = TICKS_KEPT_S - 86_400
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-
-
-class BadSchedule(HarelineError):
-    """Raised at start when a schedule cannot work; it names the schedule and what to correct."""
-
-
-def always(settings: Settings) -> str:
-    """No reason to leave a schedule out."""
-    return ""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A message that is sent again and again.
-
-    Parameters:
-      key: names its ticks for ever; another key is another schedule.
-      when: ``every 3s`` (``s``, ``m``, ``h``, ``d``; counted from 1970, so that all schedulers agree), or the five
-        fields of cron, weekdays by name.
-      zone: the time zone the cron fields are in.
-      catch_up_s: the last tick missed before the start of this scheduler is sent late if it is no older than this;
-        at most seven days, for then the ledger forgets which ticks were sent.
-      skip: why it is left out with these settings; empty when it is not.
-    """
-
-    key: str
-    actor: str
-    when: str
-    zone: str = "UTC"
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    catch_up_s: float = 3_600
-    skip: Callable[[Settings], str] = always
-
-    def message(self, broker: Broker) -> Message[Any]:
-        """What one tick sends."""
-        actor = broker.get_actor(self.actor)
-        return actor.message_with_options(args=self.args, kwargs=dict(self.kwargs), **self.options)
-
-    def trigger(self) -> BaseTrigger:
-        """When it fires.  Raises :class:`BadSchedule`."""
-        if every := re.fullmatch(r"every (\d+)([smhd])", self.when):
-            seconds = int(every[1]) * _UNITS_S[every[2]]
-            if seconds < 1:
-                raise BadSchedule(f"schedule {self.key!r}: {self.when!r} never ends; the shortest is 'every 1s'")
-            return IntervalTrigger(seconds=seconds, start_date=_EPOCH, timezone=UTC)
-        fields = self.when.split()
-        if len(fields) == 5 and re.search(r"\d", fields[4]):
-            # Sunday is 0 to cron and 6 to APScheduler: whoever writes a number means one of them.
-            raise BadSchedule(f"schedule {self.key!r}: write the weekday in {self.when!r} by name: sun, mon-fri …")
-        try:
-            trigger = CronTrigger.from_crontab(self.when, timezone=ZoneInfo(self.zone))
-        except (ZoneInfoNotFoundError, OSError):
-            raise BadSchedule(
-                f"schedule {self.key!r}: there is no time zone {self.zone!r}; write for example Europe/Vienna"
-            ) from None
-        except ValueError as error:
-            raise BadSchedule(
-                f"schedule {self.key!r}: {self.when!r} in zone {self.zone!r} cannot be read ({error}); "
-                "write 'every 3s' or five cron fields such as '0 3 * * mon-fri'"
-            ) from None
-        if trigger.get_next_fire_time(None, datetime.now(UTC)) is None:
-            raise BadSchedule(f"schedule {self.key!r}: {self.when!r} never comes; correct the day or the month")
-        return trigger
-
+#: Ticks decided in one transaction.
+BATCH = 500
 
 SCHEDULES: Sequence[Schedule] = (
     Schedule(
         "cleanup-audit-log",
         actor="cleanup_audit_log",
         when="0 3 * * *",
-        catch_up_s=86_400,
+        within_s=86_400,
         skip=lambda settings: "" if settings.audit_log_retention_days else "AUDIT_LOG_RETENTION_DAYS is 0",
     ),
 )
 
 
-class Emitter:
-    """Records ticks on a thread of its own, and does not give up while the ledger is away.
+class Clock:
+    """The database's clock, between two looks at it: a machine whose own is wrong fires nothing wrong."""
 
-    Of each schedule the newest tick is pending at most: what comes in the meantime takes the place of what could
-    not be recorded, and the log says so.
+    def __init__(self) -> None:
+        self._then = datetime.fromtimestamp(0, UTC)
+        self._at = time.monotonic()
+
+    def look(self, session: Session) -> None:
+        self._then = session.clock()
+        # As if it had been read just now: an answer that took long makes a tick late, never early.
+        self._at = time.monotonic()
+
+    def now(self) -> datetime:
+        return self._then + timedelta(seconds=time.monotonic() - self._at)
+
+
+class Scheduler:
+    """One of any number: it leads while it has the lease, and waits for it otherwise.
+
+    The leader's ticks are decided in the ledger, in transactions that hold the lease: of one that was replaced
+    meanwhile, without knowing it, nothing is accepted.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, queries: ScheduleQueries) -> None:
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"
         self._broker = broker
-        self._pending: dict[str, tuple[Schedule, datetime]] = {}
-        self._news = threading.Condition()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="hareline-ticks", daemon=True)
+        self._queries = queries
+        self._session = broker.ledger.session("hareline-scheduler")
+        self._clock = Clock()
+        self._agenda = Agenda()
+        self._term: int | None = None
+        self._renew_at = self._look_at = 0.0
+        self._seen: datetime | None = None
+        self._stopping = threading.Event()
 
-    def start(self) -> None:
-        self._thread.start()
+    def stop(self) -> None:
+        """Let :meth:`run` end.  Any thread."""
+        self._stopping.set()
 
-    def put(self, schedule: Schedule, fire_times: Sequence[datetime]) -> None:
-        """These ticks, oldest first, are due.  Never blocks for long."""
-        with self._news:
-            before = [self._pending[schedule.key][1]] if schedule.key in self._pending else []
-            *passed, newest = [*before, *fire_times]
-            self._pending[schedule.key] = (schedule, newest)
-            self._news.notify()
-        if passed:
-            log.warning(
-                "schedule.superseded",
-                schedule=schedule.key,
-                ticks=len(passed),
-                since=_text(passed[0]),
-                by=_text(newest),
-            )
-
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """Record what is pending, once more, and end.  Idempotent."""
-        with self._news:
-            self._stopping = True
-            self._news.notify()
-        self._thread.join(timeout_s)
-
-    def _run(self) -> None:
-        while True:
-            with self._news:
-                self._news.wait_for(lambda: self._pending or self._stopping)
-                due = list(self._pending.values())
-                stopping = self._stopping
-            left = [tick for tick in due if not self._emit(*tick)]
-            if stopping:
-                for schedule, fire_time in left:
-                    log.error("schedule.missed", schedule=schedule.key, tick=_text(fire_time), why="stopped before")
-                return
-            if left:
-                with self._news:
-                    self._news.wait_for(lambda: self._stopping, RETRY_S)
-
-    def _emit(self, schedule: Schedule, fire_time: datetime) -> bool:
-        """Record one tick; false when it must be tried again."""
+    def run(self) -> None:
+        """Until :meth:`stop`; the lease is given back then, and the next one leads at once."""
+        while not self._stopping.is_set():
+            try:
+                self._pass()
+            except HarelineError as error:
+                self._lose(str(error))
+                self._stopping.wait(RETRY_S)
+            except Exception:
+                log.critical("scheduler.failed", exc_info=True)
+                self._lose("it failed")
+                self._stopping.wait(RETRY_S)
         try:
-            tick = (schedule.key, fire_time.astimezone(UTC))
-            new = self._broker.enqueue_tick(schedule.message(self._broker), tick)
-        except (LedgerError, QueueFull) as error:
-            log.warning("schedule.waits", schedule=schedule.key, tick=_text(fire_time), why=str(error))
+            self._session.unlease(LEASE, self.holder)
+        except HarelineError as error:
+            log.warning("scheduler.lease_kept", why=str(error))
+        self._session.close()
+
+    def _pass(self) -> None:
+        self._renew()
+        if self._term is None:
+            self._stopping.wait(LOOK_S)
+            return
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_S
+            self._look()
+        self._fire()
+        due = self._agenda.next_due()
+        until = min(self._renew_at, self._look_at) - time.monotonic()
+        if due is not None:
+            until = min(until, (due - self._clock.now()).total_seconds())
+        self._stopping.wait(max(0.0, until))
+
+    # -- leading
+    def _renew(self) -> None:
+        """Take or keep the lease when it is time to."""
+        if time.monotonic() < self._renew_at:
+            return
+        term = self._session.lease(LEASE, self.holder, LEASE_S)
+        self._renew_at = time.monotonic() + (LEASE_S / 3 if term is not None else 0.0)
+        if term is None:
+            if self._term is not None:
+                self._lose("the lease is another's")
+            return
+        self._clock.look(self._session)
+        if term != self._term:
+            self._term, self._agenda, self._seen = term, Agenda(), None
+            self._look()
+            log.info("scheduler.leads", term=term, schedules=len(self._agenda))
+
+    def _lose(self, why: str) -> None:
+        if self._term is not None:
+            log.warning("scheduler.waits", why=why)
+        self._term, self._renew_at = None, 0.0
+
+    def _look(self) -> None:
+        """Read what was changed; at first, everything."""
+        rows, now = self._queries.to_send(self._seen)
+        for key, definition, revision, wanted, done_until in rows:
+            known = self._agenda.get(key)
+            if not wanted:
+                self._agenda.drop(key)
+            elif known is None or known.revision != revision:
+                try:
+                    self._agenda.put(Entry(key, read(key, definition), revision, done_until))
+                except BadSchedule as error:
+                    log.error("schedule.unreadable", schedule=key, why=str(error))
+        if self._seen is None:
+            for key, fire_at in self._queries.waiting():
+                if entry := self._agenda.get(key):
+                    entry.waiting = (*entry.waiting, fire_at)
+        self._seen = now
+
+    # -- firing
+    def _fire(self) -> None:
+        """Decide what is due now, so many at a time: the lease is kept meanwhile."""
+        entries: list[Entry] = []
+        ticks: list[tuple[Tick, Message[Any] | None]] = []
+        now = self._clock.now()
+        for entry in self._agenda.due(now):
+            entries.append(entry)
+            ticks += self._ticks(entry, now)
+            if len(ticks) >= BATCH:
+                if not self._decide(entries, ticks):
+                    return
+                entries, ticks = [], []
+                self._renew()
+                if self._term is None:
+                    return
+        if ticks or entries:
+            self._decide(entries, ticks)
+
+    def _ticks(self, entry: Entry, now: datetime) -> Iterator[tuple[Tick, Message[Any] | None]]:
+        found = entry.pending(now)
+        missed = {at for at in entry.waiting if at not in found.send}
+        if found.missed is not None:
+            missed.add(found.missed[1])
+        for at in sorted(missed):
+            why = (
+                f"all since {_text(found.missed[0])}" if found.missed and at == found.missed[1] else "a newer one came"
+            )
+            due_at = entry.schedule.timetable.due(entry.key, at)
+            yield Tick(entry.key, entry.revision, at, due_at, outcome=TickOutcome.MISSED, why=why), None
+        for at in found.send:
+            yield tick(self._broker, entry.schedule, entry.revision, at)
+
+    def _decide(self, entries: list[Entry], ticks: list[tuple[Tick, Message[Any] | None]]) -> bool:
+        """False when it does not lead any more."""
+        answers = self._enqueue(ticks) if ticks else []
+        if answers is None:
+            self._lose("the lease is another's")
             return False
-        except Refusal as error:
-            log.error("schedule.refused", schedule=schedule.key, tick=_text(fire_time), why=str(error))
-        except Exception:
-            log.critical("schedule.failed", schedule=schedule.key, tick=_text(fire_time), exc_info=True)
-            return False
-        else:
-            name = "schedule.sent" if new else "schedule.known"  # known: another scheduler was first, or it is unique
-            log.info(name, schedule=schedule.key, tick=_text(fire_time), actor=schedule.actor)
-        with self._news:
-            if self._pending.get(schedule.key) == (schedule, fire_time):
-                del self._pending[schedule.key]
+        waits: dict[str, list[datetime]] = {}
+        stale: Counter[str] = Counter()
+        for (one, _), answer in zip(ticks, answers, strict=True):
+            entry = self._agenda.get(one.schedule)
+            if answer.outcome is not TickOutcome.WAITING or (entry and one.fire_at not in entry.waiting):
+                self._tell(one, answer)  # that it waits is said once
+            if answer.outcome is None:
+                stale[one.schedule] += 1
+            elif answer.outcome is TickOutcome.WAITING:
+                waits.setdefault(one.schedule, []).append(one.fire_at)
+            elif one.schedule not in waits and entry:
+                entry.done_until = max(entry.done_until, one.fire_at)
+        now = self._clock.now()
+        for entry in entries:
+            if entry.key in stale:
+                self._agenda.drop(entry.key)  # it was changed, paused or removed: the next look says what it is
+            else:
+                entry.waiting = tuple(waits.get(entry.key, ()))
+                self._agenda.plan(entry, now + timedelta(seconds=RETRY_S) if entry.waiting else None)
         return True
 
-
-class Ticks(BaseExecutor):  # type: ignore[misc]
-    """Hands what is due, with the times it was due at, to the emitter; APScheduler's own tell a job no time."""
-
-    def __init__(self, emitter: Emitter) -> None:
-        super().__init__()
-        self._emitter = emitter
-
-    def submit_job(self, job: Job, run_times: list[datetime]) -> None:
-        # No count of instances: the emitter keeps one tick of each schedule, so they cannot pile up.
-        self._do_submit_job(job, run_times)
-
-    def _do_submit_job(self, job: Job, run_times: list[datetime]) -> None:
-        self._emitter.put(job.args[0], run_times)
-
-
-def plan(schedules: Sequence[Schedule], settings: Settings, broker: Broker) -> list[tuple[Schedule, BaseTrigger]]:
-    """The schedules that run with these settings, with their triggers.
-
-    Raises :class:`BadSchedule` for one that cannot work, also when it is skipped.
-    """
-    planned: dict[str, tuple[Schedule, BaseTrigger]] = {}
-    for schedule in schedules:
-        if schedule.key in planned:
-            raise BadSchedule(f"schedule {schedule.key!r} is there twice; give one of them another key")
-        if schedule.actor not in broker.actors:
-            near = difflib.get_close_matches(schedule.actor, broker.actors, n=1, cutoff=0) or ["(there is none)"]
-            raise BadSchedule(
-                f"schedule {schedule.key!r}: no actor is named {schedule.actor!r}; the nearest is {near[0]}"
-            )
+    def _enqueue(self, ticks: list[tuple[Tick, Message[Any] | None]]) -> list[Ticked] | None:
+        """One that the ledger cannot take is refused, and keeps no other back."""
+        assert self._term is not None
         try:
-            broker.new_job(schedule.message(broker))
-        except Refusal as error:
-            raise BadSchedule(f"schedule {schedule.key!r}: {error}") from error
-        if not 0 <= schedule.catch_up_s <= LONGEST_CATCH_UP_S:
-            raise BadSchedule(
-                f"schedule {schedule.key!r}: catch_up_s is {schedule.catch_up_s:,} s; give 0 to "
-                f"{LONGEST_CATCH_UP_S:,.0f} (seven days), for older ticks are forgotten, and would be sent twice"
+            return enqueue(self._broker, self._session, self.holder, self._term, ticks)
+        except LedgerUnavailable:
+            raise
+        except LedgerError as error:
+            if len(ticks) > 1:
+                answers = [self._enqueue([one]) for one in ticks]
+                return None if None in answers else [answer for some in answers for answer in some or ()]
+            [(one, _)] = ticks
+            refused = Tick(
+                one.schedule, one.revision, one.fire_at, one.due_at, outcome=TickOutcome.REFUSED, why=str(error)
             )
-        planned[schedule.key] = (schedule, schedule.trigger())
-    for schedule, _ in list(planned.values()):
-        if why := schedule.skip(settings):
-            del planned[schedule.key]
-            log.info("schedule.skipped", schedule=schedule.key, why=why)
-    return list(planned.values())
+            return enqueue(self._broker, self._session, self.holder, self._term, [(refused, None)])
+
+    def _tell(self, tick: Tick, answer: Ticked) -> None:
+        late_s = round((self._clock.now() - tick.due_at).total_seconds(), 3)
+        said = {"schedule": tick.schedule, "tick": _text(tick.fire_at), "late_s": late_s}
+        match answer.outcome:
+            case TickOutcome.SENT:
+                log.info("schedule.sent", **said)
+            case TickOutcome.WAITING:
+                log.warning("schedule.waits", **said, why=answer.why)
+            case TickOutcome.REFUSED:
+                log.error("schedule.refused", **said, why=answer.why)
+            case TickOutcome.MISSED:
+                log.error("schedule.missed", **said, why=answer.why)
+            case TickOutcome.SKIPPED | TickOutcome.DUPLICATE:
+                log.info(f"schedule.{answer.outcome}", **said, why=answer.why)
+            case None:
+                log.info("schedule.changed", **said)
 
 
-def first(schedule: Schedule, trigger: BaseTrigger, now: datetime) -> datetime:
-    """The tick to begin with: the last one before now if it is young enough to be sent late, else the next."""
-    moment: datetime = trigger.get_next_fire_time(None, now - timedelta(seconds=schedule.catch_up_s))
-    while (following := trigger.get_next_fire_time(moment, now)) is not None and following <= now:
-        moment = following
-    return moment
+def plan(schedules: Sequence[Schedule], settings: Settings, broker: Broker) -> list[tuple[Schedule, str]]:
+    """What the code declares, with why it is left out with these settings.
+
+    Raises :class:`BadSchedule` for one that cannot work, also when it is left out.
+    """
+    found: dict[str, tuple[Schedule, str]] = {}
+    for schedule in (*schedules, *declared(broker.actors.values())):
+        if schedule.key in found:
+            raise BadSchedule(f"schedule {schedule.key!r} is there twice; give one of them another key")
+        broker.check_schedule(schedule)
+        found[schedule.key] = (schedule, schedule.skip(settings))
+    return list(found.values())
 
 
 def run(schedules: Sequence[Schedule], settings: Settings, broker: Broker) -> None:
-    """Emit the schedules, and do the duties of maintenance, until SIGTERM or SIGINT.  For the main thread.
+    """Send what is due, and do the duties of maintenance, until SIGTERM or SIGINT.  For the main thread.
 
     Raises :class:`BadSchedule`, ``SchemaMismatch`` or ``LedgerUnavailable`` before anything is started.
     """
     planned = plan(schedules, settings, broker)
     if not settings.database_url.startswith("sqlite:"):  # that one migrates itself
         Migrations(settings.database_url).check()
-    emitter = Emitter(broker)
-    # Nothing is dropped by APScheduler itself: it would only say nothing of it.  So no limit to lateness (a laptop
-    # that slept sends one tick late), no coalescing and no limit of instances: the emitter does that, and logs it.
-    scheduler = BlockingScheduler(
-        timezone=UTC,
-        executors={"default": Ticks(emitter)},
-        job_defaults={"misfire_grace_time": None, "coalesce": False},
-    )
-    now = datetime.now(UTC)
-    for schedule, trigger in planned:
-        begin = first(schedule, trigger, now)
-        scheduler.add_job(_sent_by_the_executor, trigger, [schedule], id=schedule.key, next_run_time=begin)
-        log.info(
-            "schedule.planned", schedule=schedule.key, actor=schedule.actor, when=schedule.when, first=_text(begin)
-        )
-    # A handler could interrupt the main thread while it holds a lock of the scheduler's; a waiting thread cannot.
+    control = Control(settings.database_url, "rabbitmq" if settings.broker_url else "embedded")
+    changes = reconcile(control, planned, by=f"scheduler {socket.gethostname()}:{os.getpid()}")
+    control.close()
+    for schedule, why in planned:
+        if why:
+            log.info("schedule.left_out", schedule=schedule.key, why=why)
+        else:
+            log.info("schedule.planned", schedule=schedule.key, when=schedule.when, change=changes[schedule.key])
+    queries = ScheduleQueries(settings.database_url)
+    scheduler = Scheduler(broker, queries)
+    # A handler could interrupt the main thread while it holds a lock; a waiting thread cannot.
     stops = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)
 
@@ -282,18 +306,17 @@ def run(schedules: Sequence[Schedule], settings: Settings, broker: Broker) -> No
         signal.sigwait(stops)
         log.info("scheduler.stopping")
         signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)  # a second signal ends the process at once
-        scheduler.shutdown(wait=False)
+        scheduler.stop()
 
     threading.Thread(target=stop, name="hareline-signals", daemon=True).start()
     duties = maintenance(broker, settings)
     duties.start()
-    emitter.start()
     log.info("scheduler.ready", schedules=len(planned))
     try:
-        scheduler.start()
+        scheduler.run()
     finally:
-        emitter.stop()
         duties.stop()
+        queries.close()
         broker.close()
         log.info("scheduler.stopped")
 
@@ -310,11 +333,6 @@ def main(schedules: Sequence[Schedule] = SCHEDULES) -> int:
         print(f"hareline scheduler: {error}", file=sys.stderr)
         return 2 if isinstance(error, (SettingsError, BadSchedule)) else 5
     return 0
-
-
-def _sent_by_the_executor(schedule: Schedule) -> None:
-    """What APScheduler thinks it runs."""
-    raise AssertionError(f"schedule {schedule.key!r} was run without its fire time")
 
 
 def _text(moment: datetime) -> str:

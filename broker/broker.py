@@ -31,6 +31,7 @@ from errors import Failure, PayloadTooLarge, Refusal, WrongMiddleware
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
 from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, Key, Line, NewJob
+from ledger.schedules import Schedule
 from ledger.sealed import SEALED
 from ledger.sealing import KeyRing
 from ledger.states import LIVE, State
@@ -282,6 +283,12 @@ class Broker(dramatiq.Broker):
         for message in sent:
             self.emit_after("enqueue", message, delay)
         return sent
+
+    def check_schedule(self, schedule: Schedule) -> None:
+        """Raise ``BadSchedule``, which names it, unless its actor exists and takes its message."""
+        from broker.ticks import check
+
+        check(self, schedule)
 
     def enqueue_tick(self, message: Message[Any], tick: tuple[str, Any]) -> bool:
         """Record a message for a schedule's (key, fire time).

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import circuits, dead, dev, doctor, events, flows, jobs, keys, limits, queues, upkeep, work
+from cli import circuits, dead, dev, doctor, events, flows, jobs, keys, limits, queues, schedules, upkeep, work
 from cli.exits import EXPLAINED, Commands
 from settings import load
 
@@ -63,6 +63,7 @@ GROUPS = {
     "keys": keys.app,
     "circuits": circuits.app,
     "events": events.app,
+    "schedules": schedules.app,
     "workers": upkeep.workers,
 }
 for name, group in GROUPS.items():

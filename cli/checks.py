@@ -9,11 +9,17 @@ from errors import HarelineError
 from ledger import open_ledger
 from ledger.migrate import Migrations
 from ledger.queries import Queries
+from ledger.schedule_queries import ScheduleQueries
+from ledger.ticks import LEASE
 from settings import Settings, load, mask
 
 #: Older servers lack what the topology needs; newer ones are untested.
 OLDEST, NEWEST = (3, 10), (4, 3)
 SKEW_S = 1.0
+#: A duty is said to be late when it is by more than the time between two reports of it.
+OVERDUE_S = 10.0
+#: So many unhealthy schedules are named.
+MOST_ILL = 10
 
 
 class Mark(StrEnum):
@@ -47,6 +53,8 @@ def examine() -> Iterator[Finding]:
     if sound:
         yield from _guarded("clock", _clock, settings)
         yield from _guarded("workers", _workers, settings)
+        yield from _guarded("maintenance", _maintenance, settings)
+        yield from _guarded("schedules", _schedules, settings)
     yield from _guarded("rabbitmq" if settings.broker_url else "doorbell", _road, settings)
 
 
@@ -89,7 +97,7 @@ def _clock(settings: Settings) -> Iterator[Finding]:
         session.close()
     if abs(skew_s) > SKEW_S:
         text = f"this machine is {abs(skew_s):.1f} s {'ahead of' if skew_s > 0 else 'behind'} the database"
-        yield Finding(Mark.DOUBTFUL, "clock", f"{text}; schedules fire by this one: synchronise it (NTP)")
+        yield Finding(Mark.DOUBTFUL, "clock", f"{text}; its logs do not fit the ledger: synchronise it (NTP)")
     else:
         yield Finding(Mark.GOOD, "clock", f"within {SKEW_S:.0f} s of the database's")
 
@@ -117,6 +125,47 @@ def _workers(settings: Settings) -> Iterator[Finding]:
         elif waiting and alive and queue.name not in served:
             text = f"{waiting} jobs waiting and no worker serves it; start one with `hareline worker -Q {queue.name}`"
             yield Finding(Mark.DOUBTFUL, f"queue {queue.name}", text)
+
+
+def _maintenance(settings: Settings) -> Iterator[Finding]:
+    queries = Queries(settings.database_url)
+    try:
+        leader, duties, workers = queries.leader("maintenance"), queries.duties(), queries.workers()
+    finally:
+        queries.close()
+    if leader is None:
+        if any(worker.silent_s < settings.lease_s for worker in workers):
+            text = "workers are alive and none does the duties (delays, retries, rescue, retention); look at their logs"
+            yield Finding(Mark.DOUBTFUL, "maintenance", text)
+        return
+    yield Finding(Mark.GOOD, "maintenance", f"done by {leader.rpartition(':')[0]}")
+    for duty in (duty for duty in duties if duty.holder == leader):
+        late_s = max(duty.late_s, duty.ago_s - duty.every_s - OVERDUE_S)
+        text = f"at most {late_s:.1f} s late, took at most {duty.took_s:.1f} s, last begun {duty.ago_s:.1f} s ago"
+        bad = late_s > OVERDUE_S
+        remedy = "; the ledger is slow, or that process is starved" if bad else ""
+        yield Finding(Mark.DOUBTFUL if bad else Mark.GOOD, f"duty {duty.name}", text + remedy)
+
+
+def _schedules(settings: Settings) -> Iterator[Finding]:
+    queries, planned = Queries(settings.database_url), ScheduleQueries(settings.database_url)
+    try:
+        leader, rows = queries.leader(LEASE), planned.all()
+    finally:
+        queries.close()
+        planned.close()
+    active = sum(row.state == "active" for row in rows)
+    if leader is not None:
+        yield Finding(Mark.GOOD, "schedules", f"{active} active of {len(rows)}, sent by {leader.rpartition(':')[0]}")
+    elif active:
+        text = f"{active} are active and nobody sends them; start one with `hareline scheduler`"
+        yield Finding(Mark.DOUBTFUL, "schedules", text)
+    ill = [row for row in rows if row.troubles]
+    for row in ill[:MOST_ILL]:
+        yield Finding(Mark.DOUBTFUL, f"schedule {row.key}", "; ".join(row.troubles))
+    if ill[MOST_ILL:]:
+        text = f"{len(ill) - MOST_ILL} more are unhealthy; `hareline schedules ls --unhealthy` shows all"
+        yield Finding(Mark.DOUBTFUL, "schedules", text)
 
 
 def _road(settings: Settings) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from cli.shown import clean
 from errors import (
     BadCursor,
+    BadSchedule,
     BrokerError,
     FlowNotFound,
     HarelineError,
@@ -16,6 +17,7 @@ from errors import (
     JobNotFound,
     LedgerUnavailable,
     Refusal,
+    ScheduleNotFound,
     SchemaMismatch,
     SettingsError,
     UnknownEvent,
@@ -35,7 +37,7 @@ class Exit(IntEnum):
 
 
 EXPLAINED = (
-    "Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 no such job, flow, queue or actor; "
+    "Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 no such job, flow, queue, actor or schedule; "
     "4 the job's state does not allow it; 5 the ledger or RabbitMQ cannot be used."
 )
 
@@ -54,10 +56,12 @@ _CODES: tuple[tuple[type[HarelineError], Exit], ...] = (
     (Refusal, Exit.USAGE),
     (UnknownEvent, Exit.USAGE),
     (BadCursor, Exit.USAGE),
+    (BadSchedule, Exit.USAGE),
     (JobNotFound, Exit.NOT_FOUND),
     (FlowNotFound, Exit.NOT_FOUND),
     (UnknownSignal, Exit.NOT_FOUND),
     (NotFound, Exit.NOT_FOUND),
+    (ScheduleNotFound, Exit.NOT_FOUND),
     (IllegalTransition, Exit.ILLEGAL),
     (LedgerUnavailable, Exit.UNAVAILABLE),
     (SchemaMismatch, Exit.UNAVAILABLE),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from control import Control
     from ledger.ledger import Session
     from ledger.queries import Queries
+    from ledger.schedule_queries import ScheduleQueries
 
 
 def road_of(settings: Settings) -> Road:
@@ -40,12 +41,25 @@ def session() -> Iterator["Session"]:
     settings = load()
     ledger = open_ledger(settings.database_url, road=road_of(settings), publish_after_s=0.0)
     opened = ledger.session("hareline cli")
+
     try:
         yield opened
     finally:
         opened.close()
     if not settings.broker_url:
         Doorbell(ledger.url).ring()
+
+
+@contextmanager
+def schedule_queries() -> Iterator["ScheduleQueries"]:
+    """To ask the ledger for schedules."""
+    from ledger.schedule_queries import ScheduleQueries
+
+    opened = ScheduleQueries(load().database_url)
+    try:
+        yield opened
+    finally:
+        opened.close()
 
 
 @contextmanager

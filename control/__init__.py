@@ -4,6 +4,7 @@ jobs.py        retry, cancel, remove: one job, or many
 queues.py      pause, resume
 circuits.py    open, close a circuit breaker
 limits.py      change a limit, restore it, release what waits
+schedules.py   put (add or change), pause, resume, remove; bring the ledger to what the code declares
 dead.py        retry, discard: dead letters
 feed.py        follow what happens to jobs
 followers.py   seek, forget, off: those who follow

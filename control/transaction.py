@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -44,6 +44,15 @@ class Transaction:
     def _number(self) -> Any:
         """Its place in the feed of events."""
         return feed.number(self.connection)
+
+    def note_many(self, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Lines without a job, as (event, detail)."""
+        rows = [
+            {"at": self.now, "event": event, "actor": self.by, "detail": json.dumps(detail, default=str)}
+            for event, detail in told
+        ]
+        if rows:
+            self.connection.execute(insert(journal), rows)
 
 
 class Control:

@@ -14,10 +14,10 @@ from hareline_testing.hand import Hand
 from hareline_testing.matching import Expected, shown
 from hareline_testing.schedules import Ticks
 from ledger.engine import Database
+from ledger.schedules import Schedule
 from ledger.states import FINISHED
 from ledger.tables import metadata
 from ledger.views import JobView
-from scheduler import Schedule
 from settings import load
 
 #: An actor that sends itself would never be drained.

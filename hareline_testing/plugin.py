@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from broker import Broker
     from hareline_testing.hareline import Hareline
-    from scheduler import Schedule
+    from ledger.schedules import Schedule
 
 OPTION = "hareline_actors"
 _FOLDER = pytest.StashKey[str]()
@@ -82,7 +82,10 @@ def hareline_broker(pytestconfig: pytest.Config) -> "Broker":
 
 @pytest.fixture
 def hareline_schedules(hareline_broker: "Broker") -> "Sequence[Schedule]":
-    """The schedules that send their ticks while the clock is moved: those of ``scheduler.py``.  To be overridden."""
+    """The schedules of ``scheduler.py``, which send their ticks while the clock is moved, as do those above actors.
+
+    To be overridden.
+    """
     from scheduler import SCHEDULES
 
     return [schedule for schedule in SCHEDULES if schedule.actor in hareline_broker.actors]

@@ -2,12 +2,12 @@
 
 import heapq
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-
-from apscheduler.triggers.base import BaseTrigger
+from datetime import UTC, datetime
 
 from broker import Broker
-from scheduler import Schedule, plan
+from broker.ticks import message_of
+from ledger.schedules import Schedule
+from scheduler import plan
 from settings import Settings
 
 
@@ -19,9 +19,10 @@ class Ticks:
 
     def __init__(self, schedules: Sequence[Schedule], settings: Settings, broker: Broker, start: datetime) -> None:
         self._broker = broker
-        self._ahead: list[tuple[datetime, int, Schedule, BaseTrigger]] = []
-        for number, (schedule, trigger) in enumerate(plan(schedules, settings, broker)):
-            self._push(number, schedule, trigger, start)
+        self._ahead: list[tuple[datetime, int, datetime, Schedule]] = []
+        for number, (schedule, left_out) in enumerate(plan(schedules, settings, broker)):
+            if not left_out:
+                self._push(number, schedule, start)
 
     @property
     def next_at(self) -> datetime | None:
@@ -30,11 +31,12 @@ class Ticks:
 
     def send_next(self) -> None:
         """Enqueue the next one, as of its time."""
-        at, number, schedule, trigger = heapq.heappop(self._ahead)
-        self._broker.enqueue_tick(schedule.message(self._broker), (schedule.key, at))
-        self._push(number, schedule, trigger, at)
+        _, number, fire_at, schedule = heapq.heappop(self._ahead)
+        self._broker.enqueue_tick(message_of(self._broker, schedule), (schedule.key, fire_at))
+        self._push(number, schedule, fire_at)
 
-    def _push(self, number: int, schedule: Schedule, trigger: BaseTrigger, after: datetime) -> None:
-        at = trigger.get_next_fire_time(None, after + timedelta(microseconds=1))
-        if at is not None:
-            heapq.heappush(self._ahead, (at.astimezone(UTC), number, schedule, trigger))
+    def _push(self, number: int, schedule: Schedule, after: datetime) -> None:
+        fire_at = schedule.timetable.next(after)
+        if fire_at is not None:
+            due_at = schedule.timetable.due(schedule.key, fire_at).astimezone(UTC)
+            heapq.heappush(self._ahead, (due_at, number, fire_at, schedule))

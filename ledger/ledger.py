@@ -10,6 +10,7 @@ Lock order, everywhere: queue, gates in their order, keys in their order, jobs b
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from ledger.breaker import Calls, Probe, Standing
@@ -23,6 +24,7 @@ from ledger.records import (
     Buried,
     Claim,
     Due,
+    DutyReport,
     Enqueued,
     Finish,
     Finished,
@@ -31,6 +33,7 @@ from ledger.records import (
     Rescue,
     Ticket,
 )
+from ledger.ticks import Tick, Ticked
 
 #: Jobs that a transaction recorded and that are due now.
 Send = Sequence[NewJob | Due]
@@ -237,8 +240,25 @@ class Session(Protocol):
         """
         ...
 
+    def tick(self, holder: str, term: int, ticks: Sequence[Tick]) -> list[Ticked] | None:
+        """Decide ticks and record their jobs, in one transaction; answers in the order given.
+
+        None, and nothing is recorded, unless ``holder`` has the lease ``scheduler`` for that ``term``.  A tick is sent
+        if its schedule has the revision the sender knows, none of its later ones was decided, and its overlap policy
+        allows it.  Idempotent.
+        """
+        ...
+
+    def clock(self) -> datetime:
+        """The database's clock, now."""
+        ...
+
     def lease(self, name: str, holder: str, ttl_s: float) -> int | None:
         """Take or keep the lease ``name``; its term (up with each new holder), or None when another holds it."""
+        ...
+
+    def report(self, holder: str, duties: Sequence[DutyReport]) -> None:
+        """Say how the duties of maintenance go, in place of what was said before."""
         ...
 
     def unlease(self, name: str, holder: str) -> None:

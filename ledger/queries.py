@@ -25,9 +25,11 @@ from ledger.tables import (
     attempts,
     checkpoints,
     claims,
+    duties,
     history,
     jobs,
     journal,
+    leases,
     limit_rules,
     limits,
     payloads,
@@ -42,6 +44,7 @@ from ledger.views import (
     CircuitView,
     ClaimView,
     DeadRow,
+    DutyView,
     GateView,
     JobRow,
     JobStatus,
@@ -182,6 +185,31 @@ class Queries:
         """How many rows of each table are encrypted, by the id of the key.  Looks at every row."""
         with self._database.read() as connection:
             return usage(connection)
+
+    def duties(self) -> list[DutyView]:
+        """How the duties of maintenance go, by name."""
+        with self._database.read() as connection:
+            now = self._database.time(connection)
+            return [
+                DutyView(
+                    row.name,
+                    row.holder,
+                    row.every_s,
+                    max(0.0, (now - row.at).total_seconds()) + row.ago_ms / 1000,
+                    row.late_ms / 1000,
+                    row.took_ms / 1000,
+                )
+                for row in connection.execute(select(duties).order_by(duties.c.name))
+            ]
+
+    def leader(self, name: str) -> str | None:
+        """Who holds a lease, as host:pid:number; None when nobody does."""
+        with self._database.read() as connection:
+            now = self._database.time(connection)
+            holder: str | None = connection.scalar(
+                select(leases.c.holder).where(leases.c.name == name, leases.c.expires_at > now)
+            )
+            return holder
 
     def workers(self, *, everyone: bool = False) -> list[WorkerView]:
         """Worker processes at work; with ``everyone`` also those that stopped or died."""

@@ -91,7 +91,7 @@ class Recorder:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._pen = Pen(ledger.session, self._recorded)
+        self._pen = Pen(ledger.session, self.recorded)
         #: Lets jobs travel that are due now; called once per commit.
         self.send: Callable[[list[NewJob | Due]], object] = _stay
         self._lock = threading.Lock()
@@ -124,7 +124,8 @@ class Recorder:
         for start in range(0, len(jobs), BATCH):
             lane.put(_Committed(jobs[start : start + BATCH]), block=False)
 
-    def _recorded(self, jobs: Sequence[NewJob], answers: Sequence[Enqueued]) -> None:
+    def recorded(self, jobs: Sequence[NewJob], answers: Sequence[Enqueued]) -> None:
+        """These were just committed, here or over another session: what is due travels."""
         hit("send.recorded")
         if due := to_send(jobs, answers):
             self.send(due)
@@ -270,7 +271,7 @@ class Recorder:
                 _tell(want.answer, error)
             return
         try:
-            self._recorded(jobs, answers)
+            self.recorded(jobs, answers)
         except Exception:
             logger.critical("%d jobs are recorded, but were not sent on; the relay does that", len(jobs), exc_info=True)
         start = 0

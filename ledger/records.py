@@ -236,6 +236,17 @@ class Rescue:
 
 
 @dataclass(frozen=True, slots=True)
+class DutyReport:
+    """How a duty of maintenance goes."""
+
+    name: str
+    every_s: float  #: how often it is to be done; 0: whenever something may be due
+    ago_s: float  #: since it was last begun
+    late_s: float  #: at most, since the report before: after the time it was to begin
+    took_s: float  #: at most, since the report before
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
     """How long a queue's finished jobs stay in the hot table: whichever limit is reached first."""
 

@@ -286,14 +286,48 @@ groups = Table(
     Column("expires_at", Instant, nullable=False),
 )
 
+# What is sent again and again.  The row is locked while a tick of it is decided; it is updated with every tick, and no
+# column that changes then stands in an index.
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("source", Text, CheckConstraint("source IN ('code', 'data')", name="source"), nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("definition", Text, nullable=False),  # JSON (ledger/schedules/schedule.py)
+    Column("revision", Integer, nullable=False),  # up with every change; a tick of another one is not sent
+    Column("paused_at", Instant),
+    Column("paused_by", Text),
+    Column("left_out", Text, nullable=False, server_default=text("''")),  # why the code does not want it now
+    Column("created_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    Column("done_until", Instant, nullable=False),  # ticks up to this fire time are decided
+    Column("last_job_id", JobId),  # of the last tick that was sent
+    Column("failures", Integer, nullable=False, server_default=text("0")),  # jobs in a row, before that one
+    postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
+)
+Index("schedules_changed", schedules.c.changed_at)
+
+# Each tick once, and what became of it.
 ticks = Table(
     "ticks",
     metadata,
     Column("schedule", Text, primary_key=True),
     Column("fire_at", Instant, primary_key=True),
-    Column("job_id", JobId, nullable=False),
+    Column("job_id", JobId),  # null: none was sent
+    Column("outcome", Text, nullable=False, server_default=text("'sent'")),
+    Column("why", Text, nullable=False, server_default=text("''")),
+    Column("at", Instant),  # when it was decided
+    Column("late_ms", BigInteger),  # how long after it was due; null when an operator asked for it
 )
 Index("ticks_fire_at", ticks.c.fire_at)
+Index(
+    "ticks_waiting",
+    ticks.c.schedule,
+    postgresql_where=text("outcome = 'waiting'"),
+    sqlite_where=text("outcome = 'waiting'"),
+)
 
 # When a job that was never tried is not wanted any more.  Nothing in its life touches the row: it is read at its time.
 expiries = Table(
@@ -575,6 +609,20 @@ leases = Table(
     Column("holder", Text, nullable=False),
     Column("term", Integer, nullable=False),
     Column("expires_at", Instant, nullable=False),
+)
+
+# How the duties of maintenance go, as whoever does them said last.
+duties = Table(
+    "duties",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("every_s", Double, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("ago_ms", BigInteger, nullable=False),  # then, since it was last begun
+    Column("late_ms", BigInteger, nullable=False),  # at most, since the report before
+    Column("took_ms", BigInteger, nullable=False),
+    postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
 )
 
 history = Table(

@@ -244,6 +244,18 @@ class CircuitView:
 
 
 @dataclass(frozen=True)
+class DutyView:
+    """One duty of maintenance, as whoever does it said last."""
+
+    name: str
+    holder: str
+    every_s: float  #: 0: whenever something may be due
+    ago_s: float  #: since it was last begun
+    late_s: float  #: at most, of late: after the time it was to begin
+    took_s: float  #: at most, of late
+
+
+@dataclass(frozen=True)
 class WorkerView:
     id: int
     host: str

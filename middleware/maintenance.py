@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from errors import HarelineError, LedgerUnavailable
 from ledger.ledger import Ledger, Session
+from ledger.records import DutyReport
 
 #: CLOCK_BOOTTIME goes on while a laptop sleeps; CLOCK_MONOTONIC does not, and would call a night continuous.
 _clock: Callable[[], float] = (
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 #: Who may run the duties; a holder that dies is replaced within this time.
 LEASE_S = 3.0
+#: How often, in seconds, whoever does the duties says how late they are.
+REPORT_S = 5.0
 #: How long a pass may sleep when nothing is known to be due: another process may add an earlier row.
 POLL_S = 0.2
 #: How long it sleeps at least; doubled, up to the above, while what is due cannot be sent.
@@ -39,6 +42,25 @@ class Duty:
     every_s: float
     run: Callable[[Session], object]
     next_at: float = 0.0
+    began_at: float = 0.0
+    late_s: float = 0.0  #: at most, since the last report
+    took_s: float = 0.0
+
+    def do(self, session: Session, now: float) -> object:
+        """Run it, and note how late it is.  A duty without a time of its own is late when no pass came to it."""
+        if self.began_at:
+            self.late_s = max(self.late_s, now - (self.next_at if self.every_s else self.began_at + POLL_S))
+        self.began_at, self.next_at = now, now + self.every_s
+        try:
+            return self.run(session)
+        finally:
+            self.took_s = max(self.took_s, time.monotonic() - now)
+
+    def report(self) -> DutyReport:
+        """How it went since the last time this was asked."""
+        told = DutyReport(self.name, self.every_s, time.monotonic() - self.began_at, self.late_s, self.took_s)
+        self.late_s = self.took_s = 0.0
+        return told
 
 
 class Maintenance:
@@ -91,16 +113,22 @@ class Maintenance:
     def _run(self) -> None:
         session = self.ledger.session("hareline-maintenance")
         renew_at = 0.0
+        report_at = time.monotonic() + REPORT_S
         leading = False
         while not self._stopping:
             self._wake.clear()
             try:
                 now = time.monotonic()
                 if now >= renew_at:
-                    leading = session.lease("maintenance", self.holder, LEASE_S) is not None
+                    led, leading = leading, session.lease("maintenance", self.holder, LEASE_S) is not None
+                    if leading and not led:
+                        self._anew()
                     renew_at = now + self._renew_s
                     self._touch()
                 moved = leading and self._pass(session)
+                if leading and now >= report_at:
+                    session.report(self.holder, [duty.report() for duty in self.duties if duty.began_at])
+                    report_at = now + REPORT_S
                 self._sleep(session if leading else None, renew_at, moved)
             except HarelineError as error:
                 self._since = _clock()  # who was cut off was perhaps not the only one: nobody is judged for a lease
@@ -117,6 +145,11 @@ class Maintenance:
             logger.warning("the maintenance lease could not be given back, it will run out: %s", error)
         session.close()
 
+    def _anew(self) -> None:
+        """What another did meanwhile is not late here."""
+        for duty in self.duties:
+            duty.began_at = 0.0
+
     def _touch(self) -> None:
         now = _clock()
         offset = time.time() - now
@@ -130,9 +163,8 @@ class Maintenance:
         for duty in self.duties:
             now = time.monotonic()
             if now >= duty.next_at and not self._stopping:
-                duty.next_at = now + duty.every_s
                 try:
-                    moved |= bool(duty.run(session)) and not duty.every_s
+                    moved |= bool(duty.do(session, now)) and not duty.every_s
                 except LedgerUnavailable:
                     raise
                 except HarelineError as error:

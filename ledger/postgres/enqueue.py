@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from operator import attrgetter
 
 from ledger.keys import Plan, Replaced
@@ -117,7 +118,11 @@ def _insert(cursor: Statements, jobs: Sequence[NewJob], embedded: bool, publish_
 
 def _first_of_tick(cursor: Statements, jobs: dict[str, NewJob]) -> dict[str, NewJob]:
     """Without the jobs whose tick is recorded already."""
-    ticks = [(*job.tick, job.id) for job in jobs.values() if job.tick is not None]
-    schedules, fire_times, ids = zip(*ticks, strict=True)
+    first: dict[tuple[str, datetime], str] = {}
+    for job in jobs.values():
+        if job.tick is not None:
+            first.setdefault(job.tick, job.id)
+    schedules, fire_times = zip(*first, strict=True)
+    ids = first.values()
     won = {row[0] for row in cursor.run("claim_ticks", texts(schedules), moments(fire_times), literal(ids))}
     return {id: job for id, job in jobs.items() if job.tick is None or id in won}

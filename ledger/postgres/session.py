@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
 from ledger.ledger import RESEND_BATCH, Send
 from ledger.postgres import circuits, claim, enqueue, finish, gates, keys, limits, retention
+from ledger.postgres import ticks as ticks_of
 from ledger.postgres.arrays import floats, literal, numbers, texts
 from ledger.postgres.connection import Connection, Cursor, Road
 from ledger.postgres.flows import Flows
@@ -23,6 +25,7 @@ from ledger.records import (
     Buried,
     Claim,
     Due,
+    DutyReport,
     Enqueued,
     Finish,
     Finished,
@@ -34,6 +37,7 @@ from ledger.records import (
     to_send,
 )
 from ledger.states import State
+from ledger.ticks import Tick, Ticked
 
 T = TypeVar("T")
 
@@ -326,9 +330,31 @@ class PostgresSession:
 
         return self._connection.call(work)
 
+    def tick(self, holder: str, term: int, ticks: Sequence[Tick]) -> list[Ticked] | None:
+        def work(cursor: Cursor) -> list[Ticked] | None:
+            with cursor.connection.transaction():
+                answers = ticks_of.tick(cursor, holder, term, ticks, partial(self._record, cursor))
+                failpoints.hit("tick.before_commit")
+            failpoints.hit("tick.committed")
+            return answers
+
+        return self._connection.call(work)
+
+    def clock(self) -> datetime:
+        return datetime.fromtimestamp(self._connection.call(lambda cursor: cursor.run("clock"))[0][0], UTC)
+
     def lease(self, name: str, holder: str, ttl_s: float) -> int | None:
         rows = self._connection.call(lambda cursor: cursor.run("lease", name, holder, str(ttl_s)))
         return int(rows[0][0]) if rows else None
+
+    def report(self, holder: str, duties: Sequence[DutyReport]) -> None:
+        columns = (
+            floats(x.every_s for x in duties),
+            floats(x.ago_s for x in duties),
+            floats(x.late_s for x in duties),
+            floats(x.took_s for x in duties),
+        )
+        self._connection.call(lambda cursor: cursor.run("report", texts(x.name for x in duties), holder, *columns))
 
     def unlease(self, name: str, holder: str) -> None:
         self._connection.call(lambda cursor: cursor.run("unlease", name, holder))

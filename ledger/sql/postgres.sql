@@ -577,8 +577,55 @@ SELECT current_setting('transaction_isolation');
 -- name: claim_ticks
 INSERT INTO ticks (schedule, fire_at, job_id)
 SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) AS t(schedule, fire_at, job_id)
-ON CONFLICT (schedule, fire_at) DO NOTHING
+ON CONFLICT (schedule, fire_at) DO UPDATE SET job_id = excluded.job_id, outcome = 'sent', why = ''
+WHERE ticks.outcome = 'waiting'
 RETURNING job_id::text;
+
+-- name: hold_lease
+-- Until the transaction ends nobody else can get it.
+SELECT term FROM leases WHERE name = $1 AND holder = $2 AND term = $3::int FOR SHARE;
+
+-- name: lock_schedules
+SELECT s.key, s.revision, s.done_until, s.last_job_id::text, coalesce(
+    (SELECT j.state FROM jobs j WHERE j.id = s.last_job_id), (SELECT h.state FROM history h WHERE h.id = s.last_job_id)
+  ), s.failures
+FROM schedules s WHERE s.key = ANY ($1::text[])
+ORDER BY s.key
+FOR UPDATE;
+
+-- name: note_ticks
+INSERT INTO ticks (schedule, fire_at, outcome, why, at, late_ms)
+SELECT schedule, fire_at, outcome, why, clock_timestamp(),
+  greatest(0, extract(epoch FROM clock_timestamp() - due_at) * 1000)::bigint
+FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::text[])
+  AS t(schedule, fire_at, due_at, outcome, why)
+ON CONFLICT (schedule, fire_at) DO UPDATE
+SET outcome = excluded.outcome, why = excluded.why, at = excluded.at, late_ms = excluded.late_ms,
+  job_id = CASE excluded.outcome WHEN 'sent' THEN ticks.job_id END;
+
+-- name: advance_schedules
+-- By ANY: a join with the arrays may read all schedules for one of them.
+UPDATE schedules s SET done_until = ($2::timestamptz[])[array_position($1::text[], s.key)],
+  last_job_id = ($3::uuid[])[array_position($1::text[], s.key)], failures = ($4::int[])[array_position($1::text[], s.key)]
+WHERE s.key = ANY ($1::text[]);
+
+-- name: overtake
+-- Cancelled at once, or asked to stop.
+WITH old AS MATERIALIZED (
+  SELECT id, state, ($2::text[])[array_position($1::uuid[], id)] AS schedule FROM jobs
+  WHERE id = ANY ($1::uuid[]) AND state IN ('delayed', 'waiting', 'active') ORDER BY id FOR UPDATE
+), changed AS (
+  UPDATE jobs SET cancel_requested = state = 'active',
+    state = CASE state WHEN 'active' THEN state ELSE 'cancelled' END,
+    finished_at = CASE state WHEN 'active' THEN NULL ELSE clock_timestamp() END
+  WHERE id = ANY (ARRAY(SELECT id FROM old))
+), unticketed AS (
+  DELETE FROM tickets WHERE job_id = ANY (ARRAY(SELECT id FROM old WHERE state <> 'active'))
+)
+INSERT INTO journal (job_id, at, event, actor, detail)
+SELECT id, clock_timestamp(), CASE state WHEN 'active' THEN 'cancel_requested' ELSE 'cancelled' END,
+  'schedule ' || schedule, json_build_object('why', 'its next tick came')::text
+FROM old;
 
 -- name: lock_keys
 -- A row for every key, locked until the transaction ends; a new one holds nothing (its time has passed, its job is not
@@ -1108,6 +1155,14 @@ ON CONFLICT (name) DO UPDATE
 SET holder = excluded.holder, term = l.term + (l.holder <> excluded.holder)::int, expires_at = excluded.expires_at
 WHERE l.holder = excluded.holder OR l.expires_at < clock_timestamp()
 RETURNING term;
+
+-- name: report
+INSERT INTO duties AS d (name, holder, every_s, at, ago_ms, late_ms, took_ms)
+SELECT name, $2, every_s, clock_timestamp(), ago_s * 1000, late_s * 1000, took_s * 1000
+FROM unnest($1::text[], $3::float8[], $4::float8[], $5::float8[], $6::float8[])
+  AS t(name, every_s, ago_s, late_s, took_s) ORDER BY name
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, every_s = excluded.every_s, at = excluded.at,
+  ago_ms = excluded.ago_ms, late_ms = excluded.late_ms, took_ms = excluded.took_ms;
 
 -- name: unlease
 UPDATE leases SET expires_at = '-infinity' WHERE name = $1 AND holder = $2;

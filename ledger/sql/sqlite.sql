@@ -9,7 +9,32 @@ UNION ALL
 SELECT id FROM history WHERE id IN (SELECT value FROM json_each(?1));
 
 -- name: insert_tick
-INSERT INTO ticks (schedule, fire_at, job_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
+INSERT INTO ticks (schedule, fire_at, job_id) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET job_id = excluded.job_id, outcome = 'sent', why = '' WHERE ticks.outcome = 'waiting';
+
+-- name: hold_lease
+SELECT term FROM leases WHERE name = ? AND holder = ? AND term = ?;
+
+-- name: schedule_rows
+SELECT s.key, s.revision, s.done_until, s.last_job_id, coalesce(j.state, h.state), s.failures
+FROM schedules s LEFT JOIN jobs j ON j.id = s.last_job_id LEFT JOIN history h ON h.id = s.last_job_id
+WHERE s.key IN (SELECT value FROM json_each(?));
+
+-- name: note_tick
+INSERT INTO ticks (schedule, fire_at, outcome, why, at, late_ms) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE
+SET outcome = excluded.outcome, why = excluded.why, at = excluded.at, late_ms = excluded.late_ms,
+job_id = CASE excluded.outcome WHEN 'sent' THEN ticks.job_id END;
+
+-- name: advance_schedule
+UPDATE schedules SET done_until = ?, last_job_id = ?, failures = ? WHERE key = ?;
+
+-- name: ask_to_stop
+UPDATE jobs SET cancel_requested = 1 WHERE id = ? AND state = 'active';
+
+-- name: cancel
+UPDATE jobs SET state = 'cancelled', finished_at = ?, cancel_requested = 0
+WHERE id = ? AND state IN ('delayed', 'waiting');
 
 -- name: insert_job
 INSERT INTO jobs (id, queue, actor, priority, state, created_at, run_at, counted, sequenced)
@@ -428,6 +453,9 @@ ON CONFLICT (name) DO UPDATE
 SET term = term + (holder <> excluded.holder), holder = excluded.holder, expires_at = excluded.expires_at
 WHERE holder = excluded.holder OR expires_at <= ?4
 RETURNING term;
+
+-- name: report
+INSERT OR REPLACE INTO duties (name, holder, every_s, at, ago_ms, late_ms, took_ms) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: unlease
 UPDATE leases SET expires_at = ? WHERE name = ? AND holder = ?;

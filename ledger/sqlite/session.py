@@ -1,7 +1,9 @@
 """The :class:`~ledger.ledger.Session` contract on a SQLite file; the docstrings are there."""
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 import failpoints
@@ -11,12 +13,29 @@ from ledger.flows.states import FlowState
 from ledger.flows.store import NewFlow
 from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
+from ledger.instants import from_micros
 from ledger.ledger import RESEND_BATCH, Send
-from ledger.records import Beat, Buried, Claim, Due, Enqueued, Finish, Finished, Keep, NewJob, Rescue, Ticket, to_send
+from ledger.records import (
+    Beat,
+    Buried,
+    Claim,
+    Due,
+    DutyReport,
+    Enqueued,
+    Finish,
+    Finished,
+    Keep,
+    NewJob,
+    Rescue,
+    Ticket,
+    to_send,
+)
 from ledger.sqlite import circuits, claim, enqueue, finish, gates, giveback, limits, relay, retention
+from ledger.sqlite import ticks as ticks_of
 from ledger.sqlite.connection import Connection
 from ledger.sqlite.flows import Flows
 from ledger.text import clean
+from ledger.ticks import Tick, Ticked
 
 T = TypeVar("T")
 
@@ -201,10 +220,28 @@ class SqliteSession:
         with self._connection.write() as tx:
             return retention.retain(tx, keep, default, history_s, limit)
 
+    def tick(self, holder: str, term: int, ticks: Sequence[Tick]) -> list[Ticked] | None:
+        with self._connection.write() as tx:
+            answers = ticks_of.tick(tx, holder, term, ticks)
+            failpoints.hit("tick.before_commit")
+        failpoints.hit("tick.committed")
+        return answers
+
+    def clock(self) -> datetime:
+        return from_micros(time.time_ns() // 1000)
+
     def lease(self, name: str, holder: str, ttl_s: float) -> int | None:
         with self._connection.write() as tx:
             row = tx.run("lease", name, holder, tx.now + int(ttl_s * 1_000_000), tx.now).fetchone()
         return None if row is None else int(row[0])
+
+    def report(self, holder: str, duties: Sequence[DutyReport]) -> None:
+        with self._connection.write() as tx:
+            rows = [
+                (x.name, holder, x.every_s, tx.now, *(int(s * 1000) for s in (x.ago_s, x.late_s, x.took_s)))
+                for x in duties
+            ]
+            tx.many("report", rows)
 
     def unlease(self, name: str, holder: str) -> None:
         with self._connection.write() as tx:

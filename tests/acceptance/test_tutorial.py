@@ -12,7 +12,7 @@ from tests.program import environment
 
 #: What a reader may do with the actor of the README that says everything.
 REMINDED = (
-    ("run", """$ HARELINE_PRODUCER=calendar hareline jobs enqueue remind --args '["Ada", "2026-07-01"]'\n…"""),
+    ("run", """$ hareline jobs enqueue remind --args '["Ada", "2026-07-01"]'\n…"""),
     ("until", "$ hareline jobs ls --actor remind --state completed\n…remind…"),
 )
 

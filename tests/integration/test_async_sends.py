@@ -34,7 +34,7 @@ def actor(broker: Broker, **options: Any) -> Any:
 def commits_of(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many jobs each commit of the lane has recorded."""
     sizes: list[int] = []
-    recorded = broker.recorder._recorded
+    recorded = broker.recorder.recorded
 
     def counted(jobs: Any, answers: Any) -> None:
         sizes.append(len(jobs))

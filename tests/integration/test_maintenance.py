@@ -8,7 +8,8 @@ import pytest
 from ledger import Ledger, open_ledger
 from ledger.ledger import Session
 from ledger.outbox import AsyncOutbox, Outbox
-from middleware import relay
+from ledger.queries import Queries
+from middleware import maintenance, relay
 from middleware.maintenance import Duty, Maintenance
 from tests.ledger_under_test import new_job
 
@@ -85,3 +86,25 @@ def test_nobody_is_judged_for_a_lease_after_this_machines_clock_was_set(
     monkeypatch.setattr(time, "time", lambda: right() + 60)
     loop._touch()
     assert loop.continuous_s() < 99
+
+
+def test_who_does_the_duties_tells_how_late_they_are(
+    ledger: Ledger, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "REPORT_S", 0.3)
+    slow = Duty("slow", 0.2, lambda session: time.sleep(0.4))
+    loop = Maintenance(ledger, [Duty("often", 0.05, lambda session: None), slow])
+    loop.start()
+    queries = Queries(sqlite_url)
+    deadline = time.monotonic() + WAIT_S
+    while len(found := queries.duties()) < 2 or found[0].late_s < 0.2:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+    [often, other] = found
+    assert (often.name, often.holder, often.every_s) == ("often", loop.holder, 0.05)
+    assert 0.2 < often.late_s < 10  # the other one kept it waiting
+    assert 0.4 <= other.took_s < 10
+    assert queries.leader("maintenance") == loop.holder
+    loop.stop()
+    assert queries.leader("maintenance") is None
+    queries.close()

@@ -18,14 +18,14 @@ from dramatiq import Actor, group
 from broker import Broker, build
 from control import Control
 from control.queues import pause
-from errors import Discard, RateLimited, Retry, Snooze
+from errors import BadSchedule, Discard, RateLimited, Retry, Snooze
 from hareline_testing import Hareline
+from ledger.schedules import Schedule
 from ledger.states import Reason, State
 from middleware.current import current_job
 from middleware.rates import Rate
 from middleware.secret import Secret
 from middleware.unique import Duplicate, Unique
-from scheduler import BadSchedule, Schedule
 from settings import Settings
 
 
@@ -216,7 +216,7 @@ def test_schedules_send_their_ticks_while_the_clock_is_moved(broker: Broker) -> 
 
     schedules = [
         Schedule("hourly", actor="report", when="every 1h", args=("hourly",)),
-        Schedule("daily", actor="report", when="0 9 * * *", zone="Europe/Vienna", kwargs={"word": "daily"}),
+        Schedule("daily", actor="report", when="0 9 * * *", tz="Europe/Vienna", kwargs={"word": "daily"}),
     ]
     with Hareline.opened(broker, schedules) as hareline:
         hareline.assert_not_enqueued(report)

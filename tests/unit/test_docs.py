@@ -210,7 +210,7 @@ def test_threads_and_sessions_have_the_names_they_are_known_by() -> None:
     table = set(re.findall(r"\bhareline[ -][a-z]+", page))
     assert table - named == set()
     threads = set(re.findall(r'name="(hareline[ -][a-z]+)"', code)) | lanes
-    assert threads - table - {"hareline-ticks", "hareline-signals"} == set()  # those are the scheduler's
+    assert threads - table - {"hareline-signals"} == set()  # that is the scheduler's
 
 
 # -- guarantees
