@@ -2,7 +2,8 @@
 
     python -m benchmarks.schedules [COUNT …]
 
-On a private PostgreSQL, one scheduler per count, each schedule every minute at a second of its own (by its jitter).
+On a private PostgreSQL, one scheduler per count, each schedule every minute at a second of its own (by its jitter); the
+last count once more with no jitter, so that all fire at once.
 """
 
 import json
@@ -24,20 +25,20 @@ from settings import Settings
 from tests.program import Program, environment
 from tests.servers import Postgres
 
-SECONDS = 60
+SECONDS = 120  # a whole minute of them, wherever it begins
 
 
 def main(counts: list[int]) -> None:
     server = Postgres()
     server.start()
     try:
-        for count in counts:
-            print(json.dumps(measure(server, count)), flush=True)
+        for count, jitter_s in [*((count, 60.0) for count in counts), (counts[-1], 0.0)]:
+            print(json.dumps(measure(server, count, jitter_s)), flush=True)
     finally:
         server.remove()
 
 
-def measure(server: Postgres, count: int) -> dict[str, object]:
+def measure(server: Postgres, count: int, jitter_s: float) -> dict[str, object]:
     """One line of the answer."""
     url = server.create_database()
     Migrations(url).upgrade()
@@ -45,7 +46,7 @@ def measure(server: Postgres, count: int) -> dict[str, object]:
     dramatiq.actor(broker=broker, actor_name="cleanup_audit_log", queue_name="maintenance")(_tidy)
     control = Control(url, "embedded")
     wanted = [
-        Schedule(f"account-{n}", "cleanup_audit_log", "every 1m", args=(0,), jitter_s=60, missed="all")
+        Schedule(f"account-{n}", "cleanup_audit_log", "every 1m", args=(0,), jitter_s=jitter_s, missed="all")
         for n in range(count)
     ]
     began = time.monotonic()
@@ -77,6 +78,7 @@ def measure(server: Postgres, count: int) -> dict[str, object]:
     database.close()
     return {
         "schedules": count,
+        "jitter_s": jitter_s,
         "put_s": round(put_s, 2),
         "leads_s": round(leads_s, 2),
         "rss_mb": round(rss / 1024),
