@@ -732,9 +732,6 @@ WHERE f.flow_id = ? AND f.state = 'live' AND j.state IN ('delayed', 'waiting', '
 -- name: cancel_job
 UPDATE jobs SET state = 'cancelled', finished_at = ?, cancel_requested = 0 WHERE id = ?;
 
--- name: ask_to_stop
-UPDATE jobs SET cancel_requested = 1 WHERE id = ?;
-
 -- name: old_flows
 SELECT id FROM flows WHERE finished_at < ? ORDER BY finished_at LIMIT ?;
 
