@@ -15,7 +15,7 @@ from errors import InvalidPayload, LedgerUnavailable, QueueFull
 from middleware.unique import Duplicate, Unique
 from settings import Settings
 
-CATALOGUE = {"narrow": SimpleNamespace(concurrency=1, keep=None, rate=None, max_waiting=3)}
+CATALOGUE = {"narrow": SimpleNamespace(concurrency=1, keep=None, rate=None, max_waiting=3, max_running=None)}
 
 
 @pytest.fixture

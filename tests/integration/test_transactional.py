@@ -27,8 +27,8 @@ from settings import Settings
 from tests.servers import Postgres
 
 CATALOGUE = {
-    "default": SimpleNamespace(concurrency=1, keep=None, rate=None, max_waiting=None),
-    "narrow": SimpleNamespace(concurrency=1, keep=None, rate=None, max_waiting=2),
+    "default": SimpleNamespace(concurrency=1, keep=None, rate=None, max_waiting=None, max_running=None),
+    "narrow": SimpleNamespace(concurrency=1, keep=None, rate=None, max_waiting=2, max_running=None),
 }
 Open = Callable[[str], AbstractContextManager[tuple[Any, Any]]]
 
