@@ -34,7 +34,7 @@ class State(StrEnum):
 
 def user_of(url: str) -> str:
     """The user an address logs in as; empty when that is not by a password."""
-    credentials = URLParameters(url).credentials
+    credentials = addresses(url)[0].credentials
     return str(getattr(credentials, "username", ""))
 
 

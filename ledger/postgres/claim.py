@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from ledger.postgres.arrays import literal, numbers, texts
 from ledger.postgres.connection import Cursor
+from ledger.postgres.payloads import newest
 from ledger.records import Claim, Ticket, Verdict
 from ledger.text import all_ids
 
@@ -59,6 +60,7 @@ def take(cursor: Cursor, worker: int, wants: Mapping[str, int], suspects: int) -
     parked = [(id, ticket, word) for id, word, _, _, _, _, _, ticket, *_ in rows if word == "suspect"]
     if parked:
         park(cursor, worker, parked, queues)
+    now = newest(cursor, ((id, ticket) for id, word, _, _, _, _, _, ticket, *_ in rows if word == "take"))
     return [
         Claim(
             id,
@@ -71,8 +73,7 @@ def take(cursor: Cursor, worker: int, wants: Mapping[str, int], suspects: int) -
             due_at,
             ticket,
             queue,
-            message_id,
-            body,
+            *now.get(id, (message_id, body)),
             created_at,
             bool(sequenced),
         )

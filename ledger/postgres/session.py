@@ -20,6 +20,7 @@ from ledger.postgres import ticks as ticks_of
 from ledger.postgres.arrays import floats, literal, numbers, texts
 from ledger.postgres.connection import Connection, Cursor, Road
 from ledger.postgres.flows import Flows
+from ledger.postgres.payloads import newest
 from ledger.records import (
     Beat,
     Buried,
@@ -261,7 +262,11 @@ class PostgresSession:
                 failpoints.hit("promote.committed")
             if not self._embedded and len(rows) < limit:
                 cursor.run("unready", str(limit))  # for the next call
-            return [Due(*row) for row in rows]
+            now = newest(cursor, ((id, ticket) for id, ticket, *_ in rows))
+            return [
+                Due(id, ticket, queue, priority, actor, *now.get(id, (message_id, body)), late_s)
+                for id, ticket, queue, priority, actor, message_id, body, late_s in rows
+            ]
 
         return self._connection.call(work)
 

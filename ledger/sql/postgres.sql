@@ -92,6 +92,9 @@ SELECT c.id::text, c.word, c.epoch + 1, c.attempts, c.crashes, c.created_at, c.r
 FROM judged c CROSS JOIN LATERAL (SELECT * FROM payloads WHERE job_id = c.id OFFSET 0) AS p WHERE c.word <> 'stale'
 ORDER BY c.priority, c.due_at;
 
+-- name: payloads
+SELECT job_id::text, message_id, body FROM payloads WHERE job_id = ANY ($1::uuid[]);
+
 -- name: park
 -- A message used up without a run.  Until the queue is resumed (infinity), for a second, or, when the message was
 -- found in another queue than its job's, not at all.

@@ -28,7 +28,8 @@ def attempts(system: System, actor: str) -> list[Attempt]:
         "JOIN payloads p ON p.job_id = a.job_id WHERE j.actor IN (:actor, 'later') AND a.outcome <> 'parked'",
         actor=actor,
     )
-    return sorted(Attempt(moment(x), moment(y), how, json.loads(bytes(body))["args"]) for x, y, how, body in rows)
+    made = (Attempt(moment(x), moment(y), how, json.loads(bytes(body))["args"]) for x, y, how, body in rows)
+    return sorted(made, key=lambda attempt: attempt.began)
 
 
 def moment(at: datetime | int) -> float:

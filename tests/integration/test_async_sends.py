@@ -40,7 +40,7 @@ def commits_of(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(jobs))
         recorded(jobs, answers)
 
-    monkeypatch.setattr(broker.recorder, "_recorded", counted)
+    monkeypatch.setattr(broker.recorder, "recorded", counted)
     return sizes
 
 
