@@ -1,5 +1,6 @@
 """The whole system on each road."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from tests.acceptance.system import System, system
 from tests.servers import RabbitMQ
 
 ROADS = ("embedded-sqlite", "embedded-postgresql", "rabbitmq-postgresql")
+#: Policies with processes that are killed.  In one process the conformance suite has them on every road, and
+#: ``make prove`` has these everywhere too.
+POLICY_ROADS = ROADS if os.environ.get("HARELINE_TEST_ROADS") == "all" else ROADS[-1:]
 
 
 def database(request: pytest.FixtureRequest, road: str) -> str:
@@ -29,6 +33,13 @@ def carrier(request: pytest.FixtureRequest, road: str) -> str | None:
 @pytest.fixture(params=ROADS)
 def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
     """The test runs on every road."""
+    with system(tmp_path, database(request, request.param), carrier(request, request.param)) as found:
+        yield found
+
+
+@pytest.fixture(params=POLICY_ROADS)
+def somewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
+    """The test of a policy runs on RabbitMQ and PostgreSQL, and with HARELINE_TEST_ROADS=all on every road."""
     with system(tmp_path, database(request, request.param), carrier(request, request.param)) as found:
         yield found
 

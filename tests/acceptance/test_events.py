@@ -15,19 +15,19 @@ LATE = (
 )
 
 
-def test_listeners_are_told_and_followers_miss_nothing(anywhere: System) -> None:
-    told = anywhere.folder / "told"
+def test_listeners_are_told_and_followers_miss_nothing(somewhere: System) -> None:
+    told = somewhere.folder / "told"
     told.touch()
-    anywhere.env["TOLD"] = str(told)
-    env = {**anywhere.env, "HARELINE_LOG_FORMAT": "json"}
+    somewhere.env["TOLD"] = str(told)
+    env = {**somewhere.env, "HARELINE_LOG_FORMAT": "json"}
     follow = hareline("events", "follow", "billing", "--json")
-    assert list(Feed(anywhere.database_url, "billing", wait=False)) == []
-    with Program(follow, anywhere.folder, env) as follower:
-        anywhere.run(SEND + LATE)
-        anywhere.worker(app="tests.acceptance.listening")
-        anywhere.until(lambda: len(told.read_text().splitlines()) >= 8)
-        [(delayed,)] = anywhere.sql("SELECT id FROM jobs WHERE state = 'delayed'")
-        control = Control(anywhere.database_url, "embedded")
+    assert list(Feed(somewhere.database_url, "billing", wait=False)) == []
+    with Program(follow, somewhere.folder, env) as follower:
+        somewhere.run(SEND + LATE)
+        somewhere.worker(app="tests.acceptance.listening")
+        somewhere.until(lambda: len(told.read_text().splitlines()) >= 8)
+        [(delayed,)] = somewhere.sql("SELECT id FROM jobs WHERE state = 'delayed'")
+        control = Control(somewhere.database_url, "embedded")
         cancel(control, str(delayed), by="cli:ada")
         control.close()
         lines = [json.loads(line) for line in follower.wait('"event"', count=6)]
@@ -51,8 +51,8 @@ def test_listeners_are_told_and_followers_miss_nothing(anywhere: System) -> None
         ("retrying", "fail"),
         ("retrying", "fail"),
     ]
-    assert anywhere.states() == {"completed": 1, "failed": 2, "cancelled": 1}
-    found = anywhere.until(lambda: overview(anywhere.database_url).troubles)
+    assert somewhere.states() == {"completed": 1, "failed": 2, "cancelled": 1}
+    found = somewhere.until(lambda: overview(somewhere.database_url).troubles)
     assert isinstance(found, list)
     [trouble] = found
     assert trouble.listener == "tests.acceptance.listening.stumble"

@@ -12,9 +12,9 @@ BEFORE = "tests.acceptance.payloads_before"
 ORDER = "Order(number=7, lines=[Line(sku='a', price=Decimal('0.1000000000000000000001'))])"
 
 
-def test_the_body_gets_the_types_its_signature_names(anywhere: System) -> None:
-    anywhere.worker(app=APP)
-    sent = anywhere.shell(APP)
+def test_the_body_gets_the_types_its_signature_names(somewhere: System) -> None:
+    somewhere.worker(app=APP)
+    sent = somewhere.shell(APP)
     sent.run(f"order = {ORDER}\ntake.send(log, order, datetime(2026, 7, 1), Decimal('1.10'), Decimal('2'))")
     sent.run("take_later.send_with_options(args=(log,), kwargs={'order': order.model_dump(mode='json')})")
     sent.run("tell_it = {'on_success': tell, 'path': log}")
@@ -23,9 +23,9 @@ def test_the_body_gets_the_types_its_signature_names(anywhere: System) -> None:
     assert sent.run(
         "print((half.message(Decimal('8.4')) | half.message() | half.message()).run().get_result(block=True))"
     ).split() == ["1.05"]
-    anywhere.until(lambda: any("failed after" in line for line in anywhere.ran()))
-    assert anywhere.finished(9) == {"completed": 8, "failed": 1}
-    assert sorted(anywhere.ran()) == sorted(
+    somewhere.until(lambda: any("failed after" in line for line in somewhere.ran()))
+    assert somewhere.finished(9) == {"completed": 8, "failed": 1}
+    assert sorted(somewhere.ran()) == sorted(
         [
             f"{ORDER} 2026 (Decimal('1.10'), Decimal('2')), attempt 0",
             f"later {ORDER}",
@@ -37,15 +37,15 @@ def test_the_body_gets_the_types_its_signature_names(anywhere: System) -> None:
     )
 
 
-def test_what_was_queued_before_a_deploy_runs_after_it(anywhere: System) -> None:
-    before = anywhere.shell(BEFORE)
+def test_what_was_queued_before_a_deploy_runs_after_it(somewhere: System) -> None:
+    before = somewhere.shell(BEFORE)
     before.run("bill.send(log, 'ada', '1.10')")  # by position
     before.run("bill.send(log, client='bob', amount=2)")  # a renamed parameter of a renamed actor
     before.run("take.send(log, {'id': 7, 'lines': []}, at='2026-07-01T00:00:00Z')")  # a renamed field
     before.run("bill.send_with_options(args=(log, 'eve', '3'), delay=300)")
-    anywhere.worker(app=APP)
-    assert anywhere.finished(4) == {"completed": 4}
-    assert sorted(anywhere.ran()) == [
+    somewhere.worker(app=APP)
+    assert somewhere.finished(4) == {"completed": 4}
+    assert sorted(somewhere.ran()) == [
         "Order(number=7, lines=[]) 2026 (), attempt 0",
         "charge ada Decimal('1.10') EUR",
         "charge bob Decimal('2') EUR",

@@ -19,14 +19,14 @@ def message(actor: str, *args: object, **options: object) -> bytes:
     return json.dumps(fields | {"message_id": str(uuid.uuid4()), "message_timestamp": 0}).encode()
 
 
-def test_restricted_actors_run_what_was_sent_by_who_may(anywhere: System) -> None:
-    anywhere.env["HARELINE_PRODUCER"] = "billing-api"
-    log = str(anywhere.log)
-    allowed = anywhere.shell(APP)
+def test_restricted_actors_run_what_was_sent_by_who_may(somewhere: System) -> None:
+    somewhere.env["HARELINE_PRODUCER"] = "billing-api"
+    log = str(somewhere.log)
+    allowed = somewhere.shell(APP)
     allowed.run("pay.send(log, 1)")
     allowed.run("(invoice.message(log, 2) | pay.message_with_options(args=(log,))).run()")
-    anywhere.env["HARELINE_PRODUCER"] = "reports"
-    other = anywhere.shell(APP)
+    somewhere.env["HARELINE_PRODUCER"] = "reports"
+    other = somewhere.shell(APP)
     other.run(
         "from errors import Forbidden\n"
         "try: pay.send(log, 3)\n"
@@ -35,11 +35,11 @@ def test_restricted_actors_run_what_was_sent_by_who_may(anywhere: System) -> Non
     )
     # One that writes to the ledger by itself says who it is; a code that knows of no rule sends as ever.
     other.run("broker.permissions.allowed = {}; pay.send(log, 4)")
-    anywhere.env["HARELINE_PRODUCER"] = "worker"
-    anywhere.worker(app=APP)
-    assert anywhere.finished(4) == {"completed": 3, "failed": 1}
-    assert ran(anywhere) == {"paid 1": 1, "invoiced 2": 1, "paid 2": 1}
-    [(reason, text)] = anywhere.sql(
+    somewhere.env["HARELINE_PRODUCER"] = "worker"
+    somewhere.worker(app=APP)
+    assert somewhere.finished(4) == {"completed": 3, "failed": 1}
+    assert ran(somewhere) == {"paid 1": 1, "invoiced 2": 1, "paid 2": 1}
+    [(reason, text)] = somewhere.sql(
         "SELECT j.reason, a.error_message FROM jobs j JOIN attempts a ON a.job_id = j.id WHERE j.state = 'failed'"
     )
     assert reason == "forbidden"

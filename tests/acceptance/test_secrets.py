@@ -51,10 +51,10 @@ def below(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def test_a_secret_is_nowhere_in_clear(anywhere: System, request: pytest.FixtureRequest) -> None:
-    anywhere.env |= {"HARELINE_KEYS": OLD, "HARELINE_LOG_LEVEL": "DEBUG"}
-    rabbit = request.getfixturevalue("rabbitmq") if anywhere.broker_url else None
-    sender = anywhere.shell(APP)
+def test_a_secret_is_nowhere_in_clear(somewhere: System, request: pytest.FixtureRequest) -> None:
+    somewhere.env |= {"HARELINE_KEYS": OLD, "HARELINE_LOG_LEVEL": "DEBUG"}
+    rabbit = request.getfixturevalue("rabbitmq") if somewhere.broker_url else None
+    sender = somewhere.shell(APP)
     sender.run(f"m = {MARKER!r}")
     sender.run("for _ in range(5): whisper.send(log, m)")
     sender.run("whisper.send_with_options(args=(log, m), kwargs={'fails': True}, on_failure='mourn')")
@@ -63,48 +63,48 @@ def test_a_secret_is_nowhere_in_clear(anywhere: System, request: pytest.FixtureR
     sender.run("keep.send(log, m)")
     sender.run("(whisper.message(log, m) | greet.message(log)).run()")
     if rabbit is not None:
-        carried = Rabbit(rabbit, anywhere.broker_url or "")
-        anywhere.until(lambda: carried.ready()["work"] == 10)
+        carried = Rabbit(rabbit, somewhere.broker_url or "")
+        somewhere.until(lambda: carried.ready()["work"] == 10)
         on_disk = below(rabbit.data)
         assert in_clear(on_disk) == []
         assert any(b"hareline-sealed:2026-05:" in what for what in on_disk.values()), "the messages are there"
-    anywhere.worker(app=APP)
+    somewhere.worker(app=APP)
     sender.run("sent = whisper.send(log, m); assert sent.get_result(block=True, timeout=30_000) == m.upper()")
-    anywhere.finished(13)
-    assert ran(anywhere) == {
+    somewhere.finished(13)
+    assert ran(somewhere) == {
         f"whispered {len(MARKER)}": 7,
         f"greeted {len(MARKER)}": 1,
         f"ada Card(holder='Ada', number=Secret(…)) {len(MARKER)} 3": 1,
         f"bob Card(holder='Bob', number=Secret(…)) {len(MARKER)} 3": 1,
         "kept True": 1,
     }
-    assert anywhere.sql("SELECT actor, reason FROM jobs WHERE state = 'failed'") == [("whisper", "retries_exhausted")]
-    found = everywhere(anywhere)
-    assert in_clear(found) == [], [line for line in anywhere.workers[0].lines if MARKER.lower() in line.lower()]
+    assert somewhere.sql("SELECT actor, reason FROM jobs WHERE state = 'failed'") == [("whisper", "retries_exhausted")]
+    found = everywhere(somewhere)
+    assert in_clear(found) == [], [line for line in somewhere.workers[0].lines if MARKER.lower() in line.lower()]
     assert b"Received arguments that are encrypted" in found["log of worker 0"], "it logs what might be them"
     assert b"It is RuntimeError; its text is encrypted" in found["log of worker 0"]
-    [(text, where)] = anywhere.sql("SELECT error_message, traceback FROM attempts WHERE outcome = 'failed'")
+    [(text, where)] = somewhere.sql("SELECT error_message, traceback FROM attempts WHERE outcome = 'failed'")
     assert text.startswith("hareline-sealed:2026-05:")
     assert "in whisper" in where
-    if anywhere.database_url.startswith("postgresql:"):
-        anywhere.sql("CHECKPOINT")
+    if somewhere.database_url.startswith("postgresql:"):
+        somewhere.sql("CHECKPOINT")
         assert in_clear(below(request.getfixturevalue("postgres").data)) == []
     if rabbit is not None:
-        letters = anywhere.until(lambda: carried.letters("work.XQ"))
+        letters = somewhere.until(lambda: carried.letters("work.XQ"))
         assert isinstance(letters, list)
         [letter] = letters
         assert letter.headers["hareline-error"] == "RuntimeError: <encrypted: key 2026-05>"
         assert in_clear({"letter": letter.body, "on the disk": b"".join(below(rabbit.data).values())}) == []
 
 
-def test_without_the_key_a_job_is_a_dead_letter_that_names_it_and_with_it_a_retry_runs(anywhere: System) -> None:
-    anywhere.env["HARELINE_KEYS"] = OLD
-    sender = anywhere.shell(APP)
+def test_without_the_key_a_job_is_a_dead_letter_that_names_it_and_with_it_a_retry_runs(somewhere: System) -> None:
+    somewhere.env["HARELINE_KEYS"] = OLD
+    sender = somewhere.shell(APP)
     sender.run(f"whisper.send(log, {MARKER!r})")
-    stranger = anywhere.worker(app=APP, env={"HARELINE_KEYS": NEW})
-    assert anywhere.finished(1) == {"failed": 1}
-    assert anywhere.ran() == []
-    [(job, reason, text)] = anywhere.sql(
+    stranger = somewhere.worker(app=APP, env={"HARELINE_KEYS": NEW})
+    assert somewhere.finished(1) == {"failed": 1}
+    assert somewhere.ran() == []
+    [(job, reason, text)] = somewhere.sql(
         "SELECT CAST(j.id AS text), j.reason, a.error_message FROM jobs j JOIN attempts a ON a.job_id = j.id"
     )
     assert reason == "undecipherable"
@@ -113,38 +113,38 @@ def test_without_the_key_a_job_is_a_dead_letter_that_names_it_and_with_it_a_retr
         "retry the job"
     )
     stranger.stop()
-    control = Control(anywhere.database_url, "rabbitmq" if anywhere.broker_url else "embedded")
+    control = Control(somewhere.database_url, "rabbitmq" if somewhere.broker_url else "embedded")
     retry(control, job, by="test")
     control.close()
-    anywhere.worker(app=APP, env={"HARELINE_KEYS": f"{NEW},{OLD}"})
-    assert anywhere.finished(1) == {"completed": 1}
-    assert ran(anywhere) == {f"whispered {len(MARKER)}": 1}
+    somewhere.worker(app=APP, env={"HARELINE_KEYS": f"{NEW},{OLD}"})
+    assert somewhere.finished(1) == {"completed": 1}
+    assert ran(somewhere) == {f"whispered {len(MARKER)}": 1}
 
 
-def test_keys_are_rotated_beside_running_workers_and_the_old_one_is_dropped(anywhere: System) -> None:
-    anywhere.env["HARELINE_KEYS"] = OLD
-    sender = anywhere.shell(APP)
+def test_keys_are_rotated_beside_running_workers_and_the_old_one_is_dropped(somewhere: System) -> None:
+    somewhere.env["HARELINE_KEYS"] = OLD
+    sender = somewhere.shell(APP)
     sender.run(f"for n in range(150): keep.send(log, {MARKER!r})")
     held = (
         "broker.enqueue_many([greet.message(log, 'x')] + [whisper.message(log, 'later') for n in range(50)], delay=%d)"
     )
     sender.run(held % 3_600_000)
     both = {"HARELINE_KEYS": f"{NEW},{OLD}"}
-    anywhere.worker(app=APP, env=both)
-    anywhere.until(lambda: len(anywhere.ran()) > 10)
-    ring, control = KeyRing(keys_of(both["HARELINE_KEYS"])), Control(anywhere.database_url, "embedded")
+    somewhere.worker(app=APP, env=both)
+    somewhere.until(lambda: len(somewhere.ran()) > 10)
+    ring, control = KeyRing(keys_of(both["HARELINE_KEYS"])), Control(somewhere.database_url, "embedded")
     assert rotate(control, ring, by="test", batch=10).left.total() == 0
-    anywhere.until(lambda: len(anywhere.ran()) == 150)
+    somewhere.until(lambda: len(somewhere.ran()) == 150)
     rotate(control, ring, by="test")
     control.close()
-    found = anywhere.queries.keys()
+    found = somewhere.queries.keys()
     assert {key for rows in found.values() for key in rows} == {"2026-11"}
     assert found["payloads"]["2026-11"] == 200
-    anywhere.workers[0].stop()
-    anywhere.sql("UPDATE tickets SET due_at = (SELECT min(created_at) FROM jobs)")
-    anywhere.worker(app=APP, env={"HARELINE_KEYS": NEW})
-    assert anywhere.finished(201) == {"completed": 201}
-    assert ran(anywhere) == {"kept True": 150, "whispered 5": 50, "greeted 1": 1}
+    somewhere.workers[0].stop()
+    somewhere.sql("UPDATE tickets SET due_at = (SELECT min(created_at) FROM jobs)")
+    somewhere.worker(app=APP, env={"HARELINE_KEYS": NEW})
+    assert somewhere.finished(201) == {"completed": 201}
+    assert ran(somewhere) == {"kept True": 150, "whispered 5": 50, "greeted 1": 1}
 
 
 def test_what_rabbitmq_has_under_a_key_that_was_dropped_is_read_from_the_ledger(on_rabbitmq: System) -> None:

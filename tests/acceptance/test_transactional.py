@@ -52,10 +52,10 @@ def test_jobs_of_a_committed_session_are_published_by_its_process(on_rabbitmq: S
     nothing_left(on_rabbitmq)
 
 
-def test_handles_ask_for_jobs_that_real_workers_run(anywhere: System) -> None:
-    anywhere.worker(env={"HARELINE_CANCEL_GRACE_S": "0.1"})
-    release = anywhere.folder / "release"
-    printed = anywhere.run(
+def test_handles_ask_for_jobs_that_real_workers_run(somewhere: System) -> None:
+    somewhere.worker(env={"HARELINE_CANCEL_GRACE_S": "0.1"})
+    release = somewhere.folder / "release"
+    printed = somewhere.run(
         "from errors import JobCancelled, JobFailed\n"
         "from middleware.handles import Job\n"
         "added, divided = add.send(2, 3), divide.send(1, 0)\n"
@@ -74,5 +74,5 @@ def test_handles_ask_for_jobs_that_real_workers_run(anywhere: System) -> None:
         "requested",
         "JobCancelled",
     ]
-    anywhere.finished(3)
-    nothing_left(anywhere)
+    somewhere.finished(3)
+    nothing_left(somewhere)

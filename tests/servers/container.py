@@ -13,7 +13,7 @@ from tests.servers.install import CannotInstall, install
 
 IMAGE = "python:3.11-bookworm"
 #: Everything: in processes beside each other, each with servers of its own, since most tests wait most of the time.
-ALL = ("--numprocesses", "3", "--dist", "worksteal")
+ALL = ("--numprocesses", "4", "--dist", "worksteal")
 ROOT = Path(__file__).parents[2]
 
 
