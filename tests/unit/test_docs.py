@@ -132,7 +132,8 @@ def test_every_actor_that_is_enqueued_exists() -> None:
 
 
 def test_every_setting_exists() -> None:
-    known = {*VARIABLES.values(), "HARELINE_FAILPOINTS", "HARELINE_TEST_RABBITMQ", "HARELINE_TEST_ITEMS"}
+    known = {*VARIABLES.values(), "HARELINE_FAILPOINTS", "HARELINE_TEST_RABBITMQ"}
+    known |= {"HARELINE_TEST_ITEMS", "HARELINE_TEST_ROADS"}
     fields = {field.upper() for field in QueueSettings.model_fields}
     known |= {"HARELINE_QUEUES__"} | {
         f"HARELINE_QUEUES__{queue.upper().replace('-', '_')}__{field}" for queue in CATALOGUE for field in fields
