@@ -55,6 +55,7 @@ lock: ## Resolve the newest versions pyproject.toml allows: requirements.lock, a
 	test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv; }
 	$(COMPILE) --upgrade --all-extras --group lock -o requirements.lock
 	$(COMPILE) --constraint requirements.lock -o requirements.run.lock
+	$(COMPILE) --constraint requirements.lock --all-extras --group lock --group prove -o requirements.prove.lock
 
 clean: ## Remove what the other targets made
 	rm -rf .venv .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .hareline dist *.egg-info
