@@ -12,6 +12,7 @@ flows.py       cancel, retry, signal a flow
 rebuild.py     new messages for waiting jobs whose messages are lost
 gates.py       what they mean for jobs that wait for one another
 rows.py        locking a job's row; refusing what its state does not allow
+who.py         who asks, for the journal
 transaction.py Control: the database the verbs work on
 """
 

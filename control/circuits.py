@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from sqlalchemy import insert, select, update
 
 from control.transaction import Control, Transaction
+from control.who import By
 from ledger.breaker import Breaker, closed, held
 from ledger.instants import from_micros, to_micros
 from ledger.queries import Queries
@@ -12,7 +13,7 @@ from ledger.tables import circuits
 from ledger.views import CircuitView
 
 
-def hold_open(control: Control, name: str, for_s: float, *, by: str) -> None:
+def hold_open(control: Control, name: str, for_s: float, *, by: By) -> None:
     """Let no job that uses this circuit start for so long; then jobs probe, as after any opening."""
 
     def verb(tx: Transaction) -> None:
@@ -23,7 +24,7 @@ def hold_open(control: Control, name: str, for_s: float, *, by: str) -> None:
     control.run(verb, by=by)
 
 
-def close(control: Control, name: str, *, by: str) -> bool:
+def close(control: Control, name: str, *, by: By) -> bool:
     """Let jobs start again, and forget what was counted; false when it was closed.  Those put off come back."""
 
     def verb(tx: Transaction) -> bool:

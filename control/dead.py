@@ -5,6 +5,7 @@ from collections.abc import Callable
 from control.jobs import each, remove_locked, retry_locked
 from control.rows import Locked, lock_all
 from control.transaction import Control, Transaction
+from control.who import By
 from errors import IllegalTransition
 from ledger.states import Reason, State
 
@@ -16,7 +17,7 @@ def retry(
     actor: str | None = None,
     reason: Reason | None = None,
     limit: int | None = None,
-    by: str,
+    by: By,
 ) -> list[str]:
     """Send dead letters round again: those named, or without ``refs`` all that fit; returns their ids.
 
@@ -34,7 +35,7 @@ def discard(
     actor: str | None = None,
     reason: Reason | None = None,
     limit: int | None = None,
-    by: str,
+    by: By,
 ) -> list[str]:
     """Remove dead letters for good (their journal stays): those named, or all that fit; returns their ids."""
     if refs:
@@ -46,9 +47,7 @@ def _discard(tx: Transaction, job: Locked) -> str:
     return remove_locked(tx, job, "discarded")
 
 
-def _named(
-    control: Control, refs: tuple[str, ...], verb: Callable[[Transaction, Locked], str], *, by: str
-) -> list[str]:
+def _named(control: Control, refs: tuple[str, ...], verb: Callable[[Transaction, Locked], str], *, by: By) -> list[str]:
     def named(tx: Transaction) -> list[str]:
         locked = lock_all(tx, refs)
         for job in locked:

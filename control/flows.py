@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from control.who import By
 from errors import FlowNotFound
 from ledger.flows.states import FlowState
 from ledger.flows.views import FlowRow, FlowView
@@ -25,25 +26,25 @@ def find(queries: Queries, ref: str) -> FlowView:
     return view
 
 
-def cancel(session: Session, queries: Queries, ref: str, *, by: str) -> FlowState:
+def cancel(session: Session, queries: Queries, ref: str, *, by: By) -> FlowState:
     """Cancel a flow with everything that is live of it; ``CANCELLING`` while jobs run that were asked to stop.
 
     Raises ``FlowNotFound``, ``IllegalTransition``.
     """
-    return session.cancel_flow(find(queries, ref).id, by)
+    return session.cancel_flow(find(queries, ref).id, str(by))
 
 
-def retry(session: Session, queries: Queries, ref: str, *, by: str) -> list[str]:
+def retry(session: Session, queries: Queries, ref: str, *, by: By) -> list[str]:
     """Let a flow go on that failed or was cancelled: new jobs for the steps that are returned, the others are kept.
 
     Raises ``FlowNotFound``, ``IllegalTransition``.
     """
-    return session.retry_flow(find(queries, ref).id, by)[0]
+    return session.retry_flow(find(queries, ref).id, str(by))[0]
 
 
-def signal(session: Session, queries: Queries, ref: str, name: str, data: Any = None, *, by: str) -> bool:
+def signal(session: Session, queries: Queries, ref: str, name: str, data: Any = None, *, by: By) -> bool:
     """Give a flow a signal, with data as JSON has it; false when it is over, or has one of that name.
 
     Raises ``FlowNotFound``, ``UnknownSignal``.
     """
-    return session.signal_flow(find(queries, ref).id, name, json.dumps(data).encode(), by)[0]
+    return session.signal_flow(find(queries, ref).id, name, json.dumps(data).encode(), str(by))[0]

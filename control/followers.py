@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from control.transaction import Control, Transaction
+from control.who import By
 from errors import EventsLost
 from ledger import feed
 from ledger.engine import Database
@@ -71,7 +72,7 @@ def overview(url: str) -> Overview:
         database.close()
 
 
-def seek(control: Control, name: str, to: str, *, by: str) -> str:
+def seek(control: Control, name: str, to: str, *, by: By) -> str:
     """Let a follower go on elsewhere: at a cursor, at the "oldest" event that is kept, or "now"; its new cursor.
 
     Raises ``BadCursor``, and ``EventsLost`` for a cursor behind which not everything is kept.
@@ -92,7 +93,7 @@ def seek(control: Control, name: str, to: str, *, by: str) -> str:
     return control.run(verb, by=by)
 
 
-def forget(control: Control, name: str, *, by: str) -> bool:
+def forget(control: Control, name: str, *, by: By) -> bool:
     """Forget a follower; false when there is none of that name.  It would begin anew, with what happens then."""
 
     def verb(tx: Transaction) -> bool:
@@ -104,7 +105,7 @@ def forget(control: Control, name: str, *, by: str) -> bool:
     return control.run(verb, by=by)
 
 
-def off(control: Control, *, by: str) -> None:
+def off(control: Control, *, by: By) -> None:
     """Write nothing for the feed any more, until somebody follows it again; those who do are told what they lost."""
 
     def verb(tx: Transaction) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import Table, delete, func, insert, select, update
 from control import gates
 from control.rows import Locked, demand, lock, lock_id
 from control.transaction import Control, Transaction
+from control.who import By
 from errors import IllegalTransition
 from ledger.flows.states import OPTION, ItemState
 from ledger.states import FINISHED, Event, Reason, State
@@ -36,7 +37,7 @@ _NO_RETRY = {
 _NO_CANCEL = dict.fromkeys(FINISHED, "it is finished; there is nothing to cancel")
 
 
-def retry(control: Control, ref: str, *, by: str) -> str:
+def retry(control: Control, ref: str, *, by: By) -> str:
     """Send a failed, cancelled or delayed job round now; returns its id.
 
     A failed or cancelled one starts anew: attempts, crashes and charges count from 0; its checkpoint is kept.  One in
@@ -54,13 +55,13 @@ def retry_many(
     actor: str | None = None,
     reason: Reason | None = None,
     limit: int | None = None,
-    by: str,
+    by: By,
 ) -> list[str]:
     """Retry every job that fits, history included; returns their ids.  In batches, each one transaction."""
     return each(control, retry_locked, state, queue=queue, actor=actor, reason=reason, limit=limit, by=by)
 
 
-def cancel(control: Control, ref: str, *, by: str) -> Literal["cancelled", "requested"]:
+def cancel(control: Control, ref: str, *, by: By) -> Literal["cancelled", "requested"]:
     """Cancel a job: at once when it is not running; else ask it to stop (``requested``).
 
     A running job that is asked ends as cancelled unless it completes or fails first; no retry, no crash brings it
@@ -80,7 +81,7 @@ def cancel(control: Control, ref: str, *, by: str) -> Literal["cancelled", "requ
     return control.run(verb, by=by)
 
 
-def cancel_waiting(url: str, queue: str, *, by: str) -> int:
+def cancel_waiting(url: str, queue: str, *, by: By) -> int:
     """Cancel every job of ``queue`` that is not running; returns how many."""
     control = Control(url, "embedded")  # no ticket is made, so the road does not matter
     try:
@@ -91,7 +92,7 @@ def cancel_waiting(url: str, queue: str, *, by: str) -> int:
         control.close()
 
 
-def remove(control: Control, ref: str, *, by: str) -> str:
+def remove(control: Control, ref: str, *, by: By) -> str:
     """Forget a finished job with all that belongs to it but its journal; returns its id.
 
     Raises ``JobNotFound``, ``IllegalTransition``.
@@ -115,7 +116,7 @@ def each(
     actor: str | None = None,
     reason: Reason | None = None,
     limit: int | None = None,
-    by: str,
+    by: By,
 ) -> list[str]:
     """``verb`` on every job in ``state`` that fits, oldest first, ``_BATCH`` to a transaction; their ids."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, update
 
 from control.transaction import Control, Transaction
+from control.who import By
 from errors import Undecipherable
 from ledger.queries import Queries
 from ledger.resting import PLACES, Place, page, resealed, text_of
@@ -28,7 +29,7 @@ class Rotated:
 
 
 def rotate(
-    control: Control, ring: KeyRing, *, by: str, batch: int = BATCH, told: Callable[[Rotated], None] | None = None
+    control: Control, ring: KeyRing, *, by: By, batch: int = BATCH, told: Callable[[Rotated], None] | None = None
 ) -> Rotated:
     """Encrypt again, under the ring's first key, what rests under its others.
 
@@ -49,7 +50,7 @@ def rotate(
     return done
 
 
-def reveal(control: Control, queries: Queries, ref: str, *, by: str) -> None:
+def reveal(control: Control, queries: Queries, ref: str, *, by: By) -> None:
     """Note in a job's journal that somebody is about to read what it has encrypted.  No such job: nothing."""
     job = queries.job(ref)
     if job is not None:
@@ -63,7 +64,7 @@ def _place(
     batch: int,
     done: Rotated,
     told: Callable[[Rotated], None] | None,
-    by: str,
+    by: By,
 ) -> None:
     others = [f"{PREFIX}{id}:" for id in ring.ids[1:]]
     after: tuple[Any, ...] | None = None

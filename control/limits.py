@@ -4,12 +4,13 @@ from sqlalchemy import delete, insert
 
 from control.gates import look_at_rule
 from control.transaction import Control, Transaction
+from control.who import By
 from ledger.queries import Queries
 from ledger.tables import limit_rules, limits
 from ledger.views import GateView, LimitView, RuleView
 
 
-def change(control: Control, rule: str, count: float, per_s: float, burst: int, *, by: str) -> None:
+def change(control: Control, rule: str, count: float, per_s: float, burst: int, *, by: By) -> None:
     """From now on this rule's limits are others than the code's: so many starts in a time.  Idempotent.
 
     Starts reserved before stay where they are.  With ``per_s`` 0 it is how many may run at once: blocked jobs are let
@@ -29,7 +30,7 @@ def change(control: Control, rule: str, count: float, per_s: float, burst: int, 
     control.run(verb, by=by)
 
 
-def restore(control: Control, rule: str, *, by: str) -> bool:
+def restore(control: Control, rule: str, *, by: By) -> bool:
     """Go by the code again; false when nothing was changed."""
 
     def verb(tx: Transaction) -> bool:
@@ -42,7 +43,7 @@ def restore(control: Control, rule: str, *, by: str) -> bool:
     return control.run(verb, by=by)
 
 
-def release(control: Control, key: str, *, by: str) -> bool:
+def release(control: Control, key: str, *, by: By) -> bool:
     """Forget what a limit has let through, and any order to be quiet; false when it had nothing to wait for."""
 
     def verb(tx: Transaction) -> bool:

@@ -3,13 +3,14 @@
 from sqlalchemy import ColumnElement, exists, func, insert, literal_column, select, update
 
 from control.transaction import Control, Transaction
+from control.who import By
 from ledger.queries import Queries
 from ledger.states import State
 from ledger.tables import jobs, queues, tickets
 from ledger.views import QueueView
 
 
-def pause(control: Control, name: str, *, by: str) -> None:
+def pause(control: Control, name: str, *, by: By) -> None:
     """Start nothing new of this queue; what runs, finishes.  Idempotent; a queue unknown yet is paused beforehand.
 
     When it returns, no claim that could still start a job is under way.
@@ -23,7 +24,7 @@ def pause(control: Control, name: str, *, by: str) -> None:
     control.run(verb, by=by)
 
 
-def resume(control: Control, name: str, *, by: str) -> int:
+def resume(control: Control, name: str, *, by: By) -> int:
     """Let the queue go on; returns how many jobs its pause had held back.  Idempotent."""
 
     def verb(tx: Transaction) -> int:

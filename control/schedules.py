@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 from sqlalchemy import delete, insert, select, update
 
 from control.transaction import Control, Transaction
+from control.who import By
 from errors import BadSchedule, IllegalTransition, ScheduleNotFound
 from ledger.schedules import Schedule
 from ledger.schedules.schedule import read
@@ -30,7 +31,7 @@ class Judge(Protocol):
 
 
 def put(
-    control: Control, wanted: Iterable[Schedule], *, judge: Judge, by: str, expect: Expect | None = None
+    control: Control, wanted: Iterable[Schedule], *, judge: Judge, by: By, expect: Expect | None = None
 ) -> dict[str, Change]:
     """Add schedules, or change those of the same keys; what became of each.  Idempotent.
 
@@ -51,7 +52,7 @@ def put(
     return done
 
 
-def reconcile(control: Control, declared: Sequence[tuple[Schedule, str]], *, by: str) -> dict[str, Change]:
+def reconcile(control: Control, declared: Sequence[tuple[Schedule, str]], *, by: By) -> dict[str, Change]:
     """Bring the ledger to what the code declares, each with why it is left out (empty when it is not).  Idempotent.
 
     Those the code does not declare any more stay, and send nothing.  Raises ``BadSchedule`` for a key that somebody
@@ -80,7 +81,7 @@ def reconcile(control: Control, declared: Sequence[tuple[Schedule, str]], *, by:
     return control.run(verb, by=by)
 
 
-def pause(control: Control, key: str, *, by: str) -> None:
+def pause(control: Control, key: str, *, by: By) -> None:
     """Send nothing of it; when this returns, nothing is sent any more.  Idempotent.  Raises ``ScheduleNotFound``."""
 
     def verb(tx: Transaction) -> None:
@@ -91,7 +92,7 @@ def pause(control: Control, key: str, *, by: str) -> None:
     control.run(verb, by=by)
 
 
-def resume(control: Control, key: str, *, by: str) -> None:
+def resume(control: Control, key: str, *, by: By) -> None:
     """Go on with the next tick; those of the pause are not missed, they were not wanted.  Idempotent.
 
     Raises ``ScheduleNotFound``.
@@ -105,7 +106,7 @@ def resume(control: Control, key: str, *, by: str) -> None:
     control.run(verb, by=by)
 
 
-def remove(control: Control, key: str, *, by: str) -> None:
+def remove(control: Control, key: str, *, by: By) -> None:
     """Forget a schedule and its ticks; its jobs stay.  Raises ``ScheduleNotFound``, ``IllegalTransition``."""
 
     def verb(tx: Transaction) -> None:
@@ -121,7 +122,7 @@ def remove(control: Control, key: str, *, by: str) -> None:
     control.run(verb, by=by)
 
 
-def note_run(control: Control, key: str, job: str, *, by: str) -> None:
+def note_run(control: Control, key: str, job: str, *, by: By) -> None:
     """Say in the journal who asked for a tick out of its time."""
     control.run(lambda tx: tx.note(None, "schedule run", {"schedule": key, "job": job}), by=by)
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import Connection, insert
 from sqlalchemy.exc import DBAPIError
 
+from control.who import By
 from ledger import feed
 from ledger.engine import Database
 from ledger.states import Event
@@ -25,10 +26,11 @@ _LOST = frozenset({"40P01", "40001"})  # deadlock_detected, serialization_failur
 class Transaction:
     """What a verb works with: the connection, the time on the database's clock, and who asked."""
 
-    def __init__(self, connection: Connection, now: datetime, by: str, *, embedded: bool, sqlite: bool) -> None:
+    def __init__(self, connection: Connection, now: datetime, by: By, *, embedded: bool, sqlite: bool) -> None:
         self.connection = connection
         self.now = now
-        self.by = by
+        self.who = by
+        self.by = str(by)  #: for the journal
         self.embedded = embedded
         self.sqlite = sqlite
 
@@ -66,7 +68,7 @@ class Control:
         self._database = Database(url)
         self._embedded = road == "embedded"
 
-    def run(self, verb: Callable[[Transaction], T], *, by: str) -> T:
+    def run(self, verb: Callable[[Transaction], T], *, by: By) -> T:
         """What ``verb`` returns, committed.  It is called again when it lost a deadlock.
 
         Raises ``LedgerUnavailable``; nothing was changed then.
