@@ -46,12 +46,16 @@ class WorkQueue:
                 return job
 
     def close(self, threads: int) -> None:
-        """Hand out nothing more, and wake the ``threads`` that wait.
+        """Hand out nothing more, and wake the ``threads`` that wait."""
+        self._closed = True
+        self.wake(threads)
+
+    def wake(self, threads: int) -> None:
+        """Let so many waiting threads see what has changed: that they are to pause, or to end.
 
         Their timeout is not enough: a SimpleQueue's getter that was woken when its time was up, and found that
         another had been quicker, waits on without one (CPython 3.11: what is left of it is negative by then).
         """
-        self._closed = True
         for _ in range(threads):
             self._wake(None)
 

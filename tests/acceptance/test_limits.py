@@ -1,7 +1,5 @@
 """Rate limits over several processes, by the times at which attempts started according to the ledger."""
 
-from itertools import pairwise
-
 from tests.acceptance.evidence import nothing_left, ran
 from tests.acceptance.starts import busiest, starts
 from tests.acceptance.system import System
@@ -24,11 +22,12 @@ def test_a_limit_holds_over_processes_that_are_killed_and_is_used_to_the_full(so
     nothing_left(somewhere)
 
 
-def test_the_interval_holds_between_any_two_starts(somewhere: System) -> None:
+def test_no_start_is_before_its_slot(somewhere: System) -> None:
     somewhere.worker(app=APP)
     somewhere.shell(APP).run("for n in range(3): once_more.send(log, str(n))")
     assert somewhere.finished(3) == {"completed": 3}
-    gaps = [late - early for early, late in pairwise(starts(somewhere, "once_more"))]
-    assert [gap > 1.99 for gap in gaps] == [True, True]
-    assert max(gaps) < 4
+    first, second, third = starts(somewhere, "once_more")
+    assert second - first > 1.99
+    assert third - first > 3.99  # the second may have been late for its slot: the third then comes sooner after it
+    assert max(second - first, third - second) < 4
     nothing_left(somewhere)

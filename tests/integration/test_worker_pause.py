@@ -51,6 +51,7 @@ def test_a_paused_worker_resumes_with_the_slots_it_had(broker: Broker, monkeypat
         until(lambda: done == 1)
         for thread in worker.workers:
             thread.pause()
+        worker.work_queue.wake(len(worker.workers))  # type: ignore[attr-defined]
         for thread in worker.workers:
             thread.paused_event.wait()
         count.send()
