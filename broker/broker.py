@@ -170,10 +170,12 @@ class Broker(dramatiq.Broker):
                 hook(self, *args, **kwargs)
             except MiddlewareError:
                 raise
-            except Exception:
+            except Exception as error:
                 if signal == "worker_boot":
                     raise  # a worker without its place in the ledger must not start
                 self.logger.critical("Unexpected failure in %s.", hook, exc_info=True)
+                if signal == "process_message" and isinstance(args[0], JobMessage):
+                    args[0].stop_unless_open(getattr(hook, "__self__", None), error)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         hooks = self._hook("after_" + signal)

@@ -193,7 +193,7 @@ class Session(Protocol):
         ...
 
     def next_due_s(self) -> float | None:
-        """Seconds until :meth:`promote` has something to do (0 if now), or None when nothing is ahead."""
+        """Seconds until :meth:`promote` has something to do, or None when nothing is ahead; below 0: since when."""
         ...
 
     def expire(self, limit: int) -> list[str]:

@@ -6,8 +6,9 @@ from typing import Any
 
 from dramatiq.broker import MessageProxy
 from dramatiq.message import Message
+from dramatiq.middleware import SkipMessage
 
-from errors import ResultRefused
+from errors import LedgerUnavailable, Refusal, ResultRefused
 from ledger.flows.states import StepEnd
 from ledger.records import LONGEST_DELAY_MS, Claim, Finish, Finished, NewJob
 from ledger.sealing import Seal
@@ -85,6 +86,20 @@ class JobMessage(MessageProxy):
                 self.claim.id, self.claim.epoch, outcome, reason=reason, delay_ms=delay_ms, gated=gated
             )
             self.failed = outcome is Outcome.FAILED
+
+    def stop_unless_open(self, middleware: object, error: Exception) -> None:
+        """A hook before the body failed; raises what keeps the body from running, if that is not to run without it.
+
+        Dramatiq logs what a hook raises, and runs the actor.  Without the database nothing runs that asked it; past
+        middleware that says ``fails_closed``, nothing at all.
+        """
+        if isinstance(error, LedgerUnavailable):
+            self.end(Outcome.INTERRUPTED)
+            raise SkipMessage(str(error)) from error
+        if getattr(middleware, "fails_closed", False):
+            self.end(Outcome.FAILED, reason=Reason.REFUSED)
+            name = type(middleware).__name__
+            raise Refusal(f"{self.actor_name}: {name} failed, and it does not run without ({error!r})") from error
 
 
 class Capture(threading.local):

@@ -88,6 +88,8 @@ class Circuits(Middleware):
     probe without it; a call that failed waits for it, as its own end does.
     """
 
+    fails_closed = True
+
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self._views: dict[str, _View] = {}
@@ -181,12 +183,7 @@ class Circuits(Middleware):
         if wait_s > SOON_S:
             self._put_off(view, message, wait_s)
         time.sleep(max(0.0, wait_s))
-        try:
-            asked = Probe(view.circuit.name, view.rule, message.claim.id, message.claim.epoch)
-            standing = self.recorder.probe(asked)
-        except LedgerUnavailable as error:
-            message.end(Outcome.INTERRUPTED)
-            raise SkipMessage(str(error)) from error
+        standing = self.recorder.probe(Probe(view.circuit.name, view.rule, message.claim.id, message.claim.epoch))
         view.learn(standing)
         if standing.open_s is not None and not standing.admitted:
             self._put_off(view, message, standing.open_s)

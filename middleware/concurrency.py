@@ -8,7 +8,7 @@ from dramatiq import Actor, Broker, Middleware
 from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 
-from errors import InvalidActor, LedgerUnavailable
+from errors import InvalidActor
 from ledger.gates import Entering, Entry, Gate
 from ledger.recorder import Recorder
 from ledger.states import Outcome
@@ -65,6 +65,8 @@ class ConcurrencyLimits(Middleware):
       queues: how many of a queue may run, by name.
     """
 
+    fails_closed = True
+
     def __init__(self, recorder: Recorder, queues: Mapping[str, int]) -> None:
         self.recorder = recorder
         self._queues = {name: Gate(rule := f"running:queue:{name}", rule, count) for name, count in queues.items()}
@@ -96,22 +98,16 @@ class ConcurrencyLimits(Middleware):
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         if not isinstance(message, JobMessage) or not (gates := self._gates(message)):
             return
-        try:
-            entry = self.recorder.enter(Entering(message.claim.id, message.claim.epoch, gates))
-        except LedgerUnavailable as error:
-            message.entered = True  # perhaps: the answer may have been lost
-            message.end(Outcome.INTERRUPTED)
-            raise SkipMessage(str(error)) from error
-        match entry:
-            case Entry.ENTERED:
-                message.entered = True
-            case Entry.BLOCKED:
-                message.parted = True
-                raise SkipMessage(f"{', '.join(gate.key for gate in gates)}: no slot is free")
-            case Entry.CANCELLED:
-                message.cancelled = True
-                message.end(Outcome.CANCELLED)
-                raise SkipMessage("it was asked to stop before it began")
+        message.entered = True  # perhaps: the answer may be lost
+        entry = self.recorder.enter(Entering(message.claim.id, message.claim.epoch, gates))
+        message.entered = entry is Entry.ENTERED
+        if entry is Entry.BLOCKED:
+            message.parted = True
+            raise SkipMessage(f"{', '.join(gate.key for gate in gates)}: no slot is free")
+        if entry is Entry.CANCELLED:
+            message.cancelled = True
+            message.end(Outcome.CANCELLED)
+            raise SkipMessage("it was asked to stop before it began")
 
     def _gates(self, message: JobMessage) -> list[Gate]:
         queue = self._queues.get(message.queue_name)

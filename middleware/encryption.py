@@ -10,7 +10,6 @@ from dramatiq import Actor, Broker, Middleware, Worker
 from dramatiq.broker import MessageProxy
 from dramatiq.errors import DecodeError
 from dramatiq.message import Message, get_encoder
-from dramatiq.middleware import SkipMessage
 
 from errors import InvalidActor, LedgerUnavailable, Refusal, Undecipherable
 from ledger.sealed import NESTED, SEALED, Path, bound, change
@@ -170,9 +169,8 @@ class Encryption(Middleware):
                 raise Undecipherable("HARELINE_KEYS has no key here; add those of its producer, then retry the job")
             if sealed is not None:
                 message.args, message.kwargs = self._open_recorded(message, sealed)
-        except LedgerUnavailable as error:
-            message.end(Outcome.INTERRUPTED)
-            raise SkipMessage(str(error)) from error
+        except LedgerUnavailable:
+            raise
         except Exception as error:  # any other would be swallowed, and the body run
             message.end(Outcome.FAILED, reason=Reason.UNDECIPHERABLE)
             if isinstance(error, Undecipherable):

@@ -9,7 +9,6 @@ from typing import Any
 
 from dramatiq import Actor, Broker, Middleware, Worker
 from dramatiq.broker import MessageProxy
-from dramatiq.middleware import SkipMessage
 from pydantic_core import to_json
 
 from errors import LedgerUnavailable, Refusal
@@ -52,9 +51,8 @@ class Flows(Middleware):
             if takes:
                 given = self.session.call(lambda session: self._given(session, broker, message, takes))
                 message.kwargs = {**message.kwargs, **given}
-        except LedgerUnavailable as error:
-            message.end(Outcome.INTERRUPTED)
-            raise SkipMessage(str(error)) from error
+        except LedgerUnavailable:
+            raise
         except Exception as error:  # any other would be swallowed, and the body run without its arguments
             message.end(Outcome.FAILED, reason=Reason.REFUSED)
             raise Refusal(f"{message.actor_name}: what its flow has for it cannot be read ({error!r})") from error

@@ -8,7 +8,7 @@ from dramatiq import Actor, Broker, Middleware
 from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 
-from errors import InvalidActor, LedgerUnavailable, RateLimited
+from errors import InvalidActor, RateLimited
 from ledger.gcra import Pace, Share, Wanted
 from ledger.recorder import SOON_S, Recorder
 from ledger.states import Outcome
@@ -36,6 +36,8 @@ class Limits(Middleware):
     Parameters:
       queues: rates of queues, by name.
     """
+
+    fails_closed = True
 
     def __init__(self, recorder: Recorder, queues: Mapping[str, Rate]) -> None:
         self.recorder = recorder
@@ -69,11 +71,7 @@ class Limits(Middleware):
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         if not isinstance(message, JobMessage) or not (shares := self._shares(broker, message)):
             return
-        try:
-            wait_s = self.recorder.reserve(Wanted(message.claim.id, message.claim.epoch, shares))
-        except LedgerUnavailable as error:
-            message.end(Outcome.INTERRUPTED)
-            raise SkipMessage(str(error)) from error
+        wait_s = self.recorder.reserve(Wanted(message.claim.id, message.claim.epoch, shares))
         if wait_s <= SOON_S:
             time.sleep(wait_s)
             return

@@ -30,6 +30,11 @@ LEASE_S = 3.0
 REPORT_S = 5.0
 #: How long a pass may sleep when nothing is known to be due: another process may add an earlier row.
 POLL_S = 0.2
+#: What is due for so long, its holder does not do: it was killed, or hangs.  Whoever sees it stands in until the next
+#: look at the lease.
+OVERDUE_S = 0.1
+#: How often the others look, each.
+LOOK_S = 0.5
 #: How long it sleeps at least; doubled, up to the above, while what is due cannot be sent.
 SHORTEST_S = 0.005
 
@@ -67,7 +72,8 @@ class Maintenance:
     """One thread that runs the duties while it holds the lease.
 
     Every worker process and every scheduler has one; the lease saves the database from doing it all many
-    times, correctness does not depend on it: each duty is safe to run twice at once.
+    times, correctness does not depend on it: each duty is safe to run twice at once.  So nobody waits for the
+    lease of a holder that was killed: what has been due for a moment, whoever sees it does.
     """
 
     def __init__(self, ledger: Ledger, duties: list[Duty], *, gap_s: float = GAP_S) -> None:
@@ -114,7 +120,7 @@ class Maintenance:
         session = self.ledger.session("hareline-maintenance")
         renew_at = 0.0
         report_at = time.monotonic() + REPORT_S
-        leading = False
+        leading = standing_in = False
         while not self._stopping:
             self._wake.clear()
             try:
@@ -124,19 +130,21 @@ class Maintenance:
                     if leading and not led:
                         self._anew()
                     renew_at = now + self._renew_s
+                    standing_in = False
                     self._touch()
-                moved = leading and self._pass(session)
+                standing_in = standing_in or (not leading and self._unattended(session))
+                moved = (leading or standing_in) and self._pass(session, anyone=not leading)
                 if leading and now >= report_at:
                     session.report(self.holder, [duty.report() for duty in self.duties if duty.began_at])
                     report_at = now + REPORT_S
-                self._sleep(session if leading else None, renew_at, moved)
+                self._sleep(session if leading or standing_in else None, renew_at, moved)
             except HarelineError as error:
                 self._since = _clock()  # who was cut off was perhaps not the only one: nobody is judged for a lease
-                leading, renew_at = False, 0.0
+                leading, standing_in, renew_at = False, False, 0.0
                 logger.warning("maintenance waits: %s", error)
                 self._wake.wait(1.0)
             except Exception:
-                leading, renew_at = False, 0.0
+                leading, standing_in, renew_at = False, False, 0.0
                 logger.critical("maintenance failed; it goes on in a second", exc_info=True)
                 self._wake.wait(1.0)
         try:
@@ -157,12 +165,19 @@ class Maintenance:
             self._since = now
         self._last, self._offset = now, offset
 
-    def _pass(self, session: Session) -> bool:
-        """Do what it is time for; whether one of the duties that are done every time found something to do."""
+    def _unattended(self, session: Session) -> bool:
+        due_s = session.next_due_s()
+        return due_s is not None and due_s < -OVERDUE_S
+
+    def _pass(self, session: Session, *, anyone: bool) -> bool:
+        """Do what it is time for; whether one of the duties that are done every time found something to do.
+
+        Those are what is left to ``anyone``.
+        """
         moved = False
         for duty in self.duties:
             now = time.monotonic()
-            if now >= duty.next_at and not self._stopping:
+            if now >= duty.next_at and not self._stopping and not (anyone and duty.every_s):
                 try:
                     moved |= bool(duty.do(session, now)) and not duty.every_s
                 except LedgerUnavailable:
@@ -174,7 +189,9 @@ class Maintenance:
 
     def _sleep(self, session: Session | None, renew_at: float, moved: bool) -> None:
         sleep_s = max(0.0, renew_at - time.monotonic())
-        if session is not None:
+        if session is None:
+            sleep_s = min(sleep_s, LOOK_S)
+        else:
             due_s = session.next_due_s()
             # Due and not moved: RabbitMQ is away, or somebody has locked it.  Asking all the time would not help.
             stuck = due_s is not None and due_s <= 0 and not moved

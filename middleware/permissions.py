@@ -7,7 +7,6 @@ from typing import Any
 from dramatiq import Actor, Broker, Middleware
 from dramatiq.broker import MessageProxy
 from dramatiq.message import Message
-from dramatiq.middleware import SkipMessage
 
 from errors import Forbidden, InvalidActor, LedgerUnavailable
 from ledger.sealed import NESTED
@@ -78,9 +77,8 @@ class Permissions(Middleware):
             return
         try:
             self._check(message)
-        except LedgerUnavailable as error:
-            message.end(Outcome.INTERRUPTED)
-            raise SkipMessage(str(error)) from error
+        except LedgerUnavailable:
+            raise
         except Exception as error:  # any other would be swallowed, and the body run
             message.end(Outcome.FAILED, reason=Reason.FORBIDDEN)
             if isinstance(error, Forbidden):

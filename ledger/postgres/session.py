@@ -272,7 +272,7 @@ class PostgresSession:
 
     def next_due_s(self) -> float | None:
         rows = self._connection.call(lambda cursor: cursor.run("next_due"))
-        return max(0.0, rows[0][0]) if rows else None
+        return float(rows[0][0]) if rows else None
 
     def expire(self, limit: int) -> list[str]:
         def work(cursor: Cursor) -> list[str]:

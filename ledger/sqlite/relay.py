@@ -38,7 +38,7 @@ def next_due_s(tx: Transaction) -> float | None:
     row = tx.run("next_due").fetchone()
     if not tx.embedded and tx.run("any_ready").fetchone():
         return 0.0
-    return max(0.0, (row[0] - tx.now) / 1e6) if row else None
+    return (row[0] - tx.now) / 1e6 if row else None
 
 
 def resend(tx: Transaction, queue: str | None, older_than_s: float, after: str, limit: int) -> tuple[int, str]:

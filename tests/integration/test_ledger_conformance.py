@@ -855,7 +855,7 @@ def test_the_next_due_time_is_known(either: LedgerUnderTest) -> None:
     job = either.enqueue(delay_ms=60_000)
     assert 50 < (either.session.next_due_s() or 0) <= 60
     either.make_due(job)
-    assert either.session.next_due_s() == 0
+    assert (either.session.next_due_s() or 1.0) <= 0
 
 
 # -- when a job became due

@@ -2,6 +2,7 @@
 
 import queue
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -9,6 +10,7 @@ from ledger import Ledger, open_ledger
 from ledger.ledger import Session
 from ledger.outbox import AsyncOutbox, Outbox
 from ledger.queries import Queries
+from ledger.records import Due
 from middleware import maintenance, relay
 from middleware.maintenance import Duty, Maintenance
 from tests.ledger_under_test import new_job
@@ -62,6 +64,27 @@ def test_while_rabbitmq_is_away_what_is_due_is_looked_at_a_few_times_a_second(le
     times = [asked.times.get(timeout=WAIT_S) for _ in range(12)]
     loop.stop()
     assert times[11] - times[10] > 0.1
+
+
+def test_what_the_holder_of_the_lease_leaves_undone_another_does_and_nothing_else(ledger: Ledger) -> None:
+    hung = with_due_jobs(ledger, 3)
+    assert hung.lease("maintenance", "hung", 60) is not None
+    sent: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def send(due: Sequence[Due]) -> None:
+        for row in due:
+            sent.put(row.id)
+
+    relaying = relay.Relay(send, resend_after_s=60, room=lambda: True)
+    rescued: list[Session] = []
+    loop = Maintenance(ledger, [Duty("relay", 0.0, relaying.run), Duty("rescuer", 0.01, rescued.append)])
+    loop.start()
+    try:
+        assert len({sent.get(timeout=WAIT_S) for _ in range(3)}) == 3
+    finally:
+        loop.stop()
+    assert rescued == []
+    hung.close()
 
 
 def test_a_backlog_is_sent_a_second_at_a_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
