@@ -1,7 +1,8 @@
 """Rate limits as reservations: the generic cell rate algorithm, pure.
 
-A limit is one number, the moment at which everything it has let through would be paid off (its theoretical arrival
-time).  A start costs one interval; up to ``burst`` of them may be owed.  All moments here are microseconds.
+A limit is two moments (theoretical arrival times): when all the slots it has given would be paid off, which says
+where the next one is; and the same of the starts themselves, which says how soon a job may start that missed its slot.
+A start costs one interval; up to ``burst`` of them may be owed.  All moments here are microseconds.
 
 Source: ITU-T I.371, in the form of virtual scheduling.
 """
@@ -53,8 +54,16 @@ class Slot:
     rules: frozenset[str] = frozenset()
 
 
+@dataclass(slots=True)
+class Line:
+    """How far one limit is used up."""
+
+    paid: int = 0  #: by the slots it has given; never before ``begun``
+    begun: int = 0  #: by the jobs that started
+
+
 def reserve(
-    paid: MutableMapping[str, int],
+    lines: MutableMapping[str, Line],
     now: int,
     shares: Sequence[Share],
     changed: Mapping[str, Pace],
@@ -62,41 +71,54 @@ def reserve(
     *,
     soon: int = 0,
 ) -> Slot:
-    """The first moment from ``now`` at which all these limits let the job start; it is paid for in ``paid``.
+    """The first moment from ``now`` at which all these limits let the job start; it is paid for in ``lines``.
 
     Is that no more than ``soon`` away, it is final.  Else only the limit that makes it wait is paid: a place in all of
-    them, so far ahead, would be in the way of jobs that share only the others.  Asked again with what was ``held``,
-    a limit is not paid twice, unless the job comes, or must start, more than an interval after its slot: many that
-    were kept from their slots would else start all at once.
+    them, so far ahead, would be in the way of jobs that share only the others.
+
+    Asked again with what was ``held``, a limit is not paid twice.  Who comes late for a slot starts as soon as the
+    starts before it allow; is that not soon, and more than an interval after its slot, it pays again and takes its
+    place behind all the others: many that were kept from their slots would else ask again and again.
     """
     paces = {share.rule: changed.get(share.rule, share.pace) for share in shares}
+    for share in shares:
+        lines.setdefault(share.key, Line())
 
     def earliest(share: Share) -> int:
-        return round(paid.get(share.key, 0) - owed(share, paces[share.rule]))
+        return round(lines[share.key].paid - owed(share, paces[share.rule]))
 
-    def late(share: Share, start: int) -> bool:
-        return held is None or share.rule not in held.rules or start - held.at > paces[share.rule].interval
+    def conforms(share: Share) -> int:
+        return round(lines[share.key].begun - owed(share, paces[share.rule]))
 
-    start = max(now, held.at) if held is not None else now
-    unpaid: list[Share] = []
-    while more := [share for share in shares if share not in unpaid and late(share, start)]:
-        unpaid += more
-        start = max(start, *map(earliest, more))
+    kept = [share for share in shares if held is not None and share.rule in held.rules]
+    unpaid = [share for share in shares if share not in kept]
+    asked = now if held is None else held.at
+    start = max([now, asked, *map(earliest, unpaid), *map(conforms, kept)])
     if start - now > soon:
+        while missed := [share for share in kept if start - asked > paces[share.rule].interval]:
+            kept = [share for share in kept if share not in missed]
+            unpaid += missed
+            start = max(start, *map(earliest, missed))
         unpaid = [share for share in unpaid if earliest(share) == start]
-    kept = {share.rule for share in shares if not late(share, start)}
     for share in unpaid:
-        paid[share.key] = round(max(start, paid.get(share.key, 0)) + share.cost * paces[share.rule].interval)
-    return Slot(start, frozenset(kept.union(share.rule for share in unpaid)))
+        line = lines[share.key]
+        line.paid = round(max(start, line.paid) + share.cost * paces[share.rule].interval)
+    if start - now <= soon:
+        for share in shares:
+            line = lines[share.key]
+            line.begun = round(max(start, line.begun) + share.cost * paces[share.rule].interval)
+            line.paid = max(line.paid, line.begun)
+    return Slot(start, frozenset(share.rule for share in (*kept, *unpaid)))
 
 
 def hush(
-    paid: MutableMapping[str, int], now: int, shares: Sequence[Share], changed: Mapping[str, Pace], delay: int
+    lines: MutableMapping[str, Line], now: int, shares: Sequence[Share], changed: Mapping[str, Pace], delay: int
 ) -> None:
     """Reserve no further start in these limits within ``delay``."""
     for share in shares:
         until = now + round(delay + owed(share, changed.get(share.rule, share.pace)))
-        paid[share.key] = max(paid.get(share.key, 0), until)
+        line = lines.setdefault(share.key, Line())
+        line.paid = max(line.paid, until)
 
 
 def owed(share: Share, pace: Pace) -> float:

@@ -144,7 +144,7 @@ class Queries:
             rows = connection.execute(
                 select(limits).where(limits.c.paid_at > now).order_by(limits.c.paid_at.desc()).limit(most)
             )
-            return [LimitView(key, (paid_at - now).total_seconds()) for key, paid_at in rows]
+            return [LimitView(row.key, (row.paid_at - now).total_seconds()) for row in rows]
 
     def gates(self, most: int) -> list[GateView]:
         """Concurrency limits and sequences for which jobs wait, those with the most first."""

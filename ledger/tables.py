@@ -392,7 +392,8 @@ limits = Table(
     "limits",
     metadata,
     Column("key", Text, primary_key=True),  # what is counted
-    Column("paid_at", Instant, nullable=False),  # when everything let through so far is paid off (ledger/gcra.py)
+    Column("paid_at", Instant, nullable=False),  # when all slots given so far are paid off (ledger/gcra.py)
+    Column("begun_at", Instant),  # the same of the jobs that started
 )
 Index("limits_paid_at", limits.c.paid_at)
 

@@ -2,22 +2,22 @@
 
 from collections.abc import Sequence
 
-from ledger.gcra import Pace, Share, Slot, Wanted, hush, rules_of
+from ledger.gcra import Line, Pace, Share, Slot, Wanted, hush, rules_of
 from ledger.gcra import reserve as reserve_in
 from ledger.postgres.arrays import literal, numbers, texts
 from ledger.postgres.connection import Cursor
 
 
 def reserve(cursor: Cursor, wanted: Sequence[Wanted], soon_s: float) -> list[float]:
-    paid, changed, now = _locked(cursor, [share for want in wanted for share in want.shares])
+    lines, changed, now = _locked(cursor, [share for want in wanted for share in want.shares])
     held = {
         job: Slot(at, rules_of(rules))
         for job, at, rules in cursor.run("reserved", literal({want.job for want in wanted}))
     }
     soon = round(soon_s * 1_000_000)
-    slots = [reserve_in(paid, now, want.shares, changed, held.get(want.job), soon=soon) for want in wanted]
+    slots = [reserve_in(lines, now, want.shares, changed, held.get(want.job), soon=soon) for want in wanted]
     both = list(zip(wanted, slots, strict=True))
-    _pay(cursor, paid)
+    _pay(cursor, lines)
     if starts := [(want, slot.at) for want, slot in both if slot.at - now <= soon]:
         ids = literal(want.job for want, _ in starts)
         cursor.run("starting", ids, numbers(want.epoch for want, _ in starts), numbers(at for _, at in starts))
@@ -29,20 +29,21 @@ def reserve(cursor: Cursor, wanted: Sequence[Wanted], soon_s: float) -> list[flo
 
 
 def slow(cursor: Cursor, shares: Sequence[Share], delay_s: float) -> None:
-    paid, changed, now = _locked(cursor, shares)
-    hush(paid, now, shares, changed, round(delay_s * 1_000_000))
-    _pay(cursor, paid)
+    lines, changed, now = _locked(cursor, shares)
+    hush(lines, now, shares, changed, round(delay_s * 1_000_000))
+    _pay(cursor, lines)
 
 
-def _locked(cursor: Cursor, shares: Sequence[Share]) -> tuple[dict[str, int], dict[str, Pace], int]:
-    """Until when each limit is paid, what operators have changed, and the time, read once all are locked."""
+def _locked(cursor: Cursor, shares: Sequence[Share]) -> tuple[dict[str, Line], dict[str, Pace], int]:
+    """How far each limit is used up, what operators have changed, and the time, read once all are locked."""
     keys = texts(sorted({share.key for share in shares}))
     cursor.run("add_limits", keys)
-    paid: dict[str, int] = dict(cursor.run("lock_limits", keys))
+    lines = {key: Line(paid, begun) for key, paid, begun in cursor.run("lock_limits", keys)}
     rows = cursor.run("changed_limits", texts({share.rule for share in shares}))
     changed = {rule: Pace.of(count, per_s, burst) for rule, count, per_s, burst in rows}
-    return paid, changed, cursor.run("micros")[0][0]
+    return lines, changed, cursor.run("micros")[0][0]
 
 
-def _pay(cursor: Cursor, paid: dict[str, int]) -> None:
-    cursor.run("pay", texts(paid), numbers(paid.values()))
+def _pay(cursor: Cursor, lines: dict[str, Line]) -> None:
+    paid, begun = (numbers(values) for values in zip(*((x.paid, x.begun) for x in lines.values()), strict=True))
+    cursor.run("pay", texts(lines), paid, begun)

@@ -126,7 +126,9 @@ ON CONFLICT (key) DO NOTHING;
 -- name: lock_limits
 SELECT l.* FROM (SELECT * FROM unnest($1::text[]) AS k(key) ORDER BY key COLLATE "C" OFFSET 0) AS k
 CROSS JOIN LATERAL (
-  SELECT key, (extract(epoch FROM paid_at) * 1000000)::bigint FROM limits WHERE key = k.key FOR UPDATE
+  SELECT key, (extract(epoch FROM paid_at) * 1000000)::bigint,
+    (extract(epoch FROM coalesce(begun_at, to_timestamp(0))) * 1000000)::bigint
+  FROM limits WHERE key = k.key FOR UPDATE
 ) AS l;
 
 -- name: changed_limits
@@ -140,9 +142,10 @@ SELECT job_id::text, (extract(epoch FROM slot_at) * 1000000)::bigint, rules FROM
 WHERE job_id = ANY ($1::uuid[]);
 
 -- name: pay
-UPDATE limits SET paid_at = to_timestamp(0) + (
-  SELECT a.at FROM unnest($1::text[], $2::bigint[]) AS a(key, at) WHERE a.key = limits.key
-) * interval '1 microsecond'
+UPDATE limits SET (paid_at, begun_at) = (
+  SELECT to_timestamp(0) + a.paid * interval '1 microsecond', to_timestamp(0) + a.begun * interval '1 microsecond'
+  FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS a(key, paid, begun) WHERE a.key = limits.key
+)
 WHERE key = ANY ($1::text[]);
 
 -- name: starting

@@ -512,7 +512,7 @@ WHERE j.id = ?2;
 DELETE FROM jobs WHERE id = ?;
 
 -- name: limit
-SELECT paid_at FROM limits WHERE key = ?;
+SELECT paid_at, coalesce(begun_at, 0) FROM limits WHERE key = ?;
 
 -- name: changed_limit
 SELECT count, per_s, burst FROM limit_rules WHERE rule = ?;
@@ -521,7 +521,8 @@ SELECT count, per_s, burst FROM limit_rules WHERE rule = ?;
 SELECT slot_at, rules FROM reservations WHERE job_id = ?;
 
 -- name: pay
-INSERT INTO limits (key, paid_at) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET paid_at = excluded.paid_at;
+INSERT INTO limits (key, paid_at, begun_at) VALUES (?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET paid_at = excluded.paid_at, begun_at = excluded.begun_at;
 
 -- name: starting
 UPDATE claims SET claimed_at = ? WHERE job_id = ? AND epoch = ?;
