@@ -28,7 +28,7 @@ setup-servers: setup ## Install the servers the tests run (PostgreSQL, RabbitMQ)
 demo: setup ## Run the demo: a few thousand usage events, priced and delivered
 	$(BIN)/hareline demo $(ARGS)
 
-run: setup ## Run a worker and the scheduler in this terminal, reloading on change
+run: setup ## Run a worker, the scheduler and the console in this terminal, reloading on change
 	$(BIN)/hareline dev $(ARGS)
 
 test: setup ## Run the tests, on servers of their own; one of them: make test ARGS="tests/unit -k settings"

@@ -14,6 +14,8 @@
     │   ├── Forbidden              the actor does not allow this producer
     │   └── QueueFull              as many jobs wait there as may
     ├── Undecipherable             (also a dramatiq MiddlewareError) what is encrypted does not open: a key is missing
+    ├── BadInput                   what a person gave cannot be used
+    ├── NotFound                   a queue, an actor, a limit … that was named does not exist
     ├── JobNotFound
     ├── NoResult                   a job has none to give
     │   ├── JobFailed              it is a dead letter
@@ -53,8 +55,9 @@
 Every message says what, which one, and what to do.
 """
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from dramatiq.errors import Retry
@@ -63,6 +66,7 @@ from dramatiq.results.errors import ResultError
 
 __all__ = [
     "BadCursor",
+    "BadInput",
     "BadSchedule",
     "BrokerError",
     "BrokerUnavailable",
@@ -92,6 +96,7 @@ __all__ = [
     "NoCurrentJob",
     "NoResult",
     "NotFinished",
+    "NotFound",
     "PayloadTooLarge",
     "QueueFull",
     "RateLimited",
@@ -110,6 +115,15 @@ __all__ = [
     "UnknownSignal",
     "WrongMiddleware",
 ]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``did you mean …?``, or what there is: for messages about a name that nothing has."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"there are: {', '.join(known)}" if known else "there are none"
 
 
 class HarelineError(Exception):
@@ -181,6 +195,14 @@ class QueueFull(Refusal):
 
 class Undecipherable(HarelineError, MiddlewareError):
     """Raised when an envelope cannot be opened; names the key.  A job that needs it ends as a dead letter."""
+
+
+class BadInput(HarelineError):
+    """Raised when what a person gave cannot be used; says what would do."""
+
+
+class NotFound(HarelineError):
+    """Raised when a queue, an actor, a limit or a circuit that was named does not exist; names the nearest."""
 
 
 class JobNotFound(HarelineError):

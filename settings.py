@@ -239,6 +239,13 @@ class Settings(BaseModel):
     tracing: Literal["off", "links", "parents"] = "off"
     """OpenTelemetry spans: a job's is linked to that of its send, or is its child; needs hareline[otel]."""
 
+    console_host: str = "127.0.0.1"
+    """Where the console and the HTTP API listen."""
+    console_port: int = Field(default=8642, ge=0, le=65535)
+    """Their port; 0 is any that is free, and the console prints which."""
+    console_prefix: str = Field(default="", pattern=r"^(/[A-Za-z0-9._~-]+)*$")
+    """The path below which a proxy has them: /ops; it may pass that path on, or take it away."""
+
     posthog_url: str | None = Field(default=None, pattern=r"^https?://")
     """PostHog's address; unset, nothing is sent to it."""
     posthog_key: SecretStr | None = None

@@ -52,7 +52,7 @@ def demo(
     raise typer.Exit(run_demo(load(), events=events, workers=workers, as_json=as_json))
 
 
-for command in (demo, dev.dev, work.worker, work.scheduler, upkeep.migrate, doctor.doctor, upkeep.config):
+for command in (demo, dev.dev, work.worker, work.scheduler, work.console, upkeep.migrate, doctor.doctor, upkeep.config):
     main.command()(command)
 GROUPS = {
     "jobs": jobs.app,

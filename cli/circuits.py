@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.exits import BadInput, NotFound
-from cli.given import milliseconds, nearest, operator
+from cli.exits import BadInput
+from cli.given import milliseconds, operator
 from cli.opened import control, queries
 from cli.shown import as_json, duration, say, table
 
@@ -98,12 +98,13 @@ def close(name: Name, json: Json = False) -> None:
 
 def _used() -> "Mapping[str, tuple[Circuit, list[str]]]":
     from actors import broker
-    from middleware.circuits import Circuits
+    from broker import catalogue
 
-    return next(middleware.used for middleware in broker.middleware if isinstance(middleware, Circuits))
+    return catalogue.circuits(broker)
 
 
 def _check(name: str) -> None:
-    """A misspelt circuit would be silently without effect."""
-    if name not in (known := _used()):
-        raise NotFound(f"no circuit is named {name!r}; {nearest(name, known)}")
+    from actors import broker
+    from broker import catalogue
+
+    catalogue.demand_circuit(broker, name)

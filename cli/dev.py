@@ -1,9 +1,10 @@
-"""``hareline dev``: a worker and the scheduler in one terminal, started again when the code changes."""
+"""``hareline dev``: a worker, the scheduler and the console in one terminal, started again when the code changes."""
 
 import signal
 import sys
 import threading
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -15,23 +16,25 @@ from cli.children import Changed, Child, Ended, Inbox, Stops, catch, fate, recei
 from settings import load
 
 _ROOT = Path(__file__).parents[1]
-_COLOURS: Mapping[str, str] = {"worker": "cyan", "scheduler": "magenta", "dev": "yellow"}
+_COLOURS: Mapping[str, str] = {"worker": "cyan", "scheduler": "magenta", "console": "green", "dev": "yellow"}
 
 
 def dev(
     processes: Annotated[int, typer.Option("-p", "--processes", min=1, help="Worker processes.")] = 1,
     reload: Annotated[bool, typer.Option(help="Start again when a *.py file changes.")] = True,
 ) -> None:
-    """Run a worker and the scheduler, reloading.
+    """Run a worker, the scheduler and the console, reloading.
 
-    Both start again when a *.py file changes.
+    They start again when a *.py file changes.
 
-    Ctrl-C: both end in good order.  A second one: kill.
+    Ctrl-C: all end in good order.  A second one: kill.
     """
-    settings = load()  # what is wrong with them is said once, not by two processes
+    settings = load()  # what is wrong with them is said once, not by each process
     env = {"PYTHONUNBUFFERED": "1"} | ({"HARELINE_LOG_FORMAT": "text"} if settings.log_format == "auto" else {})
-    terminal = Terminal({"worker": ["worker", "-p", str(processes)], "scheduler": ["scheduler"]}, env)
-    raise typer.Exit(terminal.run(reload))
+    commands = {"worker": ["worker", "-p", str(processes)], "scheduler": ["scheduler"]}
+    if find_spec("fastapi") is not None:  # with the extra `dashboard`
+        commands["console"] = ["console"]
+    raise typer.Exit(Terminal(commands, env).run(reload))
 
 
 class Terminal:

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from cli.exits import NotFound
-from cli.given import nearest, operator
+from cli.given import operator
 from cli.opened import control
 from cli.shown import as_json, clean, duration, moment, plain, say, table
+from errors import NotFound, nearest
 from ledger.events import JobEvent
 from settings import load
 

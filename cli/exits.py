@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from cli.shown import clean
 from errors import (
     BadCursor,
+    BadInput,
     BadSchedule,
     BrokerError,
     FlowNotFound,
@@ -16,6 +17,7 @@ from errors import (
     IllegalTransition,
     JobNotFound,
     LedgerUnavailable,
+    NotFound,
     Refusal,
     ScheduleNotFound,
     SchemaMismatch,
@@ -23,6 +25,8 @@ from errors import (
     UnknownEvent,
     UnknownSignal,
 )
+
+__all__ = ["EXPLAINED", "BadInput", "Commands", "Exit", "NotFound", "code_of", "complain"]
 
 
 class Exit(IntEnum):
@@ -40,14 +44,6 @@ EXPLAINED = (
     "Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 no such job, flow, queue, actor or schedule; "
     "4 the job's state does not allow it; 5 the ledger or RabbitMQ cannot be used."
 )
-
-
-class BadInput(HarelineError):
-    """Raised when what was typed cannot be used."""
-
-
-class NotFound(HarelineError):
-    """Raised when what was named does not exist."""
 
 
 _CODES: tuple[tuple[type[HarelineError], Exit], ...] = (

@@ -1,11 +1,9 @@
 """What is typed: durations, JSON arguments, names that may be misspelt, yes or no."""
 
-import difflib
 import getpass
 import json
 import re
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 import typer
@@ -33,15 +31,6 @@ def json_of(option: str, text: str, kind: type[Any], example: str) -> Any:
     if not isinstance(value, kind):
         raise BadInput(f"{option} {text!r} is JSON of the wrong kind; write for example {option} '{example}'")
     return value
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``; did you mean …?`` or what there is."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"there are: {', '.join(known)}" if known else "there are none"
 
 
 def operator() -> str:

@@ -4,13 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.exits import NotFound
-from cli.given import json_of, milliseconds, nearest, operator
+from cli.given import json_of, milliseconds, operator
 from cli.opened import control, queries
 from cli.reveal import revealed
 from cli.show import show_job
 from cli.shown import as_json, duration, say, table
-from errors import JobNotFound
+from errors import JobNotFound, NotFound
 from ledger.states import State
 from middleware.unique import Duplicate
 
@@ -80,15 +79,10 @@ def enqueue(
     named = json_of("--kwargs", kwargs, dict, '{"a": 1}')
     delay_ms = milliseconds(delay) if delay is not None else None
     from actors import broker
+    from broker import catalogue
 
-    if actor not in broker.actors:
-        raise NotFound(f"no actor is named {actor!r}; {nearest(actor, broker.actors)}")
     options: dict[str, Any] = {} if priority is None else {"priority": priority}
-    message = broker.get_actor(actor).message_with_options(args=positional, kwargs=named, **options)
-    if queue is not None:
-        if queue not in broker.get_declared_queues():
-            raise NotFound(f"no actor is on queue {queue!r}; {nearest(queue, broker.get_declared_queues())}")
-        message = message.copy(queue_name=queue)
+    message = catalogue.message(broker, actor, positional, named, queue=queue, **options)
     sent = broker.enqueue(message, delay=delay_ms)
     job = broker.queries.job(sent.message_id)
     broker.close()

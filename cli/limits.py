@@ -4,13 +4,12 @@ from typing import Annotated
 
 import typer
 
-from cli.exits import BadInput, NotFound
-from cli.given import nearest, operator
+from cli.given import operator
 from cli.opened import control, queries
 from cli.shown import as_json, duration, say, table
+from errors import NotFound
 from ledger.views import RuleView
-from middleware.concurrency import Concurrency, ConcurrencyLimits
-from middleware.limits import Limits
+from middleware.concurrency import Concurrency
 from middleware.rates import Rate
 
 app = typer.Typer(
@@ -68,12 +67,10 @@ def change(
 
     Starts that are reserved already stay where they are, and what runs goes on.
     """
-    known = _check(rule)
-    try:
-        wanted = Rate.parse(limit) if isinstance(known, Rate) else Concurrency.parse(limit)
-    except ValueError as error:
-        raise BadInput(f"{rule}: {error}") from None
+    from broker import catalogue
     from control.limits import change as verb
+
+    wanted = catalogue.changed(_check(rule), limit)
 
     per_s = wanted.per_s if isinstance(wanted, Rate) else 0.0
     with control() as ledger:
@@ -115,14 +112,11 @@ def release(
     say(f"{key}: the next job starts at once")
 
 
-def _rules() -> dict[str, Rate | Concurrency]:
+def _rules() -> "dict[str, Rate | Concurrency]":
     from actors import broker
+    from broker import catalogue
 
-    known: dict[str, Rate | Concurrency] = {}
-    for middleware in broker.middleware:
-        if isinstance(middleware, Limits | ConcurrencyLimits):
-            known |= middleware.rules
-    return known
+    return catalogue.rules(broker)
 
 
 def _changed(rule: RuleView) -> Rate | Concurrency:
@@ -130,7 +124,7 @@ def _changed(rule: RuleView) -> Rate | Concurrency:
 
 
 def _check(rule: str) -> Rate | Concurrency:
-    """What the code says; a misspelt rule would be silently without effect."""
-    if rule not in (known := _rules()):
-        raise NotFound(f"no limit is named {rule!r}; {nearest(rule, known)}")
-    return known[rule]
+    from actors import broker
+    from broker import catalogue
+
+    return catalogue.rule(broker, rule)

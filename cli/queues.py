@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.exits import NotFound
-from cli.given import nearest, operator
+from cli.given import operator
 from cli.opened import control, queries
 from cli.shown import as_json, duration, say, table
 from ledger.states import State
@@ -72,19 +71,17 @@ def resume(names: Names, json: Json = False) -> None:
 
 
 def _check(names: list[str]) -> None:
-    """Raise ``NotFound`` for a name that is no queue: a misspelt pause would be silently without effect."""
+    """Raise ``NotFound`` for a name that is no queue."""
+    from actors import broker
+    from broker import catalogue
+
     with queries() as asked:
-        known = {queue.name for queue in _all(asked)}
-    for name in names:
-        if name not in known:
-            raise NotFound(f"there is no queue {name!r}; {nearest(name, known)}")
+        for name in names:
+            catalogue.queue(broker, asked, name)
 
 
 def _all(asked: "Queries") -> list[QueueView]:
-    """Those the ledger knows and those that actors are on."""
     from actors import broker
+    from broker import catalogue
 
-    found = {queue.name: queue for queue in asked.queues()}
-    for name in broker.get_declared_queues():
-        found.setdefault(name, QueueView(name, False, None, None, {}, None))
-    return [found[name] for name in sorted(found)]
+    return catalogue.queues(broker, asked)

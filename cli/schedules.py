@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 import typer
 
 from cli.exits import BadInput
-from cli.given import agreed, json_of, milliseconds, nearest, operator
+from cli.given import agreed, json_of, milliseconds, operator
 from cli.opened import control, schedule_queries
 from cli.shown import as_json, duration, say, table
-from errors import BadSchedule, ScheduleNotFound
+from errors import BadSchedule, ScheduleNotFound, nearest
 from ledger.schedules import Schedule
 from ledger.schedules.timetable import Timetable
 from ledger.schedules.words import words
@@ -202,11 +202,9 @@ def run(key: Key, json: Json = False) -> None:
     if row.schedule is None:
         raise BadInput(f"what is kept of {key!r} cannot be read; remove it and add it anew")
     from actors import broker
-    from broker.ticks import message_of
+    from broker import catalogue
 
-    message = message_of(broker, row.schedule)
-    sent = broker.enqueue_tick(message, (key, now))
-    job = broker.queries.job(message.message_id) if sent else None
+    job = catalogue.run_schedule(broker, broker.queries, row.schedule, now)
     broker.close()
     if job is not None:
         with control() as ledger:

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from cli.exits import NotFound
-from cli.given import nearest, operator
+from cli.given import operator
 from cli.opened import control, queries, road_of
 from cli.shown import as_json, duration, say, table
+from errors import NotFound, nearest
 from settings import load, mask
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

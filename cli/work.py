@@ -1,4 +1,4 @@
-"""``hareline worker`` and ``hareline scheduler``: the processes of a deployment."""
+"""``hareline worker``, ``scheduler`` and ``console``: the processes of a deployment."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.exits import BadInput
-from cli.given import nearest
+from errors import nearest
 from settings import Settings, load
 
 Processes = Annotated[
@@ -45,6 +45,23 @@ def scheduler() -> None:
     sys.stdout.flush()
     # The scheduler is a program of its own, beside this one, not a part of it.
     os.execv(sys.executable, [sys.executable, "-m", "scheduler"])
+
+
+def console(
+    host: Annotated[str | None, typer.Option(help="Listen there; HARELINE_CONSOLE_HOST decides if not given.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="HARELINE_CONSOLE_PORT, if not given; 0: any that is free.")
+    ] = None,
+) -> None:
+    """Run the console and the HTTP API.
+
+    It prints its address once it answers.
+    """
+    given = {"HARELINE_CONSOLE_HOST": host, "HARELINE_CONSOLE_PORT": None if port is None else str(port)}
+    env = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
+    sys.stdout.flush()
+    # As the scheduler: a program of its own.
+    os.execve(sys.executable, [sys.executable, "-m", "dashboard"], env)
 
 
 def check_queues(queues: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 # A module imports strictly lower rows only; modules of one row do not know each other.
 ROWS = (
     {"hareline_testing"},
-    {"scheduler", "cli"},
+    {"scheduler", "cli", "dashboard"},
     {"actors"},
     {"broker"},
     {"middleware", "control", "embedded"},

@@ -1,0 +1,21 @@
+"""/api/v1: a module for each resource, handlers of a few lines over control/ and the ledger's readers.
+
+router.py      what all routes have in common
+models.py      what comes in and goes out
+document.py    the OpenAPI document
+"""
+
+from fastapi import FastAPI
+
+from dashboard.api import circuits, dead, document, flows, jobs, limits, queues, schedules, system, workers
+from settings import Settings
+
+PATH = "/api/v1"
+_PARTS = (jobs, dead, queues, workers, schedules, flows, limits, circuits, system)
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """Add the API's routes, and its document."""
+    for part in _PARTS:
+        app.include_router(part.router, prefix=PATH)
+    document.install(app, settings)

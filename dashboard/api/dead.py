@@ -1,0 +1,27 @@
+"""Dead letters: failed jobs."""
+
+from typing import Annotated
+
+from fastapi import Query
+
+from dashboard.api.models import After, Limit, Name, Page, page
+from dashboard.api.router import Routes
+from dashboard.services import Opened
+from ledger.states import Reason
+from ledger.views import DeadRow
+
+router = Routes(tags=["dead letters"])
+
+
+@router.get("/dead-letters")
+def list_dead_letters(
+    opened: Opened,
+    queue: Annotated[Name | None, Query(description="Of this queue.")] = None,
+    actor: Annotated[Name | None, Query(description="Of this actor.")] = None,
+    reason: Annotated[Reason | None, Query(description="That failed for this reason.")] = None,
+    after: After = None,
+    limit: Limit = 50,
+) -> Page[DeadRow]:
+    """List dead letters with the last error of each, newest first."""
+    rows = opened.queries.dead(queue=queue, actor=actor, reason=reason, limit=limit + 1, before=after)
+    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)

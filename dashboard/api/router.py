@@ -1,0 +1,50 @@
+"""What all routes of the API have in common."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Depends
+
+from dashboard import security
+from dashboard.problems import MEDIA_TYPE, PLAIN
+
+#: Where a problem's schema is in the document.
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_ALWAYS = (401, 403, 422, 429, 503)
+
+
+class Routes(APIRouter):
+    """Routes whose operationId is the name of their function, which security has to allow.
+
+    So nothing can be served that the map of permissions does not know.  What may go wrong is documented with each.
+    """
+
+    def add_api_route(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        dependencies: Any = None,
+        responses: dict[int | str, dict[str, Any]] | None = None,
+        **options: Any,
+    ) -> None:
+        name = endpoint.__name__
+        statuses = [*_ALWAYS, *([404] if "{" in path else [])]
+        if set(options.get("methods") or {"GET"}) - {"GET"}:
+            statuses += [409, 413]
+        options["operation_id"] = name
+        super().add_api_route(
+            path,
+            endpoint,
+            dependencies=[Depends(security.allow(name)), *(dependencies or ())],
+            responses={**may(*statuses), **(responses or {})},
+            **options,
+        )
+
+
+def may(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """How problems are documented, by status."""
+    return {
+        status: {"description": PLAIN[status][1].title, "content": {MEDIA_TYPE: {"schema": PROBLEM}}}
+        for status in statuses
+    }
