@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import dramatiq
-import httpx
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 
@@ -42,7 +42,7 @@ def api(settings: Settings, broker: Broker) -> Iterator[TestClient]:
         yield client
 
 
-def wrong(answer: httpx.Response, status: int, name: str) -> str:
+def wrong(answer: httpx2.Response, status: int, name: str) -> str:
     """The detail of the problem it is to be."""
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
     body = answer.json()
@@ -99,7 +99,8 @@ def test_pages_go_on_where_the_one_before_ended(api: TestClient, database_url: s
     dead = new_job()
     run(session, worker, dead, Outcome.FAILED, reason=Reason.RETRIES_EXHAUSTED, error_type="ValueError")
     session.close()
-    seen, after = [], {}
+    seen: list[str] = []
+    after: dict[str, str] = {}
     while True:
         page = api.get("jobs", params={"limit": 2, **after}).json()
         seen += [row["id"] for row in page["items"]]
