@@ -41,6 +41,7 @@
     ├── InvalidListener            (also a ValueError) a listener cannot be declared like that
     │   └── UnknownEvent           nothing of that name is told, there or in the feed
     ├── BadCursor                  (also a ValueError) it is no place in the feed of events
+    ├── TooManyStreams             one who asks has as many streams of events open as they may
     ├── EventsLost                 what happened behind a cursor is not kept any more
     └── WrongMiddleware            a stock middleware that would lose jobs here
 
@@ -109,6 +110,7 @@ __all__ = [
     "SchemaMismatch",
     "SettingsError",
     "Snooze",
+    "TooManyStreams",
     "TopologyError",
     "Undecipherable",
     "UnknownEvent",
@@ -316,6 +318,10 @@ class UnknownEvent(InvalidListener):
 
 class BadCursor(HarelineError, ValueError):
     """Raised when a text is not a place in the feed of events."""
+
+
+class TooManyStreams(HarelineError):
+    """Raised to who opens one more stream of events at the console than they may have; close another."""
 
 
 class EventsLost(HarelineError):

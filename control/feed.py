@@ -115,6 +115,16 @@ class Feed:
                 idle_s += pause_s
                 pause_s = min(pause_s * 2, LATEST_S)
 
+    def page(self) -> tuple[list[JobEvent], bool]:
+        """The events among the next ``BATCH`` rows, and whether there may be more already.
+
+        For who keeps :attr:`cursor`, which is behind them then, and asks again, instead of iterating.
+        """
+        page = self._read()
+        self._given = self._done = page.end
+        mine = [x for x in page.events if self.actor in (None, x.actor) and self.queue in (None, x.queue)]
+        return mine, page.full
+
     def commit(self) -> None:
         """Write down that all that was told is dealt with, the event of this turn of the loop too.
 

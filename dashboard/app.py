@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from broker import Broker
 from dashboard import api, problems, security
 from dashboard.bounded import Bounded
+from dashboard.live import Hub
 from dashboard.prefix import Prefixed
 from dashboard.services import Services
 from settings import Settings
@@ -28,6 +29,7 @@ def build(settings: Settings, *, broker: Broker | None = None) -> FastAPI:
         try:
             yield
         finally:
+            app.state.live.close()
             opened.close()
 
     app = FastAPI(
@@ -40,6 +42,7 @@ def build(settings: Settings, *, broker: Broker | None = None) -> FastAPI:
         redoc_url=None,
     )
     opened = app.state.services = Services(settings, broker or _actors())
+    app.state.live = Hub(settings.database_url)
     problems.install(app)
     api.install(app, settings)
     security.install(app, settings)

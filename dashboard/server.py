@@ -37,3 +37,8 @@ class Server(uvicorn.Server):
         if self.started and sockets:
             host = f"[{self.host}]" if ":" in self.host else self.host
             print(f"console at http://{host}:{sockets[0].getsockname()[1]}{self.prefix}/", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Streams end first: the server waits for every request."""
+        self.app.state.live.end()
+        await super().shutdown(sockets)

@@ -7,11 +7,11 @@ document.py    the OpenAPI document
 
 from fastapi import FastAPI
 
-from dashboard.api import circuits, dead, document, flows, jobs, limits, queues, schedules, system, workers
+from dashboard.api import circuits, dead, document, feed, flows, jobs, limits, live, queues, schedules, system, workers
 from settings import Settings
 
 PATH = "/api/v1"
-_PARTS = (jobs, dead, queues, workers, schedules, flows, limits, circuits, system)
+_PARTS = (jobs, dead, queues, workers, schedules, flows, limits, circuits, feed, live, system)
 
 
 def install(app: FastAPI, settings: Settings) -> None:
