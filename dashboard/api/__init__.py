@@ -7,7 +7,21 @@ document.py    the OpenAPI document
 
 from fastapi import FastAPI
 
-from dashboard.api import circuits, dead, document, feed, flows, jobs, limits, live, queues, schedules, system, workers
+from dashboard.api import (
+    circuits,
+    dead,
+    document,
+    feed,
+    flows,
+    jobs,
+    limits,
+    live,
+    queues,
+    schedules,
+    system,
+    theo,
+    workers,
+)
 from settings import Settings
 
 PATH = "/api/v1"
@@ -18,4 +32,5 @@ def install(app: FastAPI, settings: Settings) -> None:
     """Add the API's routes, and its document."""
     for part in _PARTS:
         app.include_router(part.router, prefix=PATH)
+    app.include_router(theo.router, prefix="/api")
     document.install(app, settings)

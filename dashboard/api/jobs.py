@@ -1,19 +1,18 @@
 """Jobs: look, send, retry, cancel, remove."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query
 
-from broker import catalogue
 from control import jobs as verbs
+from dashboard import sending
 from dashboard.api.models import After, Done, Job, Limit, Name, Page, Send, Sent, page
 from dashboard.api.router import Routes, may
 from dashboard.security import By
 from dashboard.services import Opened, Services
-from errors import JobNotFound, NotFound
+from errors import JobNotFound
 from ledger.states import State
 from ledger.views import JobRow, JobView
-from middleware.unique import Duplicate
 
 router = Routes(tags=["jobs"])
 
@@ -39,23 +38,12 @@ def get_job(opened: Opened, id: Name) -> Job:
 
 
 @router.post("/jobs", status_code=201, responses=may(404))
-def enqueue_job(opened: Opened, by: By, send: Send) -> Sent:
+def enqueue_job(opened: Opened, by: By, given: Send) -> Sent:
     """Send a message to an actor: one new job.
 
     Its arguments are checked as by `send()`; who sends it is the producer that `allowed_producers` names.
     """
-    options: dict[str, Any] = {} if send.priority is None else {"priority": send.priority}
-    if send.unique is not True:
-        options["unique"] = send.unique or None
-    message = catalogue.message(opened.broker, send.actor, send.args, send.kwargs, queue=send.queue, **options)
-    delay = send.delay_ms
-    if send.eta is not None:
-        delay = max(0, round((send.eta - opened.queries.database_time()).total_seconds() * 1000))
-    with opened.broker.sent_by(by.name):
-        sent = opened.broker.enqueue(message, delay=delay)
-    job = opened.queries.job(sent.message_id)
-    if job is None:
-        raise NotFound(f"the job that holds the key of {send.actor!r} is not in the ledger any more; send it again")
+    job, duplicate = sending.send(opened, by, **dict(given))
     return Sent(
         id=job.id,
         message_id=job.message_id,
@@ -63,7 +51,7 @@ def enqueue_job(opened: Opened, by: By, send: Send) -> Sent:
         actor=job.actor,
         state=job.state,
         run_at=job.run_at,
-        duplicate=isinstance(sent, Duplicate),
+        duplicate=duplicate,
     )
 
 

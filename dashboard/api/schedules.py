@@ -1,19 +1,24 @@
 """Schedules: what is sent again and again."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from broker import catalogue
 from control import schedules as verbs
-from dashboard.api.models import Limit, Name
+from dashboard.api.models import Input, Limit, Name
 from dashboard.api.router import Routes
 from dashboard.security import By
 from dashboard.services import Opened, Services
 from errors import BadSchedule, ScheduleNotFound
+from ledger import schedules as kept
 from ledger.schedule_queries import ScheduleView, TickView
+from ledger.schedules.schedule import Missed, Overlap
+from ledger.schedules.timetable import Dst
+from ledger.schedules.words import words
 
 router = Routes(tags=["schedules"])
 
@@ -41,13 +46,51 @@ class Schedule(BaseModel):
     @classmethod
     def of(cls, view: ScheduleView) -> "Schedule":
         taken = cls.model_fields.keys() - {"when", "tz", "troubles"}
-        kept = view.schedule
+        written = view.schedule
         return cls(
             **{name: getattr(view, name) for name in taken},
-            when=kept.when if kept else None,
-            tz=kept.timetable.tz if kept else None,
+            when=written.when if written else None,
+            tz=written.timetable.tz if written else None,
             troubles=list(view.troubles),
         )
+
+
+class Plan(Input):
+    """What a schedule is to be; for what each part does, see `hareline schedules add --help`."""
+
+    actor: Name
+    when: Name = Field(examples=["every 1h30m", "0 3 * * *"])
+    tz: Name = Field(default="UTC", description="The time zone the cron fields are in.")
+    args: list[Any] = Field(default=[])
+    kwargs: dict[str, Any] = Field(default={})
+    options: dict[str, Any] = Field(default={}, description="Of the message.")
+    start: AwareDatetime | None = Field(default=None, description="Nothing fires before.")
+    end: AwareDatetime | None = Field(default=None, description="Nothing fires after.")
+    jitter_s: float = Field(default=0.0, ge=0, description="Each tick up to so much later.")
+    dst: Dst = "once"
+    missed: Missed = Missed.LATEST
+    within_s: float = Field(default=3600.0, ge=0, description="How late a tick may still be sent.")
+    most: int = Field(default=10, ge=1, description="Of missed ticks, at most so many at once.")
+    overlap: Overlap = Overlap.ALLOW
+
+
+class Put(BaseModel):
+    key: str
+    change: verbs.Change
+    words: str = Field(description="When it fires, in words.")
+
+
+class Fire(BaseModel):
+    local: datetime = Field(description="In the schedule's time zone.")
+    utc: datetime
+
+
+class Preview(BaseModel):
+    """When something fires next."""
+
+    words: str
+    tz: str
+    fires: list[Fire]
 
 
 class State(BaseModel):
@@ -79,6 +122,27 @@ def list_ticks(opened: Opened, key: Name, limit: Limit = 50) -> list[TickView]:
     """List its last ticks, newest first: how late each was, and what became of its job."""
     known(opened, key)
     return opened.schedules.history(key, limit)
+
+
+@router.put("/schedules/{key}")
+def put_schedule(opened: Opened, by: By, key: Name, given: Plan) -> Put:
+    """Add a schedule, or change one that was added at runtime.  Idempotent."""
+    schedule = kept.Schedule(key, **{**dict(given), "args": tuple(given.args)})
+    done = verbs.put(opened.control, [schedule], judge=opened.broker, by=by)
+    return Put(key=key, change=done[key], words=words(schedule.timetable))
+
+
+@router.get("/schedules/{key}/preview")
+def preview_schedule(opened: Opened, key: Name, count: Annotated[int, Query(ge=1, le=1000)] = 5) -> Preview:
+    """Show when a schedule fires next: in words, in its own time and in UTC."""
+    view = known(opened, key)
+    if view.schedule is None:
+        raise BadSchedule(f"what is kept of {key!r} cannot be read; remove it and add it anew")
+    timetable = view.schedule.timetable
+    zone = ZoneInfo(timetable.tz)
+    times = timetable.preview(opened.schedules.time(), count)
+    fires = [Fire(local=at.astimezone(zone), utc=at) for at in times]
+    return Preview(words=words(timetable), tz=timetable.tz, fires=fires)
 
 
 @router.post("/schedules/{key}/pause")

@@ -56,6 +56,7 @@ def test_every_setting_can_be_given_by_its_variable(tmp_path: Path) -> None:
         "posthog_key": "k",
         "keys": f"k:{'A' * 43}=",
         "max_backoff_ms": "777777",
+        "console_prefix": "/ops",
     }
     for name in Settings.model_fields.keys() - {"queues"}:
         settings = load({VARIABLES[name]: samples.get(name, "7777")}, tmp_path)

@@ -1,0 +1,43 @@
+"""POST /jobs and the mutation: a message of somebody who was identified, checked as by ``send()``."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from broker import catalogue
+from control.who import Who
+from dashboard.services import Services
+from errors import NotFound
+from ledger.views import JobView
+from middleware.unique import Duplicate
+
+
+def send(
+    opened: Services,
+    by: Who,
+    actor: str,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    queue: str | None = None,
+    priority: int | None = None,
+    delay_ms: int | None = None,
+    eta: datetime | None = None,
+    unique: Mapping[str, Any] | bool = True,
+) -> tuple[JobView, bool]:
+    """The job, and whether it was there already.  ``by`` is the producer that ``allowed_producers`` have to name.
+
+    Raises ``Refusal``, ``NotFound``, ``LedgerUnavailable``; nothing was recorded.
+    """
+    options: dict[str, Any] = {} if priority is None else {"priority": priority}
+    if unique is not True:
+        options["unique"] = unique or None
+    message = catalogue.message(opened.broker, actor, args, kwargs or {}, queue=queue, **options)
+    if eta is not None:
+        delay_ms = max(0, round((eta - opened.queries.database_time()).total_seconds() * 1000))
+    with opened.broker.sent_by(by.name):
+        sent = opened.broker.enqueue(message, delay=delay_ms)
+    job = opened.queries.job(sent.message_id)
+    if job is None:
+        raise NotFound(f"the job that holds the key of {actor!r} is not in the ledger any more; send it again")
+    return job, isinstance(sent, Duplicate)
