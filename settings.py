@@ -211,6 +211,8 @@ class Settings(BaseModel):
     """Age at which a message that nobody claimed is looked for."""
     reconcile_s: PositiveFloat = 15
     """How often the dead-letter queues are compared with the ledger."""
+    rabbitmq_management_url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
+    """RabbitMQ's management API and UI; unset, it is looked for at the broker's host, port 15672 (15671 with TLS)."""
 
     keep_completed: NonNegativeInt = 100
     """Newest completed jobs kept at hand, per queue."""

@@ -1,10 +1,17 @@
 """The part of ``hareline doctor`` that needs RabbitMQ."""
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cli.checks import NEWEST, OLDEST, Finding, Mark
+from control import road
+from control.road import Comparison
+from errors import BrokerUnavailable
+from ledger.queries import Queries
 from rabbitmq.inspection import Condition, compare, may_consume, may_publish
-from rabbitmq.management import passive_counts, probe
+from rabbitmq.management import managements, passive_counts, probe
+from rabbitmq.reading import Reading, read, read_passively
 from rabbitmq.topology import choose_type, topology
 from settings import Settings
 
@@ -36,6 +43,62 @@ def examine_rabbitmq(settings: Settings, url: str) -> Iterator[Finding]:
     if all(condition is Condition.RIGHT for condition, _ in conditions.values()):
         yield Finding(Mark.GOOD, "queues", f"{len(expected)} of type {queue_type}, as the topology has them")
     yield from _permissions(url, names)
+    try:
+        reading = _reading(settings, url)
+    except BrokerUnavailable as error:
+        yield Finding(Mark.DOUBTFUL, "management", f"{error}; the console shows what AMQP tells meanwhile")
+    else:
+        told = "; ".join((*(reading.alarms or ()), *reading.missing))
+        yield Finding(Mark.DOUBTFUL if told else Mark.GOOD, "management", told or "its API answers; no alarms")
+        for name, faults in road.faults(reading, names, settings.queue_type).items():
+            if name not in wrong:
+                yield Finding(Mark.DOUBTFUL, f"queue {name}", "; ".join(faults))
+    yield from _agreement(settings, url, names)
+
+
+def _reading(settings: Settings, url: str) -> Reading:
+    """Of the first management API that answers."""
+    candidates = managements(url, settings.rabbitmq_management_url)
+    for candidate in candidates[:-1]:
+        try:
+            return read(candidate)
+        except BrokerUnavailable:
+            continue
+    return read(candidates[-1])
+
+
+def _agreement(settings: Settings, url: str, names: list[str]) -> Iterator[Finding]:
+    """Does RabbitMQ hold the messages of the jobs that wait?"""
+    queries = Queries(settings.database_url)
+    try:
+        differ = _differing(queries, settings, url, names)
+        if differ:
+            time.sleep(road.STATISTICS_S)  # what was on its way has arrived by then
+            again = _differing(queries, settings, url, names)
+            differ = {name: again[name] for name in differ.keys() & again.keys()}
+    finally:
+        queries.close()
+    for name in sorted(differ):
+        yield Finding(Mark.DOUBTFUL, f"queue {name}", differ[name].words)
+    if not differ:
+        yield Finding(Mark.GOOD, "messages", "what waits in the ledger is in RabbitMQ")
+
+
+def _differing(queries: Queries, settings: Settings, url: str, names: list[str]) -> dict[str, Comparison]:
+    """AMQP's counts are exact, and it knows of none in workers' hands: those are the management API's to tell."""
+    before = queries.in_flight(settings.resend_after_s)
+    reading = read_passively(url, names)
+    try:
+        told = _reading(settings, url).queues
+    except BrokerUnavailable:
+        told = {}
+    counted = {
+        name: replace(told[name], ready=queue.ready, consumers=queue.consumers) if name in told else queue
+        for name, queue in reading.queues.items()
+    }
+    looks = (before, queries.in_flight(settings.resend_after_s))
+    found = road.compare(looks, replace(reading, queues=counted), names)
+    return {x.queue: x for x in found if x.verdict in ("missing", "more")}
 
 
 def _version(version: str, server: tuple[int, int], address: str) -> Finding:

@@ -16,6 +16,7 @@ from ledger.flows import views as flow_views
 from ledger.flows.graph import Graph
 from ledger.flows.states import FlowState
 from ledger.flows.views import FlowRow, FlowView
+from ledger.in_flight import InFlight, in_flight
 from ledger.lookup import find, newest_of_message
 from ledger.resting import usage
 from ledger.sealing import CHECKPOINT, ERROR, NOTE, KeyRing, Seal, masked
@@ -130,6 +131,11 @@ class Queries:
         """How many jobs of the hot table each queue has in each state; states with none are left out."""
         with self._database.read() as connection:
             return _counts(connection)
+
+    def in_flight(self, soon_s: float) -> dict[str, InFlight]:
+        """How many jobs of each queue RabbitMQ should hold a message for; ``soon_s``: how long a send may take."""
+        with self._database.read() as connection:
+            return in_flight(connection, self._database.time(connection), soon_s)
 
     def changed_rules(self) -> list[RuleView]:
         """The limits that operators have changed, by name."""

@@ -5,13 +5,15 @@ Each call opens a short connection of its own and blocks; nothing here belongs i
 
 import base64
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from http.client import HTTPException
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from pika import BlockingConnection, exceptions
 
@@ -34,15 +36,6 @@ class PassiveCounts(NamedTuple):
     """A queue as AMQP tells it, exact at that moment."""
 
     messages: int  #: ready to be delivered; those in workers' hands are not counted
-    consumers: int
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """A queue as the management API tells it, up to 5 s old."""
-
-    ready: int
-    unacknowledged: int
     consumers: int
 
 
@@ -95,10 +88,10 @@ def purge(url: str, queue: str) -> int:
 
 
 class Management:
-    """The management API, for counts.
+    """The management API, for reading.  Thread-safe; every question is one request of at most ``timeout_s`` of silence.
 
     Parameters:
-      url: ``http://user:password@host:15672``
+      url: ``http://user:password@host:15672``; the password is in no message and no link.
     """
 
     def __init__(self, url: str, vhost: str = "/", timeout_s: float = 5.0) -> None:
@@ -109,30 +102,54 @@ class Management:
         self._vhost = quote(vhost, safe="")
         self._timeout_s = timeout_s
 
-    def counts(self, queue: str) -> Counts | None:
-        """The queue's counts, or None when it does not exist.  Raises ``BrokerUnavailable``, with the remedy."""
-        url = f"{self._base}/api/queues/{self._vhost}/{quote(queue, safe='')}"
+    def ask(self, path: str, **parameters: str) -> Any:
+        """What it answers, decoded; None when there is no such thing.  ``{vhost}`` in ``path`` is ours.
+
+        Raises ``BrokerUnavailable``, with the remedy.
+        """
+        url = f"{self._base}/api{path.format(vhost=self._vhost)}{'?' if parameters else ''}{urlencode(parameters)}"
         request = urllib.request.Request(url, headers={"Authorization": self._authorization})
         try:
             with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
-                answer = json.load(response)
+                return json.load(response)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 404:
                 return None
             remedy = "check user, password and the user's management tag" if error.code == 401 else "see its log"
             raise BrokerUnavailable(f"RabbitMQ's management API at {self._base} says {error.code}: {remedy}") from error
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise BrokerUnavailable(
                 f"RabbitMQ's management API at {self._base} does not answer ({error}): "
                 "enable the plugin rabbitmq_management, or correct the address"
             ) from error
-        # A queue younger than the first statistics has no counts yet.
-        return Counts(
-            ready=answer.get("messages_ready", 0),
-            unacknowledged=answer.get("messages_unacknowledged", 0),
-            consumers=answer.get("consumers", 0),
-        )
+        except ValueError as error:
+            raise BrokerUnavailable(
+                f"what answers at {self._base} is no management API of RabbitMQ ({error})"
+            ) from error
+
+    def link(self, queue: str | None = None) -> str:
+        """Where a browser shows the server, or one of its queues."""
+        return f"{self._base}/#/queues/{self._vhost}/{quote(queue, safe='')}" if queue is not None else f"{self._base}/"
+
+
+def managements(broker_url: str, management_url: str | None = None) -> list[Management]:
+    """Where the management API of this RabbitMQ may be found, to be tried in turn.
+
+    Not told where, it is looked for at the broker's hosts, at the port it has unless configured otherwise.  Without
+    credentials of its own it gets those of the broker's address.
+    """
+    vhost = addresses(broker_url)[0].virtual_host
+    parts = urlsplit(broker_url)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    if management_url is not None:
+        told = urlsplit(management_url)
+        if "@" not in told.netloc:
+            told = told._replace(netloc=f"{credentials}@{told.netloc}" if credentials else f"guest:guest@{told.netloc}")
+        return [Management(told.geturl(), vhost)]
+    scheme, port = ("https", 15671) if parts.scheme == "amqps" else ("http", 15672)
+    bare = [host if host.endswith("]") else re.sub(r":\d+$", "", host) for host in hosts.split(",")]
+    return [Management(f"{scheme}://{credentials or 'guest:guest'}@{host}:{port}", vhost) for host in bare]
 
 
 @contextmanager

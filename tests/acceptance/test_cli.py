@@ -284,10 +284,16 @@ def test_doctor_names_what_must_be_mended(place: Place) -> None:
     assert "the nearest is queue_type" in checked(place, 1)[0]
 
 
-def test_doctor_compares_the_queues_of_rabbitmq_with_the_topology(place: Place, rabbitmq_url: str) -> None:
+def test_doctor_compares_rabbitmq_with_the_topology_and_the_ledger(
+    place: Place, rabbitmq: RabbitMQ, rabbitmq_url: str
+) -> None:
+    lines: list[str] = []
+
     def queues() -> list[str]:
-        code = 1 if wrong else 0
-        return [line for line in checked(place, code, BROKER_URL=rabbitmq_url) if line[2:].startswith("queue")]
+        lines[:] = checked(place, 1 if wrong else 0, **road)
+        return [line for line in lines if line[2:].startswith("queue")]
+
+    road = {"BROKER_URL": rabbitmq_url, "HARELINE_RABBITMQ_MANAGEMENT_URL": rabbitmq.management_url}
 
     wrong = False
     [missing] = queues()
@@ -295,6 +301,8 @@ def test_doctor_compares_the_queues_of_rabbitmq_with_the_topology(place: Place, 
     place.run("jobs", "enqueue", "calculate_costs", "--args", '["r1"]', env={"BROKER_URL": rabbitmq_url})
     place.run("jobs", "enqueue", "cleanup_audit_log", env={"BROKER_URL": rabbitmq_url})
     assert "usage-tracking," not in queues()[-1]
+    assert "✓ management: its API answers; no alarms" in lines
+    assert lines[-1] == "✓ messages: what waits in the ledger is in RabbitMQ"
     with BlockingConnection(URLParameters(rabbitmq_url)) as connection:
         channel = connection.channel()
         assert channel.queue_declare("usage-tracking", passive=True).method.message_count == 1
@@ -302,6 +310,7 @@ def test_doctor_compares_the_queues_of_rabbitmq_with_the_topology(place: Place, 
         channel.queue_declare("usage-tracking", durable=True, arguments={"x-max-length": 5})
     wrong = True
     assert any(line.startswith("✗ queue usage-tracking: it is not as the topology has it") for line in queues())
+    assert "1 jobs waiting, and RabbitMQ has 0 messages: 1 are missing" in lines[-1]
 
 
 def test_doctor_tells_a_user_who_may_do_nothing_so(place: Place, rabbitmq: RabbitMQ, rabbitmq_url: str) -> None:

@@ -16,6 +16,7 @@ from errors import BrokerError, BrokerUnavailable
 from rabbitmq.consumer import Consumers, Delivery
 from rabbitmq.management import Management, passive_counts, probe, purge
 from rabbitmq.publisher import Parcel, Publisher
+from rabbitmq.reading import read
 from rabbitmq.topology import Queue, choose_type, definitions, topology
 from tests.collect import Collected, eventually
 from tests.servers import RabbitMQ
@@ -169,8 +170,8 @@ def test_the_operator_sees_everything_and_empties_dead_letters_only(imported: Ra
     publisher.close()
     credentials = f"operator:{quote(PASSWORDS['operator'], safe='')}"
     management = Management(imported.management_url.replace("hareline:hareline", credentials))
-    eventually(lambda: (c := management.counts("email.XQ")) is not None and c.ready == 2, "the statistics are in")
-    assert management.counts("no such queue") is None
+    eventually(lambda: read(management).queues["email.XQ"].ready == 2, "the statistics are in")
+    assert "no such queue" not in read(management).queues
     with pytest.raises(BrokerError, match="'email' cannot be purged: ACCESS_REFUSED"):
         purge(url(imported, "operator"), "email")
     assert purge(url(imported, "operator"), "email.XQ") == 2
@@ -201,9 +202,9 @@ def test_a_management_api_that_refuses_or_does_not_answer_is_named_with_the_reme
     rabbitmq.start()
     wrong = rabbitmq.management_url.replace("hareline:hareline", "hareline:wrong")
     with pytest.raises(BrokerUnavailable, match="says 401: check user, password"):
-        Management(wrong).counts("q")
+        read(Management(wrong))
     with pytest.raises(BrokerUnavailable, match=r"http://127.0.0.1:1 does not answer .* rabbitmq_management") as caught:
-        Management("http://me:secret@127.0.0.1:1").counts("q")
+        read(Management("http://me:secret@127.0.0.1:1"))
     assert "secret" not in str(caught.value)
     assert isinstance(caught.value.__cause__, urllib.error.URLError)
 
