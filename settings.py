@@ -14,6 +14,7 @@ A name nobody knows and a value nobody can use are refused, never ignored.
 import base64
 import binascii
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -127,6 +128,32 @@ def keys_of(text: str) -> dict[str, bytes]:
 def _keys(value: SecretStr) -> SecretStr:
     keys_of(value.get_secret_value())
     return value
+
+
+def _smtp_url(url: str) -> str:
+    if re.fullmatch(r"(smtp|smtps|smtp\+plain)://([^:@/\s]+:\S+@)?[^@/\s]+", url):
+        return url
+    raise ValueError("smtp://USER:PASSWORD@HOST:587 (STARTTLS), smtps://… (TLS) or smtp+plain://… (neither)")
+
+
+def networks_of(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """``"10.0.0.0/8, 127.0.0.1"`` as networks.  Raises ``ValueError``."""
+    return [ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip()]
+
+
+def _networks(text: str) -> str:
+    try:
+        networks_of(text)
+    except ValueError as error:
+        raise ValueError(f"networks, separated by commas ({error})") from None
+    return text
+
+
+def _addresses(text: str) -> str:
+    for url in text.split():
+        if not re.fullmatch(r"https?://\S+", url):
+            raise ValueError(f"http://… or https://…, separated by spaces, but {url!r} is neither")
+    return text
 
 
 def _producer(name: str) -> str:
@@ -254,6 +281,32 @@ class Settings(BaseModel):
     """PostHog's project API key."""
     http_timeout_s: PositiveFloat = 10
     """Timeout of outgoing HTTP requests."""
+    openai_url: str | None = Field(default=None, pattern=r"^https?://")
+    """Endpoint that speaks OpenAI's protocol, with its version: https://api.openai.com/v1; unset, no model is asked."""
+    openai_key: SecretStr | None = None
+    """Its API key; a server of one's own may want none."""
+    openai_timeout_s: PositiveFloat = 60
+    """How long a model may be silent."""
+    embedding_model: str = Field(default="text-embedding-3-small", min_length=1)
+    """The model that makes vectors; another one makes all of them anew."""
+    smtp_url: Annotated[str, AfterValidator(_smtp_url)] | None = None
+    """Mail server: smtp://USER:PASSWORD@HOST:587 (STARTTLS), smtps:// (TLS), smtp+plain:// (none); unset, no mail."""
+    mail_from: str | None = Field(default=None, pattern=r"^[^\s<>]+@[^\s<>]+$")
+    """Address that mails are sent from."""
+    slack_url: SecretStr | None = None
+    """Slack's incoming webhook, or one that takes the same; unset, nothing is posted."""
+    webhook_secret: SecretStr | None = None
+    """What webhooks are signed with, at least 16 characters; unset, none is sent."""
+    webhook_networks: Annotated[str, AfterValidator(_networks)] = ""
+    """Networks that webhooks may reach though they are not public: 10.1.0.0/16, 127.0.0.1."""
+    billing_webhook_url: str | None = Field(default=None, pattern=r"^https?://")
+    """Where closed billing periods are told; unset, nowhere."""
+    data_dir: str = ".hareline/data"
+    """Folder of the files that data jobs may read."""
+    cache_dir: str = ".hareline/cache"
+    """Folder in which warmed-up pages are kept."""
+    warmup_urls: Annotated[str, AfterValidator(_addresses)] = ""
+    """Pages that are fetched every five minutes, separated by spaces; unset, none."""
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -319,9 +372,13 @@ VARIABLES: Final[Mapping[str, str]] = {name: PREFIX + name.upper() for name in S
     "audit_log_retention_days": "AUDIT_LOG_RETENTION_DAYS",
     "posthog_url": "POSTHOG_URL",
     "posthog_key": "POSTHOG_API_KEY",
+    "openai_url": "OPENAI_BASE_URL",
+    "openai_key": "OPENAI_API_KEY",
     "queues": f"{_QUEUES}<QUEUE>__CONCURRENCY",
 }
 """The environment variable of each setting."""
+
+_SECRET: Final = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
 
 
 class _Source(NamedTuple):
@@ -415,7 +472,7 @@ def _worded(error: ValidationError, origins: Mapping[str, str]) -> Iterator[str]
                 )
                 continue
         expected = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "")
-        value = "***" if name in ("keys", "posthog_key") else mask(str(problem["input"]))
+        value = "***" if name in _SECRET else mask(str(problem["input"]))
         yield f"{variable}={value} ({origin}): expected {expected}. Correct it, or remove it for the default"
 
 

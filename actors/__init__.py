@@ -16,6 +16,6 @@ broker = build(load(), queues=CATALOGUE)
 dramatiq.set_broker(broker)
 
 # The actors bind to the broker as their modules are imported, so these come after it.
-from actors import maintenance, usage  # noqa: E402
+from actors import embeddings, llm, maintenance, usage  # noqa: E402
 
-__all__ = ["broker", "maintenance", "usage"]
+__all__ = ["broker", "embeddings", "llm", "maintenance", "usage"]

@@ -1,8 +1,5 @@
 """PostHog's batch capture endpoint."""
 
-import math
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 from uuid import NAMESPACE_URL, uuid5
@@ -10,12 +7,8 @@ from uuid import NAMESPACE_URL, uuid5
 import httpx
 
 from actors.events import CompletionEvent
+from actors.outside import retry_after_ms
 from errors import Discard, HarelineError, Retry
-
-#: When the server says "later" but not when.
-DEFAULT_DELAY_MS = 5_000
-#: A server that asks for more than this is asked again earlier; its answer may have changed.
-LONGEST_DELAY_MS = 3_600_000
 
 
 class PostHogUnavailable(HarelineError):
@@ -90,21 +83,3 @@ def generation(completion: CompletionEvent) -> dict[str, Any]:
 def uuid_of(request_id: str) -> str:
     """The uuid by which PostHog knows the event of this request."""
     return str(uuid5(NAMESPACE_URL, f"hareline:completion:{request_id}"))
-
-
-def retry_after_ms(header: str | None) -> int:
-    """The delay a ``Retry-After`` header asks for, in seconds or by an HTTP date; a default when it cannot be read."""
-    if header is None:
-        return DEFAULT_DELAY_MS
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            when = parsedate_to_datetime(header)
-        except ValueError:
-            return DEFAULT_DELAY_MS
-        # A date without a zone is in GMT, too: there is no other in HTTP.
-        seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    if not math.isfinite(seconds):
-        return DEFAULT_DELAY_MS
-    return min(max(math.ceil(seconds * 1000), 0), LONGEST_DELAY_MS)

@@ -1,25 +1,17 @@
 """Where usage is kept: completion events and the bills they add up to."""
 
 from decimal import Decimal
-from pathlib import Path
 
-from sqlalchemy import bindparam, make_url, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from actors.database import migrated, migrations
 from actors.events import CompletionEvent
 from actors.per_process import per_process
 from actors.tables import bills, usage_events
 from ledger.engine import Database
-from ledger.migrate import Migrations
-from ledger.sqlite.file import path_of
-from ledger.sqlite.forks import Guard
-from ledger.sqlite.prepare import prepare
-from settings import load
 
-
-def migrations(url: str) -> Migrations:
-    """The migrations of the usage tables, in the ledger's database."""
-    return Migrations(url, location=Path(__file__).parent / "migrations", table="hareline_app_revision")
+__all__ = ["UsageStore", "migrations", "store"]
 
 
 class UsageStore:
@@ -75,13 +67,5 @@ class UsageStore:
 
 @per_process
 def store() -> UsageStore:
-    """This process's store, in the database of the settings.
-
-    An embedded database is migrated here, at its first use; PostgreSQL only by ``hareline migrate``.
-    """
-    url = load().database_url
-    if make_url(url).get_backend_name() == "sqlite":
-        with Guard():
-            prepare(path_of(url))
-            migrations(url).upgrade()
-    return UsageStore(url)
+    """This process's store, in the database of the settings."""
+    return UsageStore(migrated())

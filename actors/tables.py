@@ -1,9 +1,26 @@
-"""The usage tables.  They live in the ledger's database, under migrations of their own."""
+"""The tables of the actors.  They live in the ledger's database, under migrations of their own."""
 
+from array import array
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Numeric, Table, Text
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    REAL,
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -35,6 +52,29 @@ class Dollars(TypeDecorator[Decimal]):
         return Decimal(value).scaleb(-DECIMALS) if value is not None and dialect.name == "sqlite" else value
 
 
+class Vector(TypeDecorator[Sequence[float]]):
+    """Floats of single precision: ``real[]`` in PostgreSQL, which pgvector reads as well; in SQLite their bytes."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(LargeBinary() if dialect.name == "sqlite" else ARRAY(REAL()))
+
+    def process_bind_param(self, value: Sequence[float] | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return array("f", value).tobytes()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Sequence[float] | None:
+        return array("f", value) if value is not None and dialect.name == "sqlite" else value
+
+
+def Json() -> TypeEngine[Any]:  # noqa: N802  a type, like those beside it
+    """Anything JSON can hold."""
+    return JSON().with_variant(JSONB(), "postgresql")
+
+
 metadata = MetaData(naming_convention={"ix": "%(table_name)s_%(column_0_N_name)s", "pk": "%(table_name)s_pkey"})
 
 usage_events = Table(
@@ -62,4 +102,124 @@ bills = Table(
     Column("period", Text, primary_key=True),
     Column("amount", Dollars, nullable=False),
     Column("events", Integer, nullable=False),
+)
+
+invoices = Table(
+    "invoices",
+    metadata,
+    Column("customer", Text, primary_key=True),
+    Column("period", Text, primary_key=True),
+    Column("amount", Dollars, nullable=False),
+    Column("events", Integer, nullable=False),
+    Column("closed_at", Instant, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("email", Text),
+    Column("webhook_url", Text),
+    Column("timezone", Text, nullable=False),
+    Column("digest", Boolean, nullable=False),  # whether the day's notifications are mailed
+)
+
+entities = Table(
+    "entities",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("type", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("content", Json(), nullable=False),
+    Column("changed_at", Instant, nullable=False),
+)
+
+vectors = Table(
+    "vectors",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("type", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("digest", Text, nullable=False),  # of the text it was made of
+    Column("vector", Vector, nullable=False),
+)
+
+replies = Table(
+    "replies",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("finish_reason", Text, nullable=False),
+    Column("usage", Json(), nullable=False),  # the completion event that is reported
+)
+
+tool_calls = Table(
+    "tool_calls",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tool", Text, nullable=False),
+    Column("outcome", Json(), nullable=False),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("data", Json(), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("delivered_at", Instant),
+    Column("read_at", Instant),
+)
+Index("notifications_of_user", notifications.c.user, notifications.c.created_at)
+
+deadlines = Table(
+    "deadlines",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("due_at", Instant, nullable=False),
+)
+
+mails = Table(  # those the server has taken
+    "mails",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("sent_at", Instant, nullable=False),
+)
+
+deliveries = Table(  # webhooks the receiver has taken
+    "deliveries",
+    metadata,
+    Column("event", Text, primary_key=True),
+    Column("url", Text, primary_key=True),
+    Column("status", Integer, nullable=False),
+    Column("delivered_at", Instant, nullable=False),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),  # of the file, as it was when it was begun
+    Column("rows", Integer, nullable=False),
+    Column("rejected", Json(), nullable=False),  # the first lines that could not be read, and why
+    Column("rejects", Integer, nullable=False),
+    Column("finished_at", Instant),
+)
+
+dataset_rows = Table(
+    "dataset_rows",
+    metadata,
+    Column("dataset", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("row", Json(), nullable=False),
 )

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 def environment(**variables: str) -> dict[str, str]:
     """This process's environment without any settings, and with these."""
-    ours = ("HARELINE_", "WORKER_", "DATABASE_URL", "BROKER_URL", "POSTHOG_", "AUDIT_LOG_")
+    ours = ("HARELINE_", "WORKER_", "DATABASE_URL", "BROKER_URL", "POSTHOG_", "OPENAI_", "AUDIT_LOG_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**clean, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **variables}
 

@@ -1,12 +1,21 @@
 """Fixtures of the tests that share a database: a new one for each would cost more than all they do."""
 
+import sys
 from collections.abc import Iterator
 
+import dramatiq
 import pytest
 
+from actors.database import migrations
+from actors.per_process import per_process
+from broker import Broker, build
+from hareline_testing import Hareline
 from ledger import Road
 from ledger.migrate import Migrations
+from scheduler import SCHEDULES
+from settings import Settings
 from tests.ledger_under_test import LedgerUnderTest
+from tests.scripted import OpenAIServer
 from tests.servers import Postgres
 
 
@@ -27,3 +36,59 @@ def on_any_road(request: pytest.FixtureRequest, shared_url: str) -> Iterator[Led
     found = LedgerUnderTest(shared_url, road)
     yield found
     found.close()
+
+
+def _actors_on(url: str, settings: Settings, patch: pytest.MonkeyPatch) -> Broker:
+    """The actors of this process, on another broker; ``patch`` puts all back."""
+    import actors
+
+    patch.setenv("DATABASE_URL", url)
+    patch.setenv("BROKER_URL", "embedded")
+    migrations(url).upgrade()
+    _forget()
+    broker = build(settings)
+    for actor in actors.broker.actors.values():
+        patch.setattr(actor, "broker", broker)
+        broker.declare_actor(actor)
+    patch.setattr(dramatiq.broker, "global_broker", broker)
+    return broker
+
+
+def _forget() -> None:
+    """What this process has made once, it makes again."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("actors."):
+            for value in vars(module).values():
+                if isinstance(value, per_process):
+                    for made in value._made:
+                        if made is not None:
+                            made.close()
+                    value.forget()
+
+
+@pytest.fixture
+def actors_here(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The actors of this process work on a fresh database of either kind; the environment can still be changed."""
+    broker = _actors_on(database_url, Settings(database_url=database_url), monkeypatch)
+    yield monkeypatch
+    broker.close()
+    _forget()
+
+
+@pytest.fixture
+def kit(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hareline]:
+    """The testing kit on all actors of the catalogue."""
+    settings = Settings(database_url=sqlite_url, sqlite_synchronous="NORMAL")
+    broker = _actors_on(sqlite_url, settings, monkeypatch)
+    with Hareline.opened(broker, SCHEDULES) as found:
+        yield found
+    _forget()
+
+
+@pytest.fixture
+def openai_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
+    """OpenAI, as far as the actors of this process know."""
+    with OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+        yield server

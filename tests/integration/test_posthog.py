@@ -1,20 +1,20 @@
 """The PostHog client against a real server that behaves in every way a server may."""
 
-import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from actors.events import CompletionEvent
-from actors.posthog import DEFAULT_DELAY_MS, LONGEST_DELAY_MS, PostHog, PostHogRefused, PostHogUnavailable, uuid_of
+from actors.outside import DEFAULT_DELAY_MS, LONGEST_DELAY_MS
+from actors.posthog import PostHog, PostHogRefused, PostHogUnavailable, uuid_of
 from cli.demo.posthog import KEY, PostHogServer
 from errors import Discard, Retry
+from tests.scripted import Scripted, cut_mid_body, status
 
 COMPLETION = CompletionEvent.parse(
     {
@@ -30,61 +30,11 @@ COMPLETION = CompletionEvent.parse(
     }
 )
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-class Scripted(ThreadingHTTPServer):
-    """Answers every request as the test says, and keeps what it was sent."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answer: Answer = status(200)
-        self.requests: list[tuple[str, Any]] = []
-        self.connections: set[int] = set()
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Scripted
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.requests.append((self.path, json.loads(body)))
-        self.server.connections.add(self.client_address[1])
-        self.server.answer(self)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-def status(code: int, **headers: str) -> Answer:
-    def answer(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(code)
-        for name, value in headers.items():
-            request.send_header(name.replace("_", "-"), value)
-        request.send_header("Content-Length", "2")
-        request.end_headers()
-        request.wfile.write(b"{}")
-
-    return answer
-
-
-def cut_mid_body(request: BaseHTTPRequestHandler) -> None:
-    request.send_response(200)
-    request.send_header("Content-Length", "1000")
-    request.end_headers()
-    request.wfile.write(b'{"sta')
-    request.close_connection = True
-
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
     with Scripted() as scripted:
-        threading.Thread(target=scripted.serve_forever, args=(0.01,), daemon=True).start()
         yield scripted
-        scripted.shutdown()
 
 
 @pytest.fixture

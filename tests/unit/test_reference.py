@@ -73,6 +73,11 @@ def _accepted(name: str, schema: dict[str, Any]) -> str:
         "database_url": "`sqlite:///PATH`, `postgresql://…`",
         "broker_url": "`amqp://…`, `amqps://…`, `embedded`",
         "posthog_url": "`http://…`, `https://…`",
+        "openai_url": "`http://…`, `https://…`",
+        "billing_webhook_url": "`http://…`, `https://…`",
+        "smtp_url": "`smtp://…`, `smtps://…`, `smtp+plain://…`",
+        "webhook_networks": "networks, separated by commas",
+        "warmup_urls": "`http://…`, `https://…`, separated by spaces",
         "worker_count": "`cpus`, or a number of at least 1",
         "queues": "see below",
     }
