@@ -26,6 +26,7 @@ from broker import Broker, maintenance
 from broker.ticks import enqueue, tick
 from control import Control
 from control.schedules import reconcile
+from control.watch import LedgerWatch
 from errors import BadSchedule, HarelineError, LedgerError, LedgerUnavailable, SettingsError
 from ledger.ledger import Session
 from ledger.migrate import Migrations
@@ -251,6 +252,8 @@ class Scheduler:
     def _tell(self, tick: Tick, answer: Ticked) -> None:
         late_s = round((self._clock.now() - tick.due_at).total_seconds(), 3)
         said = {"schedule": tick.schedule, "tick": _text(tick.fire_at), "late_s": late_s}
+        if self._broker.metering is not None:
+            self._broker.metering.ticked(answer.outcome, late_s)
         match answer.outcome:
             case TickOutcome.SENT:
                 log.info("schedule.sent", **said)
@@ -309,6 +312,10 @@ def run(schedules: Sequence[Schedule], settings: Settings, broker: Broker) -> No
         scheduler.stop()
 
     threading.Thread(target=stop, name="hareline-signals", daemon=True).start()
+    watch = LedgerWatch(broker.ledger, settings, broker.metering.meter) if broker.metering else None
+    if broker.metering and watch:
+        broker.metering.counting.start("scheduler")
+        watch.start()
     duties = maintenance(broker, settings)
     duties.start()
     log.info("scheduler.ready", schedules=len(planned))
@@ -316,6 +323,9 @@ def run(schedules: Sequence[Schedule], settings: Settings, broker: Broker) -> No
         scheduler.run()
     finally:
         duties.stop()
+        if broker.metering and watch:
+            watch.stop()
+            broker.metering.counting.stop()
         queries.close()
         broker.close()
         log.info("scheduler.stopped")

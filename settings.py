@@ -261,6 +261,11 @@ class Settings(BaseModel):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     """Least severe level that is logged."""
 
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
+    """Where Prometheus asks the processes of this machine, one address for all of them; unset, nothing is counted."""
+    metrics_host: str = "127.0.0.1"
+    """The address of this machine on which that is."""
+
     keys: Annotated[SecretStr, AfterValidator(_keys)] | None = None
     """What encrypts sensitive jobs: ID:BASE64,ID:BASE64, newest first; the first one writes, all read."""
     producer: Annotated[str, AfterValidator(_producer)] | None = None

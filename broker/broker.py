@@ -50,6 +50,7 @@ from settings import PRODUCER
 if TYPE_CHECKING:
     from control.feed import Feed
     from ledger.queries import Queries
+    from middleware.metering import Metering
     from middleware.tracing import Tracing
 
 #: Stock middleware that would lose jobs here, and what does its work instead.
@@ -106,6 +107,7 @@ class Broker(dramatiq.Broker):
         self.jobs: LedgerJobs  #: what handles ask
         self.listeners: Listeners
         self.tracing: Tracing | None = None
+        self.metering: Metering | None = None
         self.max_age_ms: float | None = None  #: of jobs that say nothing of ``expires``
         self.keep: Mapping[str, Keep] = {}  #: retention of queues that do not go by the settings
         self._capture = Capture()

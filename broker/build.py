@@ -55,6 +55,7 @@ from rabbitmq.topology import Queue, choose_type, topology
 from settings import Settings
 
 if TYPE_CHECKING:
+    from middleware.metering import Metering
     from middleware.tracing import Tracing
 
 logger = logging.getLogger(__name__)
@@ -127,6 +128,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         note=functools.partial(_note_trouble, settings.database_url),
     )
 
+    broker.metering = _metering(settings, broker)
     desk: Desk
     road: Road
     if settings.broker_url:
@@ -143,6 +145,8 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         bury=road.project if isinstance(road, AmqpRoad) else _kept,
         unknown_actor_grace_s=settings.unknown_actor_grace_s,
         told=broker.listeners.ended,
+        counted=broker.metering.ended if broker.metering else None,
+        blocked=broker.metering.blocked if broker.metering else None,
     )
 
     deadlines = Deadlines(
@@ -152,13 +156,26 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         cancel_grace_s=settings.cancel_grace_s,
     )
     circuits = Circuits(recorder)
+    limits = Limits(recorder, rates)
+    metering = broker.metering
+    if metering:
+        limits.on_wait = metering.waits
+        if isinstance(road, AmqpRoad):
+            metering.stats = lambda: road.publisher.stats
+            road.publisher.on_confirmed = metering.confirmed
+
+    def look(session: Session) -> None:
+        circuits.look(session)
+        if metering:
+            metering.look(session)
+
     heartbeat = Heartbeat(
         ledger,
         recorder,
         lease_s=settings.lease_s,
         on_paused=road.pause,
         on_cancel=deadlines.cancel,
-        on_look=circuits.look,
+        on_look=look,
     )
     broker.tracing = _tracing(settings)
 
@@ -171,6 +188,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     for middleware in (
         Audit(recorder),  # first: its after-hook is the last
         Capacity(concurrency),  # before the worker registers with its number of threads
+        *([metering] if metering else ()),  # before the first claim, and until the last finish
         lifecycle,
         AsyncIO(),
         Current(recorder, Checkpoints(ledger), max_checkpoint_bytes=settings.max_checkpoint_bytes),
@@ -196,7 +214,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         circuits,  # before the limits: what is put off takes no start
         ConcurrencyLimits(recorder, running),  # before rates: who is blocked has none reserved
         OpenResults(flows),
-        Limits(recorder, rates),  # of what will run
+        limits,  # of what will run
         AtomicSends(broker.holding),
         Uniqueness(),
         broker.sequences,
@@ -205,6 +223,16 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     ):
         broker.add_middleware(middleware)
     return broker
+
+
+def _metering(settings: Settings, broker: Broker) -> "Metering | None":
+    if settings.metrics_port is None:
+        return None
+    from middleware.metering import Metering
+
+    metering = Metering(settings, broker.recorder, broker.actors)
+    broker.recorder.meter = metering.meter
+    return metering
 
 
 def _tracing(settings: Settings) -> "Tracing | None":
@@ -231,7 +259,13 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
     keep = Keep(settings.keep_completed, settings.keep_completed_s, settings.keep_failed, settings.keep_failed_s)
     days = settings.audit_log_retention_days
     history_s = (days + BACKSTOP_DAYS) * 86_400.0 if days else 0.0
-    relay = Relay(road.send, resend_after_s=settings.resend_after_s, room=road.ready)
+    metering = broker.metering
+    relay = Relay(
+        road.send,
+        resend_after_s=settings.resend_after_s,
+        room=road.ready,
+        on_sent=metering.relayed if metering else None,
+    )
     gatekeeper = Gatekeeper(road.send)
     duties = [
         Duty("relay", 0.0, relay.run),
@@ -266,13 +300,20 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
     def found(happened: Happened) -> Callable[[Sequence[str]], None]:
         def dead(jobs: Sequence[str]) -> None:
             broker.listeners.found(happened, jobs)
+            if metering is not None:
+                metering.found(happened, broker.queries.about(jobs))
             if projection is not None:
                 projection.publish_jobs(jobs)
 
         return dead
 
     quarantined = found(Happened.QUARANTINED)
-    rescuer = Rescuer(lease_s=settings.lease_s, continuous_s=loop.continuous_s, on_dead=quarantined)
+    rescuer = Rescuer(
+        lease_s=settings.lease_s,
+        continuous_s=loop.continuous_s,
+        on_dead=quarantined,
+        on_rescued=metering.rescued if metering else None,
+    )
     flows = FlowDuties(road.send)
     duties.append(Duty("flows", WAKE_S, flows.wake))
     duties.append(Duty("lost steps", SETTLE_S, flows.settle))

@@ -26,6 +26,7 @@ UNKNOWN_ACTOR_RETRY_MS = 5_000
 
 Send = Callable[[list[NewJob | Due]], None]
 Told = Callable[[Claim, Message[Any] | None, Finish, Finished], None]
+Counted = Callable[[Claim, Message[Any] | None, Finish, Finished, tuple[float, float]], None]
 Letter = Callable[[Claim, Message[Any] | None, bytes, Finish], None]
 
 
@@ -38,6 +39,8 @@ class Desk:
       send: publishes the jobs that a finish has recorded.
       bury: told of each job that became a dead letter.
       told: told of how each attempt ended; may neither wait nor raise.
+      counted: told the same, also of what was not accepted, and when it began and ended (zeros: it did not run).
+      blocked: told of jobs that found a gate full.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class Desk:
         bury: Letter,
         unknown_actor_grace_s: float,
         told: Told | None = None,
+        counted: Counted | None = None,
+        blocked: Callable[[Claim, str], None] | None = None,
     ) -> None:
         self.recorder = recorder
         self.actors = actors
@@ -58,6 +63,8 @@ class Desk:
         self.bury = bury
         self.unknown_actor_grace_s = unknown_actor_grace_s
         self.told = told
+        self.counted = counted
+        self.blocked = blocked
 
     def admit(self, claim: Claim, body: bytes, intake: Intake, done: Callable[[], None]) -> None:
         """Put a claimed job before the workers.  ``done`` is called once, when how it ended is committed.
@@ -83,7 +90,9 @@ class Desk:
             done()
             if answer is not None:
                 assert job.ending is not None
-                self._ended(claim, runnable, body, job.ending, answer)
+                self._ended(claim, runnable, body, job.ending, answer, (job.since, job.over))
+            elif job.parted and self.blocked is not None:
+                self.blocked(claim, runnable.actor_name)
 
         intake.admit(JobMessage(runnable, claim, settle=settled, body=body))
 
@@ -134,7 +143,17 @@ class Desk:
         finally:
             intake.vacate()
 
-    def _ended(self, claim: Claim, message: Message[Any] | None, body: bytes, finish: Finish, answer: Finished) -> None:
+    def _ended(
+        self,
+        claim: Claim,
+        message: Message[Any] | None,
+        body: bytes,
+        finish: Finish,
+        answer: Finished,
+        ran: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        if self.counted is not None:
+            self.counted(claim, message, finish, answer, ran)
         if not answer.accepted:
             logger.error(
                 "job %s ended (%s) after this worker's lease on it was lost; it was given to another and ran twice",

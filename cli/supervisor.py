@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from cli.children import Child, Ended, Inbox, Ready, Stops, catch, fate, receive
+from metrics.catalogue import DEATHS
+from middleware.counting import Counting
 
 log = structlog.get_logger(__name__)
 
@@ -40,12 +42,20 @@ class Supervisor:
     Parameters:
       queues: the only ones to serve; all if empty.
       env: added to the environment of the workers.
+      counting: of this process, when it was asked for metrics.
     """
 
-    def __init__(self, count: int, queues: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        queues: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        counting: Counting | None = None,
+    ) -> None:
         self._command = [sys.executable, "-m", "dramatiq", "cli.child:boot", "-p", "1", "--skip-logging"]
         self._command += ["-Q", *queues] if queues else []
         self._env = env
+        self._counting = counting
         self._inbox: Inbox = Inbox()
         self._places = [Place(number) for number in range(1, count + 1)]
         self._turn: deque[Place] = deque()  # still to be restarted
@@ -58,6 +68,8 @@ class Supervisor:
     def run(self) -> int:
         """Returns 0 when all have stopped in good order, else 1.  For the main thread."""
         catch(self._inbox, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        if self._counting is not None:
+            self._counting.start("supervisor")  # so it serves, and what its workers leave behind is not lost
         failed = False
         while not (self._stopping and all(place.child is None for place in self._places)):
             self._start_due()
@@ -71,6 +83,8 @@ class Supervisor:
                 case Ended(child=child, code=code):
                     failed |= self._ended(child, code)
             self._renew()
+        if self._counting is not None:
+            self._counting.stop()
         log.info("workers.stopped")
         return 1 if failed or self._killed else 0
 
@@ -124,6 +138,8 @@ class Supervisor:
         shortest, longest = BACKOFF_S
         delay_s = min(longest, shortest * 2 ** min(place.deaths - 1, 10)) if place.deaths else shortest
         place.start_at = time.monotonic() + delay_s
+        if self._counting is not None:
+            self._counting.meter.count((DEATHS, (fate(code),), 1))
         log.error("worker.died", worker=place.number, pid=child.pid, how=fate(code), again_in_s=delay_s)
         return False
 

@@ -33,8 +33,11 @@ def worker(processes: Processes = None, queues: Queues = None) -> None:
     check_queues(queues)
     check_schemas(settings)
     from cli.supervisor import Supervisor
+    from middleware.counting import Counting
 
-    raise typer.Exit(Supervisor(processes or settings.processes, queues, log_format(settings)).run())
+    counting = Counting(settings) if settings.metrics_port else None
+    supervisor = Supervisor(processes or settings.processes, queues, log_format(settings), counting)
+    raise typer.Exit(supervisor.run())
 
 
 def scheduler() -> None:

@@ -14,6 +14,9 @@ from typing import Generic, TypeVar
 
 from errors import LedgerUnavailable, SchemaMismatch
 from ledger.ledger import Session
+from metrics.catalogue import BATCH as BATCH_SIZE
+from metrics.catalogue import LAG
+from metrics.meter import Meter
 
 T = TypeVar("T")
 
@@ -33,6 +36,7 @@ class Lane(threading.Thread, Generic[T]):
       spoiled: called with a row that cannot be written, and the exception.
       limit: how many rows may wait before :meth:`put` blocks.
       linger_s: how long to let rows gather before writing; 0 writes at once.
+      meter: told how large batches are, and how long their first rows waited; None in a process without metrics.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Lane(threading.Thread, Generic[T]):
         spoiled: Callable[[Session, T, Exception], None],
         limit: int = 10_000,
         linger_s: float = 0.0,
+        meter: Meter | None = None,
     ) -> None:
         super().__init__(name=f"hareline-{name}", daemon=True)
         self._open_session = open_session
@@ -51,6 +56,8 @@ class Lane(threading.Thread, Generic[T]):
         self._spoiled = spoiled
         self._limit = limit
         self._linger_s = linger_s
+        self._meter = meter
+        self._since: deque[float] = deque()  # when each of the rows came, for the meter
         self._rows: deque[T] = deque()
         self._wake = threading.Condition()
         self._writing = False
@@ -63,6 +70,8 @@ class Lane(threading.Thread, Generic[T]):
             while block and len(self._rows) >= self._limit and self.is_alive() and not self._stopping:
                 self._wake.wait(1.0)
             self._rows.append(row)
+            if self._meter is not None:
+                self._since.append(time.monotonic())
             if len(self._rows) == 1 or not block:
                 self._wake.notify_all()
 
@@ -98,6 +107,8 @@ class Lane(threading.Thread, Generic[T]):
         try:
             while (batch := self._take()) is not None:
                 self._attempt(session, batch)
+                if self._meter is not None:
+                    self._measure(self._meter, len(batch))
                 with self._wake:
                     self._writing = False
                     self._wake.notify_all()
@@ -116,6 +127,11 @@ class Lane(threading.Thread, Generic[T]):
             self._waited.clear()
         rows = self._rows
         return [rows.popleft() for _ in range(min(len(rows), BATCH))]
+
+    def _measure(self, meter: Meter, rows: int) -> None:
+        lane = (self.name.removeprefix("hareline-"),)
+        first, *_ = [self._since.popleft() for _ in range(rows)]
+        meter.note((BATCH_SIZE, lane, rows), (LAG, lane, time.monotonic() - first))
 
     def _attempt(self, session: Session, batch: list[T]) -> None:
         pause_s = 0.05

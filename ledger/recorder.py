@@ -22,6 +22,8 @@ from ledger.pen import Pen, enqueue_at_once
 from ledger.records import Claim, Due, Enqueued, Finish, Finished, NewJob, Ticket, Verdict, to_send
 from ledger.reports import Progress, Reports
 from ledger.states import Outcome, Reason
+from metrics.catalogue import DROPPED
+from metrics.meter import Meter
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +99,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane[Any]] = {}
         self.worker = 0
+        self.meter: Meter | None = None  #: of a process with metrics
         #: job id -> epoch: what this process has claimed and not yet finished.
         self.held: dict[str, int] = {}
         self._suspect: str | None = None
@@ -249,7 +252,13 @@ class Recorder:
                 lane = self._lanes.get(name)
                 if lane is None:
                     lane = self._lanes[name] = Lane(
-                        name, self._ledger.session, write, spoiled=self._spoiled, limit=limit, linger_s=linger_s
+                        name,
+                        self._ledger.session,
+                        write,
+                        spoiled=self._spoiled,
+                        limit=limit,
+                        linger_s=linger_s,
+                        meter=self.meter,
                     )
                     lane.start()
         return lane
@@ -291,6 +300,14 @@ class Recorder:
         # What was ours before we asked is no answer that was lost; and by the time of the answer it may have ended.
         held = self.held.copy()
         claims = session.claim(self.worker, [w.ticket for w in wanted], suspects=self.suspects)
+        if self.meter is not None:
+            self.meter.note(
+                *(
+                    (DROPPED, (want.ticket.queue, claim.why or claim.verdict), 1)
+                    for want, claim in zip(wanted, claims, strict=True)
+                    if claim.verdict is not Verdict.RUN
+                )
+            )
         for want, claim in zip(wanted, claims, strict=True):
             if claim.verdict is Verdict.RUN:
                 if held.get(claim.id) == claim.epoch:
@@ -314,10 +331,17 @@ class Recorder:
                 session.progress(progress)
         # Last: once an answer is told nothing may fail, or the batch would be written, and told, again.
         if wanted:
-            answers = session.finish(self.worker, [w.finish for w in wanted])
+            answers = self._finish(session, [w.finish for w in wanted])
             for want, answer in zip(wanted, answers, strict=True):
                 self.forget(want.finish.id, want.finish.epoch)
                 _tell(want.answer, answer)
+            if self.meter is not None:
+                self.meter.end()
+
+    def _finish(self, session: Session, finishes: list[Finish]) -> list[Finished]:
+        if self.meter is not None:
+            self.meter.begin([(finish.id, finish.epoch) for finish in finishes])
+        return session.finish(self.worker, finishes)
 
     def _write_limits(self, session: Session, rows: list[Any]) -> None:
         for row in rows:
@@ -352,10 +376,12 @@ class Recorder:
                     gated=finish.gated,
                 )
                 try:
-                    [answered] = session.finish(self.worker, [plain])
+                    [answered] = self._finish(session, [plain])
                 finally:  # not even that was written: it is given back at a beat, for it is owned and not held
                     self.forget(finish.id, finish.epoch)
                 _tell(answer, answered)
+                if self.meter is not None:
+                    self.meter.end()
             case _ClaimWanted(ticket, answer):
                 _tell(answer, Claim(ticket.id, Verdict.DROP, "refused"))
             case _Question():

@@ -105,3 +105,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     CRASHED = "crashed"
+
+
+#: Of attempts that ran and whose worker said how they ended.
+RAN = frozenset({Outcome.COMPLETED, Outcome.RETRYING, Outcome.SNOOZED, Outcome.FAILED, Outcome.CANCELLED})

@@ -38,6 +38,7 @@ class JobMessage(MessageProxy):
         self.become(message, body)
         self.claim = claim
         self.since = 0.0  # by the monotonic clock: since when it runs, or waits for a slot
+        self.over = 0.0  # … and when it had ended
         self.settle = settle
         self.seal: Seal | None = None  # it has secrets, and what it leaves is to be sealed
         self.ending: Finish | None = None

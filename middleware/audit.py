@@ -1,5 +1,6 @@
 """Records how every attempt ended."""
 
+import time
 import traceback
 from typing import Any
 
@@ -71,6 +72,7 @@ class Audit(Middleware):
             message.settle(message, answer)
 
         message.submitted = True
+        message.over = time.monotonic()
         self.recorder.finish(finish, answered)
 
 

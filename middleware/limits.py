@@ -1,7 +1,7 @@
 """How fast jobs may start: over all workers, per queue, per actor, per value of an argument."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dramatiq import Actor, Broker, Middleware
@@ -42,6 +42,7 @@ class Limits(Middleware):
     def __init__(self, recorder: Recorder, queues: Mapping[str, Rate]) -> None:
         self.recorder = recorder
         self.queues = queues
+        self.on_wait: Callable[[str, float], None] | None = None  #: told a queue, and how long a job of it has to wait
         self._actors: dict[str, list[tuple[str, Rate, Argument | None]]] = {}
 
     @property
@@ -72,6 +73,8 @@ class Limits(Middleware):
         if not isinstance(message, JobMessage) or not (shares := self._shares(broker, message)):
             return
         wait_s = self.recorder.reserve(Wanted(message.claim.id, message.claim.epoch, shares))
+        if self.on_wait is not None:
+            self.on_wait(message.queue_name, wait_s)
         if wait_s <= SOON_S:
             time.sleep(wait_s)
             return

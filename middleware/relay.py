@@ -23,11 +23,17 @@ class Relay:
     """
 
     def __init__(
-        self, send: Callable[[Sequence[Due]], None], *, resend_after_s: float, room: Callable[[], bool]
+        self,
+        send: Callable[[Sequence[Due]], None],
+        *,
+        resend_after_s: float,
+        room: Callable[[], bool],
+        on_sent: Callable[[Sequence[Due]], None] | None = None,
     ) -> None:
         self.send = send
         self.resend_after_s = resend_after_s
         self.room = room
+        self.on_sent = on_sent
 
     def run(self, session: Session) -> int:
         """Send what is due now, for about a second; returns how many."""
@@ -38,6 +44,8 @@ class Relay:
             if due:
                 hit("relay.stamped")
                 self.send(due)
+                if self.on_sent is not None:
+                    self.on_sent(due)
             total += len(due)
             if len(due) < BATCH or time.monotonic() >= until:
                 break

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from ledger.ledger import Session
+from ledger.records import Rescue
 
 logger = logging.getLogger(__name__)
 
@@ -16,11 +17,17 @@ class Rescuer:
     """
 
     def __init__(
-        self, *, lease_s: float, continuous_s: Callable[[], float], on_dead: Callable[[Sequence[str]], None]
+        self,
+        *,
+        lease_s: float,
+        continuous_s: Callable[[], float],
+        on_dead: Callable[[Sequence[str]], None],
+        on_rescued: Callable[[Rescue], None] | None = None,
     ) -> None:
         self.lease_s = lease_s
         self.continuous_s = continuous_s
         self.on_dead = on_dead
+        self.on_rescued = on_rescued
 
     def run(self, session: Session) -> int:
         """Returns how many jobs went back."""
@@ -28,6 +35,8 @@ class Rescuer:
             return 0
         rescue = session.rescue(self.lease_s)
         if rescue.workers:
+            if self.on_rescued is not None:
+                self.on_rescued(rescue)
             logger.warning(
                 "workers %s were silent for over %.0f s: %d jobs returned, %d quarantined, %d cancelled",
                 list(rescue.workers),

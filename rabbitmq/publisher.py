@@ -98,6 +98,8 @@ class Publisher:
         self._on_sent = on_sent
         self._confirm_timeout_s = confirm_timeout_s
         self._buffer = buffer
+        #: Told, on the I/O thread, how long after they were handed over messages were confirmed.
+        self.on_confirmed: Callable[[list[float]], None] | None = None
         self._reset()
         forget_in_child(self)
 
@@ -119,6 +121,7 @@ class Publisher:
         self._undeclared: dict[str, list[_Sent]] = {}
         self._returned: Counter[tuple[str, str, int]] = Counter()
         self._confirmed: list[tuple[str, int]] = []
+        self._deadlines: list[float] = []  # of those, while somebody is told
 
     def forget(self) -> None:
         """In a forked child: what the parent had in hand is the parent's."""
@@ -313,11 +316,17 @@ class Publisher:
                 self._return(sent)
             else:
                 self._confirmed.append((parcel.job, parcel.ticket))
+                if self.on_confirmed is not None:
+                    self._deadlines.append(sent.deadline)
 
     def rested(self) -> None:
         """See :class:`rabbitmq.wire.Tap`."""
         if self._confirmed:
             batch, self._confirmed = self._confirmed, []
+            if self.on_confirmed is not None:
+                deadlines, self._deadlines = self._deadlines, []
+                now = time.monotonic() + self._confirm_timeout_s
+                self.on_confirmed([now - deadline for deadline in deadlines])
             self.stats.sent += len(batch)
             if self._in_hand <= self._buffer // 2:  # not at each gap while it overflows
                 self._complained = False

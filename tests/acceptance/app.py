@@ -16,6 +16,7 @@ import dramatiq
 
 import logs
 from broker import build
+from middleware.current import current_job
 from settings import load
 
 settings = load()
@@ -182,3 +183,12 @@ async def add_later(x: int, y: int) -> int:
 def fan_out(path: str, line: object, children: int) -> None:
     for child in range(children):
         record.send(path, f"{line}/{child}")
+
+
+@dramatiq.actor(queue_name="other", max_retries=2, min_backoff=50, max_backoff=100)
+def metered(path: str, number: int) -> None:
+    """Every fifth fails at first, every tenth each time."""
+    time.sleep(0.002)
+    note(path, number)
+    if number % 10 == 0 or (number % 5 == 0 and not current_job().attempt > 1):
+        raise ValueError(number)

@@ -19,7 +19,7 @@ ROWS = (
     {"broker"},
     {"middleware", "control", "embedded"},
     {"ledger", "rabbitmq"},
-    {"logs"},
+    {"logs", "metrics"},
     {"settings"},
     {"errors", "failpoints"},
 )
