@@ -16,6 +16,12 @@
     ├── Undecipherable             (also a dramatiq MiddlewareError) what is encrypted does not open: a key is missing
     ├── BadInput                   what a person gave cannot be used
     ├── NotFound                   a queue, an actor, a limit … that was named does not exist
+    ├── Denied                     who asks may not do this: another role, or other queues, are needed
+    │   └── ReadOnly               nobody may change anything by this console now
+    ├── NotAuthenticated           who asks must say who they are: log in, or send a token
+    ├── Throttled                  too many tries; says when the next one is heard
+    ├── BadAccount                 (also a ValueError) no user or token can be made like that
+    ├── UnmappedOperation          an operation that no role is needed for: nobody said who may do it
     ├── JobNotFound
     ├── NoResult                   a job has none to give
     │   ├── JobFailed              it is a dead letter
@@ -66,6 +72,7 @@ from dramatiq.middleware import Interrupt, MiddlewareError
 from dramatiq.results.errors import ResultError
 
 __all__ = [
+    "BadAccount",
     "BadCursor",
     "BadInput",
     "BadSchedule",
@@ -73,6 +80,7 @@ __all__ = [
     "BrokerUnavailable",
     "Cancelled",
     "CheckpointTooLarge",
+    "Denied",
     "Discard",
     "EventsLost",
     "Failure",
@@ -96,11 +104,13 @@ __all__ = [
     "LedgerUnavailable",
     "NoCurrentJob",
     "NoResult",
+    "NotAuthenticated",
     "NotFinished",
     "NotFound",
     "PayloadTooLarge",
     "QueueFull",
     "RateLimited",
+    "ReadOnly",
     "Refusal",
     "ResultNotKept",
     "ResultRefused",
@@ -110,11 +120,13 @@ __all__ = [
     "SchemaMismatch",
     "SettingsError",
     "Snooze",
+    "Throttled",
     "TooManyStreams",
     "TopologyError",
     "Undecipherable",
     "UnknownEvent",
     "UnknownSignal",
+    "UnmappedOperation",
     "WrongMiddleware",
 ]
 
@@ -205,6 +217,38 @@ class BadInput(HarelineError):
 
 class NotFound(HarelineError):
     """Raised when a queue, an actor, a limit or a circuit that was named does not exist; names the nearest."""
+
+
+class Denied(HarelineError):
+    """Raised when who asks may not do this; says what would be needed."""
+
+
+class ReadOnly(Denied):
+    """Raised for every change while ``console_read_only`` is set, whoever asks."""
+
+
+class NotAuthenticated(HarelineError):
+    """Raised when nobody is logged in, or the token or the password given is not good; never says which."""
+
+
+class Throttled(HarelineError):
+    """Raised when a name or an address has tried too often.
+
+    Parameters:
+      retry_after_s: whole seconds until the next try is heard.
+    """
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class BadAccount(HarelineError, ValueError):
+    """Raised where a user or a token is made or changed, when it cannot be like that."""
+
+
+class UnmappedOperation(HarelineError):
+    """Raised at start-up when an operation stands in no permission map; it would be anybody's."""
 
 
 class JobNotFound(HarelineError):

@@ -41,7 +41,7 @@ from pydantic import (
 
 from errors import SettingsError
 
-__all__ = ["VARIABLES", "Explained", "QueueSettings", "Settings", "load", "mask"]
+__all__ = ["VARIABLES", "Explained", "QueueSettings", "Settings", "load", "loopback", "mask"]
 
 PREFIX: Final = "HARELINE_"
 _QUEUES: Final = f"{PREFIX}QUEUES__"
@@ -60,6 +60,16 @@ def mask(text: str) -> str:
     """The same text with the passwords of the URLs in it replaced by ``***``."""
     text = re.sub(r"(?<=://)([^:/@\s]*):\S*@", r"\1:***@", text)
     return re.sub(r"(?<=password=)[^&\s]+", "***", text)
+
+
+def loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _database_url(url: str) -> str:
@@ -279,6 +289,16 @@ class Settings(BaseModel):
     """Their port; 0 is any that is free, and the console prints which."""
     console_prefix: str = Field(default="", pattern=r"^(/[A-Za-z0-9._~-]+)*$")
     """The path below which a proxy has them: /ops; it may pass that path on, or take it away."""
+    console_insecure_local: bool = False
+    """Nobody has to log in, and whoever is on this machine is an admin; console_host has to be a loopback address."""
+    console_read_only: bool = False
+    """Nobody may change anything by the console or the HTTP API, whatever their role."""
+    console_session_s: PositiveInt = 43_200
+    """How long somebody stays logged in."""
+    console_trusted_proxies: str = ""
+    """Networks (10.0.0.0/8, separated by commas) of proxies that say who somebody is, and where they come from."""
+    console_proxy_user_header: str = "X-Forwarded-User"
+    """The header in which a trusted proxy says who it is; it is a user's name here, whose role counts."""
 
     posthog_url: str | None = Field(default=None, pattern=r"^https?://")
     """PostHog's address; unset, nothing is sent to it."""

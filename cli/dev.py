@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.children import Changed, Child, Ended, Inbox, Stops, catch, fate, receive
-from settings import load
+from settings import load, loopback
 
 _ROOT = Path(__file__).parents[1]
 _COLOURS: Mapping[str, str] = {"worker": "cyan", "scheduler": "magenta", "console": "green", "dev": "yellow"}
@@ -34,6 +34,8 @@ def dev(
     commands = {"worker": ["worker", "-p", str(processes)], "scheduler": ["scheduler"]}
     if find_spec("fastapi") is not None:  # with the extra `dashboard`
         commands["console"] = ["console"]
+    if loopback(settings.console_host) and "console_insecure_local" not in settings.origins:
+        env["HARELINE_CONSOLE_INSECURE_LOCAL"] = "true"  # whoever develops here has the database's password anyway
     raise typer.Exit(Terminal(commands, env).run(reload))
 
 

@@ -14,6 +14,7 @@ class Who:
     token: str = ""  #: id of the API token, never the token
     address: str = ""  #: from where
     request: str = ""  #: id of the HTTP request, as in the log
+    queues: tuple[str, ...] = ()  #: the only ones they may touch (ledger/scope.py); all when empty
 
     def __str__(self) -> str:
         return f"{self.via}:{self.name}"

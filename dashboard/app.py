@@ -45,8 +45,8 @@ def build(settings: Settings, *, broker: Broker | None = None) -> FastAPI:
     app.state.live = Hub(settings.database_url)
     problems.install(app)
     api.install(app, settings)
-    security.install(app, settings)
     app.add_middleware(Bounded)
+    security.install(app, settings)
     app.add_middleware(Prefixed, prefix=settings.console_prefix)  # around all others
     return app
 

@@ -56,6 +56,11 @@ KINDS: Mapping[type[HarelineError], Kind] = {
     errors.TooManyStreams: Kind(429, "Too many streams are open", "Close one; pages share theirs."),
     errors.EventsLost: Kind(410, "What happened behind that cursor is gone", "Follow the feed anew, without a cursor."),
     errors.IllegalTransition: Kind(409, "Its state does not allow it", "Look at its state; it may have changed."),
+    errors.NotAuthenticated: Kind(401, "Nobody knows who asks", "Log in, or send a token: Authorization: Bearer …"),
+    errors.ReadOnly: Kind(403, "Nothing can be changed here now", "Ask who set console_read_only."),
+    errors.Denied: Kind(403, "You may not do that", "Ask for a role that may."),
+    errors.Throttled: Kind(429, "Too many tries", "Wait for the time that Retry-After gives."),
+    errors.BadAccount: Kind(422, "There can be no such user or token", "Correct what the detail names."),
     errors.Undecipherable: Kind(409, "It is encrypted, and the key is missing", "Add the key to HARELINE_KEYS."),
     errors.SchemaMismatch: Kind(503, "The database has another schema", "Run `hareline migrate`."),
     errors.LedgerUnavailable: Kind(503, "The ledger cannot be reached", "Ask again later; nothing was changed."),
@@ -143,7 +148,9 @@ def problem(
 def of(error: HarelineError) -> Response:
     """The problem that an error of ours is."""
     name, kind = kind_of(error)
-    headers = {"Retry-After": "5"} if kind.status in (429, 503) else None
+    headers = {"Retry-After": str(getattr(error, "retry_after_s", 5))} if kind.status in (429, 503) else {}
+    if kind.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     fits = [FieldError(at="arguments", message=text) for text in getattr(error, "problems", ())]
     return problem(kind.status, str(error), name=name, kind=kind, errors=fits, headers=headers)
 

@@ -36,7 +36,7 @@ def get_ready(opened: Opened) -> Ready:
 def get_me(request: Request) -> Me:
     """Who asks, and as what."""
     found = principal(request)
-    return Me(name=found.name, role=found.role, queues=None if found.queues is None else list(found.queues))
+    return Me(name=found.name, role=found.role, queues=list(found.queues) or None)
 
 
 @router.get("/openapi.json")

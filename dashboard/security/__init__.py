@@ -1,59 +1,21 @@
-"""Who asks, and what they may.
+"""Who asks, what they may do, and how the rest of the web is kept out.
 
-principal(request)      who it is
-allow("retry_job")      a dependency: the request goes on if they may
-who(request)            the same, for the audit trail
-install(app, settings)  what every request passes through
+    security.install(app, settings)                 once, where the application is built
+    dependencies=[Depends(allow("retry_job"))]      on every route: its operationId (control/permissions.py)
+    def handler(by: By): retry(control, id, by=by)  what was done, in whose name
+    principal(request)                              who asks; ``.may("retry_job")`` for what is shown
+
+An application with a route that has no ``allow`` (or :func:`everybody`) does not start.  What is no route of FastAPI,
+as a mounted application, is wrapped in :class:`Guard`.
+
+principal.py   Principal: who asks
+permission.py  allow, everybody, Guard: what they may do, and the check at start-up
+shield.py      what is done to every request before anything else sees it
+sources.py     from where a request may come: Host, Origin, Sec-Fetch-Site
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Annotated
+from dashboard.security.permission import By, Guard, allow, everybody, principal, who
+from dashboard.security.principal import Principal
+from dashboard.security.shield import install
 
-from fastapi import Depends, FastAPI, Request
-
-from control.who import Who
-from errors import SettingsError
-from settings import Settings
-
-
-@dataclass(frozen=True)
-class Principal:
-    """Who asks."""
-
-    name: str
-    role: str
-    queues: tuple[str, ...] | None
-    via: str
-    token: str
-    address: str
-
-
-def principal(request: Request) -> Principal:
-    """Whoever is on this machine: there are no users yet, and so only the loopback interface is listened to."""
-    return Principal("local", "admin", None, "api", "", request.client.host if request.client else "")
-
-
-def allow(operation: str) -> Callable[[Request], Principal]:
-    """A dependency that lets a request go on if its principal may do this."""
-
-    def allowed(request: Request) -> Principal:
-        return principal(request)
-
-    return allowed
-
-
-def who(request: Request) -> Who:
-    found = principal(request)
-    return Who(found.name, found.via, found.role, found.token, found.address)
-
-
-def install(app: FastAPI, settings: Settings) -> None:
-    """Raises ``SettingsError`` for an address that others can reach."""
-    host = settings.console_host
-    if host != "localhost" and not ip_address(host).is_loopback:
-        raise SettingsError(f"HARELINE_CONSOLE_HOST={host} can be reached by others, and nobody has to log in yet")
-
-
-By = Annotated[Who, Depends(who)]
+__all__ = ["By", "Guard", "Principal", "allow", "everybody", "install", "principal", "who"]

@@ -21,7 +21,12 @@ def address(program: Program) -> str:
 
 @pytest.fixture
 def env(sqlite_url: str) -> dict[str, str]:
-    return environment(DATABASE_URL=sqlite_url, HARELINE_CONSOLE_PORT="0", HARELINE_CONSOLE_PREFIX="/ops")
+    return environment(
+        DATABASE_URL=sqlite_url,
+        HARELINE_CONSOLE_PORT="0",
+        HARELINE_CONSOLE_PREFIX="/ops",
+        HARELINE_CONSOLE_INSECURE_LOCAL="true",
+    )
 
 
 def test_it_says_where_it_answers_nudges_who_looks_on_and_ends_in_good_order_with_streams_open(

@@ -20,7 +20,7 @@ URN = "urn:hareline:problem:"
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    return Settings(database_url=database_url)
+    return Settings(database_url=database_url, console_insecure_local=True)
 
 
 @pytest.fixture
@@ -126,13 +126,14 @@ def test_queues_are_paused_and_resumed(api: TestClient) -> None:
 def test_a_prefix_is_a_whole_segment_of_the_path_which_a_proxy_may_take_away(
     sqlite_url: str, path: str, status: int
 ) -> None:
-    settings = Settings(database_url=sqlite_url, console_prefix="/ops")
-    with TestClient(build(settings, broker=build_broker(settings))) as client:
+    settings = Settings(database_url=sqlite_url, console_prefix="/ops", console_insecure_local=True)
+    with TestClient(build(settings, broker=build_broker(settings)), base_url="http://127.0.0.1") as client:
         assert client.get(path).status_code == status
         assert client.get("/ops", follow_redirects=False).headers["location"] == "/ops/"
 
 
 def test_a_ledger_that_is_away_is_unavailable_not_an_error(postgres_url: str) -> None:
-    settings = Settings(database_url=postgres_url.rpartition("/")[0] + "/nothing_of_that_name")
-    with TestClient(build(settings, broker=build_broker(settings))) as client:
+    url = postgres_url.rpartition("/")[0] + "/nothing_of_that_name"
+    settings = Settings(database_url=url, console_insecure_local=True)
+    with TestClient(build(settings, broker=build_broker(settings)), base_url="http://127.0.0.1") as client:
         wrong(client.get("/api/v1/ready"), 503, "ledger-unavailable")

@@ -63,6 +63,8 @@ def test_every_setting_can_be_given_by_its_variable(tmp_path: Path) -> None:
         "keys": f"k:{'A' * 43}=",
         "max_backoff_ms": "777777",
         "console_prefix": "/ops",
+        "console_insecure_local": "true",
+        "console_read_only": "true",
     }
     for name in Settings.model_fields.keys() - {"queues"}:
         settings = load({VARIABLES[name]: samples.get(name, "7777")}, tmp_path)

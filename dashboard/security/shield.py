@@ -1,0 +1,121 @@
+"""What is done to every request before anything else sees it."""
+
+import json
+import logging
+import re
+import secrets
+from collections.abc import Awaitable
+from typing import Any, Final
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dashboard.security.doors import Local
+from dashboard.security.permission import check_routes
+from dashboard.security.sources import address_of, networks
+from errors import Denied, HarelineError, NotAuthenticated
+from settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: Paths that are answered before anybody has logged in, and beginnings of such.
+PUBLIC: Final = frozenset({"/login", "/favicon.ico", "/api/v1/ready"})
+PUBLIC_BELOW: Final = "/static/"
+HEADERS: Final = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """See to it that nothing of ``app`` is reached but by whom it is for.  No I/O.
+
+    It is checked when the application starts, with all its routes.  Raises ``SettingsError``.
+    """
+    app.add_middleware(Shield, owner=app, settings=settings)
+    Local(settings)  # what cannot be is said here, and not when the first request is served
+
+
+class Shield:
+    """An identity for every request, or an answer; and the headers that keep browsers in bounds."""
+
+    def __init__(self, app: ASGIApp, owner: FastAPI, settings: Settings) -> None:
+        self.app = app
+        self.owner = owner
+        self.doors = (Local(settings),)
+        self.trusted = networks(settings.console_trusted_proxies)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            check_routes(self.owner)
+            return await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            return await send({"type": "websocket.close", "code": 1008})
+        request = Request(scope, receive)
+        id = _id(request)
+        state = scope.setdefault("state", {})
+        state["request_id"] = id
+        send = _with_headers(send, id)
+        try:
+            state["principal"] = await run_in_threadpool(self._identify, request, id)
+            if state["principal"] is None and not _public(scope):
+                raise NotAuthenticated("log in, or send a token: Authorization: Bearer …")
+        except HarelineError as error:
+            return await (await self._answer(request, error))(scope, receive, send)
+        await self.app(scope, receive, send)
+
+    def _identify(self, request: Request, id: str) -> Any:
+        address = address_of(request, self.trusted)
+        return next((found for door in self.doors if (found := door(request, address, id))), None)
+
+    async def _answer(self, request: Request, error: HarelineError) -> Response:
+        """As the application words its errors; else as a problem of RFC 9457."""
+        page = "text/html" in request.headers.get("accept", "")
+        if isinstance(error, NotAuthenticated) and page and request.method == "GET":
+            return RedirectResponse(f"{request.scope.get('root_path', '')}/login", 303)
+        for kind in type(error).__mro__:
+            handler = self.owner.exception_handlers.get(kind)
+            if handler is not None and kind is not Exception:
+                answer = handler(request, error)
+                response: Response = await answer if isinstance(answer, Awaitable) else answer
+                return response
+        status = 401 if isinstance(error, NotAuthenticated) else 403 if isinstance(error, Denied) else 400
+        problem = {"type": "about:blank", "title": type(error).__name__, "status": status, "detail": str(error)}
+        return Response(json.dumps(problem), status, media_type="application/problem+json")
+
+
+def _public(scope: Scope) -> bool:
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path in PUBLIC or path.startswith(PUBLIC_BELOW)
+
+
+def _id(request: Request) -> str:
+    """The request's id: one that the caller gave, if it is fit for a log."""
+    given = request.headers.get("x-request-id", "")
+    return given if _ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _with_headers(send: Send, id: str) -> Send:
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            headers["x-request-id"] = id
+        await send(message)
+
+    return sent
