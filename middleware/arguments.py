@@ -21,6 +21,18 @@ Argument = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 LONGEST_SHOWN = 80
 
 
+def demand_whole(owner: str, name: str, value: object) -> None:
+    """Raise ``ValueError`` unless it is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{owner}: {name} is a whole number of at least 1, got {value!r}")
+
+
+def demand_path(owner: str, key: object) -> None:
+    """Raise ``ValueError`` unless it could lead to an argument."""
+    if not (isinstance(key, str) and all(map(str.isidentifier, key.split(".")))):
+        raise ValueError(f"{owner}: key is the name of a parameter, or of a field of one (event.user), got {key!r}")
+
+
 def listed(actor: Actor[Any, Any], option: str, kind: type[T]) -> list[T]:
     """The values of an option that is one of a kind or a list of them.  Raises ``InvalidActor``."""
     given = actor.options.get(option)

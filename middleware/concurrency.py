@@ -12,7 +12,7 @@ from errors import InvalidActor
 from ledger.gates import Entering, Entry, Gate
 from ledger.recorder import Recorder
 from ledger.states import Outcome
-from middleware.arguments import Argument, finder, listed, shown
+from middleware.arguments import Argument, demand_path, demand_whole, finder, listed, shown
 from middleware.attempt import JobMessage
 
 
@@ -31,12 +31,9 @@ class Concurrency:
     key: str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
-            raise ValueError(f"Concurrency: count is a whole number of at least 1, got {self.count!r}")
-        if self.key is not None and not (isinstance(self.key, str) and all(map(str.isidentifier, self.key.split(".")))):
-            raise ValueError(
-                f"Concurrency: key is the name of a parameter, or of a field of one (event.user), got {self.key!r}"
-            )
+        demand_whole("Concurrency", "count", self.count)
+        if self.key is not None:
+            demand_path("Concurrency", self.key)
 
     @classmethod
     def parse(cls, text: str) -> "Concurrency":

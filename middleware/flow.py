@@ -16,6 +16,7 @@ from ledger.flows.store import NewFlow
 from ledger.ledger import Send, Session
 from middleware.deadlines import uninterrupted
 from middleware.flows import Flows, everything
+from middleware.waiting import pauses
 
 if TYPE_CHECKING:
     from ledger.flows.views import FlowProgress, FlowView
@@ -62,14 +63,12 @@ class Flow:
           ResultTimeout: it was not over by then.
           FlowFailed: it failed, or was cancelled.
         """
-        deadline = time.monotonic() + (DEFAULT_TIMEOUT_MS if timeout is None else timeout) / 1000
-        pause = 0.005
-        while (state := self.status()) not in OVER:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise ResultTimeout(f"flow {self.id} is {state}")
-            time.sleep(min(pause, left))
-            pause = min(pause * 1.5, 0.25)
+        for pause_s in pauses((DEFAULT_TIMEOUT_MS if timeout is None else timeout) / 1000):
+            if (state := self.status()) in OVER:
+                break
+            time.sleep(pause_s)
+        else:
+            raise ResultTimeout(f"flow {self.id} is {state}")
         if state is not FlowState.COMPLETED:
             raise FlowFailed(f"flow {self.id} {'was' if state is FlowState.CANCELLED else 'has'} {state}{self._why()}")
         return self._flows.result(self.id)

@@ -5,7 +5,6 @@ from middleware.handles import Job
 
 import asyncio
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
 from uuid import UUID
@@ -16,12 +15,9 @@ from dramatiq.message import Message, get_encoder
 from errors import JobCancelled, JobExpired, JobFailed, JobNotFound, NotFinished, ResultNotKept
 from ledger.states import Reason, State
 from ledger.views import JobStatus, ResultView
+from middleware.waiting import pauses
 
 R = TypeVar("R", covariant=True)
-
-#: How often a job that is waited for is looked at, in seconds: at first, and when it takes longer.
-FIRST_LOOK_S = 0.005
-LOOK_S = 0.25
 
 
 @runtime_checkable
@@ -60,11 +56,11 @@ class Job(Generic[R]):
 
     def wait(self, timeout: float | timedelta | None = None) -> JobStatus:
         """Wait until it has completed, failed or been cancelled.  Raises ``NotFinished`` when time is over."""
-        for pause_s in _pauses(self.job_id, timeout):
+        for pause_s in pauses(timeout_s := _seconds(timeout)):
             if (status := self.status()).ended:
-                break
+                return status
             time.sleep(pause_s)
-        return status
+        raise self._not_finished(timeout_s)
 
     def result(self, timeout: float | timedelta | None = None) -> R:
         """Wait for it; what its actor returned.
@@ -87,11 +83,11 @@ class Job(Generic[R]):
 
     async def wait_async(self, timeout: float | timedelta | None = None) -> JobStatus:
         """As :meth:`wait`."""
-        for pause_s in _pauses(self.job_id, timeout):
+        for pause_s in pauses(timeout_s := _seconds(timeout)):
             if (status := await self.status_async()).ended:
-                break
+                return status
             await asyncio.sleep(pause_s)
-        return status
+        raise self._not_finished(timeout_s)
 
     async def result_async(self, timeout: float | timedelta | None = None) -> R:
         """As :meth:`result`."""
@@ -100,6 +96,9 @@ class Job(Generic[R]):
     async def cancel_async(self) -> Literal["cancelled", "requested"]:
         """As :meth:`cancel`."""
         return await asyncio.to_thread(self.cancel)
+
+    def _not_finished(self, timeout_s: float | None) -> NotFinished:
+        return NotFinished(f"job {self.job_id} has not ended within {timeout_s:g} s; it goes on")
 
     def _result(self, status: JobStatus) -> R:
         name = f"job {self.job_id} ({status.actor})"
@@ -159,14 +158,5 @@ class Sent(Job[R], Message[R]):
     __repr__ = Message.__repr__
 
 
-def _pauses(job_id: str, timeout: float | timedelta | None) -> Iterator[float]:
-    """How long to wait between looks.  Raises ``NotFinished`` when time is over; there is always a first look."""
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout and timeout / 1000
-    until = None if seconds is None else time.monotonic() + seconds
-    pause_s = FIRST_LOOK_S
-    while True:
-        left = pause_s if until is None else until - time.monotonic()
-        yield max(0.0, min(pause_s, left))
-        if left <= 0:
-            raise NotFinished(f"job {job_id} has not ended within {seconds:g} s; it goes on")
-        pause_s = min(pause_s * 1.5, LOOK_S)
+def _seconds(timeout: float | timedelta | None) -> float | None:
+    return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout and timeout / 1000

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from datetime import timedelta
 
+from middleware.arguments import demand_path, demand_whole
 from settings import rate_of
 
 
@@ -29,12 +30,9 @@ class Rate:
         for name, value in (("count", self.count), ("per", self.per_s)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise ValueError(f"Rate: {name} is a number above 0, got {value!r}")
-        if isinstance(self.burst, bool) or not isinstance(self.burst, int) or self.burst < 1:
-            raise ValueError(f"Rate: burst is a whole number of at least 1, got {self.burst!r}")
-        if self.key is not None and not (isinstance(self.key, str) and all(map(str.isidentifier, self.key.split(".")))):
-            raise ValueError(
-                f"Rate: key is the name of a parameter, or of a field of one (event.user), got {self.key!r}"
-            )
+        demand_whole("Rate", "burst", self.burst)
+        if self.key is not None:
+            demand_path("Rate", self.key)
 
     @property
     def per_s(self) -> float:

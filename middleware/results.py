@@ -12,6 +12,7 @@ from errors import InvalidResult, ResultRefused, ResultTooLarge
 from ledger.sealing import RESULT, KeyRing, Seal
 from ledger.states import State
 from middleware.attempt import JobMessage
+from middleware.waiting import pauses
 
 if TYPE_CHECKING:
     from ledger.queries import Queries
@@ -93,9 +94,7 @@ class LedgerResults(ResultBackend):
           InvalidResult, ResultTooLarge: the job is completed, and its result was not kept.
           Undecipherable: it is encrypted, and cannot be opened here.
         """
-        deadline = time.monotonic() + (DEFAULT_TIMEOUT_MS if timeout is None else timeout) / 1000
-        pause = 0.005
-        while True:
+        for pause_s in pauses((DEFAULT_TIMEOUT_MS if timeout is None else timeout) / 1000):
             view = self.queries().result(message.message_id)
             if view.state is State.CANCELLED:
                 raise ResultFailure("the job was cancelled", "Cancelled", "")
@@ -110,8 +109,5 @@ class LedgerResults(ResultBackend):
                 return self.unwrap_result(self.encoder.decode(body))  # type: ignore[no-untyped-call]
             if not block:
                 raise ResultMissing(message)
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise ResultTimeout(message)
-            time.sleep(min(pause, left))
-            pause = min(pause * 1.5, 0.25)
+            time.sleep(pause_s)
+        raise ResultTimeout(message)

@@ -9,7 +9,7 @@ from dramatiq.message import Message
 from errors import InvalidActor, Refusal
 from ledger.gates import SEQUENCE
 from ledger.records import Key, Line, Mode
-from middleware.arguments import Argument, finder, shown
+from middleware.arguments import Argument, demand_path, finder, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,7 @@ class Sequence:
     on_failure: Literal["continue", "hold"] = "continue"
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.key, str) and all(map(str.isidentifier, self.key.split(".")))):
-            raise ValueError(
-                f"Sequence: key is the name of a parameter, or of a field of one (order.account), got {self.key!r}"
-            )
+        demand_path("Sequence", self.key)
         if self.name is not None and not (isinstance(self.name, str) and self.name.strip()):
             raise ValueError(f"Sequence: name is a text that its actors share, got {self.name!r}")
         if self.on_failure not in ("continue", "hold"):
