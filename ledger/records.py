@@ -12,6 +12,9 @@ from enum import StrEnum
 from ledger.flows.states import StepEnd
 from ledger.states import LIVE, Event, Outcome, Reason, State
 
+#: The most urgent priority.
+CRITICAL = 1
+
 #: A hundred years.  A time that no calendar shows (after 9999) would make every list that it is in unreadable.
 LONGEST_DELAY_MS = 3_155_760_000_000
 #: How long a tick is remembered, in seconds; a schedule that catches up on older ones could send one twice.

@@ -508,9 +508,14 @@ WITH held AS MATERIALIZED (
     (SELECT pg_current_xact_id()::text::bigint FROM feed WHERE kept)
   FROM done
 ), ticketed AS (
+  -- A start that is reserved is not to be missed behind those who have not asked yet: this once it is critical.
   INSERT INTO tickets (job_id, queue, priority, ticket, ready, due_at)
-  SELECT id, queue, priority, ticket + 1, $2::bool AND state_now = 'waiting', run_at FROM done WHERE again ORDER BY id
-  ON CONFLICT (job_id) DO UPDATE SET ticket = excluded.ticket, ready = excluded.ready, due_at = excluded.due_at
+  SELECT id, queue, CASE WHEN ended = 'parked' AND EXISTS (SELECT FROM reservations r WHERE r.job_id = done.id)
+      THEN 1 ELSE priority END,
+    ticket + 1, $2::bool AND state_now = 'waiting', run_at
+  FROM done WHERE again ORDER BY id
+  ON CONFLICT (job_id) DO UPDATE SET priority = excluded.priority, ticket = excluded.ticket, ready = excluded.ready,
+    due_at = excluded.due_at
 ), resulted AS (
   INSERT INTO results (job_id, body, expires_at)
   SELECT id, decode(result, 'hex'), at + result_ttl_ms * interval '1 ms' FROM done WHERE result IS NOT NULL ORDER BY id
@@ -819,10 +824,10 @@ FROM (SELECT name FROM queues WHERE paused ORDER BY name COLLATE "C") AS q;
 -- name: promote
 -- Tickets of paused queues are put off until the resume, so that however many there are, none is read again before.
 WITH due AS MATERIALIZED (
-  SELECT job_id, ticket, due_at FROM tickets WHERE NOT ready AND due_at <= statement_timestamp()
+  SELECT job_id, priority, ticket, due_at FROM tickets WHERE NOT ready AND due_at <= statement_timestamp()
   ORDER BY due_at LIMIT $1::int FOR UPDATE SKIP LOCKED
 ), held AS MATERIALIZED (
-  SELECT d.due_at, d.ticket AS asked, j.id, j.state, j.ticket, j.queue, j.priority, j.actor,
+  SELECT d.due_at, d.priority, d.ticket AS asked, j.id, j.state, j.ticket, j.queue, j.actor,
     coalesce((SELECT paused FROM queues q WHERE q.name = j.queue), false) AS paused
   FROM (SELECT * FROM due ORDER BY job_id OFFSET 0) AS d
   CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = d.job_id FOR UPDATE SKIP LOCKED) AS j

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ledger.flows import drive
-from ledger.records import Due, Finish, Finished, NewJob, send_with, to_send
+from ledger.records import CRITICAL, Due, Finish, Finished, NewJob, send_with, to_send
 from ledger.sqlite import gates
 from ledger.sqlite.connection import Transaction
 from ledger.sqlite.enqueue import record
@@ -51,6 +51,8 @@ def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Fin
             ticket += 1
             run_at = tx.now + (f.delay_ms * 1000 if state is State.DELAYED else 0)
             due_at = run_at if outcome is not Outcome.PARKED else None  # put off, it stays due since when it was
+            if outcome is Outcome.PARKED and tx.run("reserved", f.id).fetchone():
+                priority = CRITICAL  # a start that is reserved is not to be missed behind those who have not asked yet
             tickets.append((f.id, queue, priority, ticket, tx.embedded and state is State.WAITING, run_at))
             if f.circuit is not None and outcome is Outcome.PARKED:
                 deferrals.append((f.id, ticket, f.circuit))
