@@ -4,6 +4,7 @@
     ├── SettingsError              a knob is unknown or its value is wrong
     ├── LedgerError
     │   ├── LedgerUnavailable      the database cannot be reached; nothing was recorded
+    │   ├── QuestionTooSlow        a search was not answered in its time; it has to be narrowed
     │   └── SchemaMismatch         the database's revision is not the one this code knows
     ├── BrokerError
     │   ├── BrokerUnavailable      RabbitMQ cannot be reached
@@ -46,8 +47,11 @@
     ├── InvalidActor               an actor cannot be declared like that
     ├── InvalidListener            (also a ValueError) a listener cannot be declared like that
     │   └── UnknownEvent           nothing of that name is told, there or in the feed
-    ├── BadCursor                  (also a ValueError) it is no place in the feed of events
     ├── TooManyStreams             one who asks has as many streams of events open as they may
+    ├── BadCursor                  (also a ValueError) it is no place in the feed of events, or of a search
+    ├── BadQuery                   (also a ValueError) a search cannot be understood
+    ├── OperationNotFound
+    ├── CountChanged               so many jobs as were expected are not there any more; nothing was begun
     ├── EventsLost                 what happened behind a cursor is not kept any more
     └── WrongMiddleware            a stock middleware that would lose jobs here
 
@@ -74,13 +78,13 @@ from dramatiq.results.errors import ResultError
 __all__ = [
     "BadAccount",
     "BadCursor",
-    "BadInput",
+    "BadQuery",
     "BadSchedule",
     "BrokerError",
     "BrokerUnavailable",
     "Cancelled",
     "CheckpointTooLarge",
-    "Denied",
+    "CountChanged",
     "Discard",
     "EventsLost",
     "Failure",
@@ -106,8 +110,9 @@ __all__ = [
     "NoResult",
     "NotAuthenticated",
     "NotFinished",
-    "NotFound",
+    "OperationNotFound",
     "PayloadTooLarge",
+    "QuestionTooSlow",
     "QueueFull",
     "RateLimited",
     "ReadOnly",
@@ -154,6 +159,10 @@ class LedgerError(HarelineError):
 
 class LedgerUnavailable(LedgerError):
     """Raised when the database cannot be reached, or broke off; whatever was asked may be asked again."""
+
+
+class QuestionTooSlow(LedgerError):
+    """Raised when a search or a count was not answered within its time; says what makes it faster."""
 
 
 class SchemaMismatch(LedgerError):
@@ -361,7 +370,19 @@ class UnknownEvent(InvalidListener):
 
 
 class BadCursor(HarelineError, ValueError):
-    """Raised when a text is not a place in the feed of events."""
+    """Raised when a text is not a place in the feed of events, or of a search."""
+
+
+class BadQuery(HarelineError, ValueError):
+    """Raised when a search cannot be understood; names what, and the nearest that could be meant."""
+
+
+class OperationNotFound(HarelineError):
+    """Raised when no bulk operation has this id."""
+
+
+class CountChanged(HarelineError):
+    """Raised when a bulk operation would meet more than a tenth more, or fewer, jobs than was expected."""
 
 
 class TooManyStreams(HarelineError):

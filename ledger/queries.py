@@ -3,23 +3,27 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, Select, Table, func, literal, null, select, union_all, update
 
 from errors import Undecipherable
-from ledger import feed
+from ledger import failures as failing
+from ledger import feed, finder, found, tally
 from ledger.circuits import listed
 from ledger.engine import Database
+from ledger.failures import FailureGroup, GroupState
 from ledger.flows import views as flow_views
 from ledger.flows.graph import Graph
 from ledger.flows.states import FlowState
 from ledger.flows.views import FlowRow, FlowView
 from ledger.in_flight import InFlight, in_flight
 from ledger.lookup import find, newest_of_message
+from ledger.overview import Overview, overview
 from ledger.resting import usage
 from ledger.sealing import CHECKPOINT, ERROR, NOTE, KeyRing, Seal, masked
+from ledger.search import MOST, Bounded, Filter, Page, Suggestions
 from ledger.states import FINISHED, Outcome, Reason, State
 from ledger.summary import summarize
 from ledger.tables import (
@@ -39,6 +43,7 @@ from ledger.tables import (
     results,
     workers,
 )
+from ledger.tally import Performance, Series
 from ledger.views import (
     AttemptView,
     CheckpointView,
@@ -121,6 +126,107 @@ class Queries:
             found = _list(connection, queue, State.FAILED, actor, limit, before, reason)
             errors = _last_errors(connection, [fields["id"] for fields in found])
             return [DeadRow(**(fields | errors.get(fields["id"], {}))) for fields in found]
+
+    # -- jobs at scale: each is given up after two seconds, with ``QuestionTooSlow``
+    def search(self, wanted: Filter, *, limit: int = 50, after: str | None = None) -> Page:
+        """Jobs that fit, newest first; ``after`` is the cursor of the page before.
+
+        Raises ``BadCursor``, and ``JobNotFound`` for the beginning of an id that fits more than one.
+        """
+        with finder.asking(self._database) as connection:
+            return found.page(connection, wanted, limit, after, self._database.time(connection))
+
+    def count(self, wanted: Filter, *, most: int = MOST) -> Bounded:
+        """How many fit, counted up to a bound."""
+        with finder.asking(self._database) as connection:
+            return finder.count(connection, wanted, most, self._database.time(connection))
+
+    def count_states(self, wanted: Filter, *, most: int = MOST) -> dict[State, Bounded]:
+        """The same of each state that the filter lets through."""
+        with finder.asking(self._database) as connection:
+            return finder.counts(connection, wanted, most, self._database.time(connection))
+
+    def suggestions(self, scopes: Sequence[str] = ()) -> Suggestions:
+        """What a query box may offer; ``scopes`` are patterns of the queues that may be seen, none: all."""
+        with finder.asking(self._database) as connection:
+            return found.suggestions(connection, scopes)
+
+    def failures(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        queue: str | None = None,
+        actor: str | None = None,
+        fingerprint: str | None = None,
+        state: GroupState | None = None,
+        scopes: Sequence[str] = (),
+        limit: int = 50,
+        buckets: int = 24,
+    ) -> list[FailureGroup]:
+        """Dead letters in groups of one trouble, those with the most first; of the last day unless it says more.
+
+        Each group says of which window it is.  ``state``: only groups that are open, acknowledged or snoozed.
+        """
+        with finder.asking(self._database) as connection:
+            now = self._database.time(connection)
+            queues = _scoped(connection, scopes)
+            if queue is not None:
+                queues = [queue] if queues is None or queue in queues else []
+            window = (since or (until or now) - timedelta(days=1), until or now)
+            return failing.groups(
+                connection,
+                since=window[0],
+                until=window[1],
+                now=now,
+                queues=queues,
+                actor=actor,
+                only=fingerprint,
+                state=state,
+                limit=limit,
+                buckets=buckets,
+            )
+
+    def overview(self, scopes: Sequence[str] = ()) -> Overview:
+        """What one page says of everything."""
+        with finder.asking(self._database) as connection:
+            return overview(connection, self._database.time(connection), _scoped(connection, scopes))
+
+    def series(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        points: int = 120,
+        queue: str | None = None,
+        actor: str | None = None,
+        scopes: Sequence[str] = (),
+    ) -> Series:
+        """Attempts over time, of the last hour unless it says more; in whole minutes, of over a day in whole hours."""
+        with finder.asking(self._database) as connection:
+            now = self._database.time(connection)
+            queues = _scoped(connection, scopes)
+            if queue is not None:
+                queues = [queue] if queues is None or queue in queues else []
+            until = until or now
+            since = since or until - timedelta(hours=1)
+            return tally.series(connection, since, until, points, queues=queues, actor=actor)
+
+    def performance(
+        self,
+        *,
+        by: Literal["actor", "queue"] = "actor",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        scopes: Sequence[str] = (),
+        limit: int = 200,
+    ) -> list[Performance]:
+        """Success rate and durations of each job type, or queue; of the last day unless it says more."""
+        with finder.asking(self._database) as connection:
+            now = self._database.time(connection)
+            until = until or now
+            since = since or until - timedelta(days=1)
+            return tally.performance(connection, since, until, by, queues=_scoped(connection, scopes), limit=limit)
 
     def about(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """What is known of each of these jobs: message id, actor, queue, state, reason, when it ended."""
@@ -348,6 +454,11 @@ def _fields(row: Row[Any], *, archived: bool) -> dict[str, Any]:
     fields["state"] = State(fields["state"])
     fields["reason"] = Reason(fields["reason"]) if fields["reason"] else None
     return fields | {"archived": archived}
+
+
+def _scoped(connection: Connection, scopes: Sequence[str]) -> list[str] | None:
+    """The queues that may be seen; None: all."""
+    return [name for name in finder.queues(connection) if finder.matches(name, scopes)] if scopes else None
 
 
 Reader = Callable[[str, str], str]

@@ -3,37 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, union_all
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.expression import FunctionElement
-from sqlalchemy.types import Float
 
 from ledger.states import FINISHED, Outcome, Reason, State
 from ledger.tables import attempts, history, jobs
+from ledger.times import seconds
 from ledger.views import Percentiles, Summary
 
 _SAMPLE = 200_000  #: durations looked at; the percentiles of more hardly differ
-
-
-class seconds(FunctionElement[float]):
-    """``seconds(later, earlier)``: the time between two instants."""
-
-    type = Float()
-    inherit_cache = True
-
-
-@compiles(seconds, "postgresql")
-def _seconds_postgresql(element: seconds, compiler: Any, **kw: Any) -> str:
-    later, earlier = (compiler.process(part, **kw) for part in element.clauses)
-    return f"EXTRACT(EPOCH FROM {later} - {earlier})::float8"
-
-
-@compiles(seconds, "sqlite")
-def _seconds_sqlite(element: seconds, compiler: Any, **kw: Any) -> str:
-    later, earlier = (compiler.process(part, **kw) for part in element.clauses)
-    return f"({later} - {earlier}) / 1e6"
 
 
 def summarize(connection: Connection, since: datetime, until: datetime) -> Summary:

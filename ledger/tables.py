@@ -10,6 +10,7 @@ The ``jobs`` row is the truth.  Three narrow tables say which rows need whom, so
 Finished jobs leave ``jobs`` for ``history`` by retention.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -31,7 +32,7 @@ from sqlalchemy import (
     false,
     text,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import TIMESTAMP, TSVECTOR, UUID
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
@@ -66,6 +67,37 @@ class JobId(TypeDecorator[str]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return dialect.type_descriptor(UUID(as_uuid=False) if dialect.name == "postgresql" else String(36))
+
+
+class Words(TypeDecorator[Sequence[str]]):
+    """A set of words: ``tsvector`` in PostgreSQL, text with a space around each in SQLite; only ever written."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(TSVECTOR() if dialect.name == "postgresql" else Text())
+
+    def bind_expression(self, bindvalue: Any) -> Any:
+        return _as_words(bindvalue)
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:
+        words = sorted(set(value or ()))
+        return words if dialect.name == "postgresql" else f" {' '.join(words)} "
+
+
+class _as_words(FunctionElement[Any]):
+    inherit_cache = True
+
+
+@compiles(_as_words, "postgresql")
+def _words_postgresql(element: _as_words, compiler: Any, **kw: Any) -> str:
+    return f"array_to_tsvector(({compiler.process(element.clauses, **kw)})::text[])"
+
+
+@compiles(_as_words, "sqlite")
+def _words_sqlite(element: _as_words, compiler: Any, **kw: Any) -> str:
+    return str(compiler.process(element.clauses, **kw))
 
 
 class now(FunctionElement[datetime]):
@@ -220,6 +252,10 @@ Index(
     postgresql_where=text("tx IS NOT NULL"),
     sqlite_where=text("tx IS NOT NULL"),
 )
+
+# In the order of time, nearly: blocks of it have a range each, which costs next to nothing (SQLite: a common index).
+Index("attempts_finished", attempts.c.finished_at, postgresql_using="brin")
+Index("attempts_worker", attempts.c.worker_id, attempts.c.job_id)
 
 journal = Table(
     "journal",
@@ -650,3 +686,109 @@ history = Table(
 Index("history_finished", history.c.finished_at)
 Index("history_message_id", history.c.message_id)
 Index("history_queue", history.c.queue, history.c.state, history.c.finished_at)
+# Pages of a list go by id, newest first.
+Index("history_state_id", history.c.state, history.c.id)
+Index("history_queue_id", history.c.queue, history.c.state, history.c.id)
+Index("history_actor_id", history.c.actor, history.c.state, history.c.id)
+
+# What a job may be found by, redacted; written beside the jobs by a duty.
+search_texts = Table(
+    "search_texts",
+    metadata,
+    Column("job_id", JobId, primary_key=True),
+    Column("words", Words, nullable=False),
+)
+Index("search_texts_words", search_texts.c.words, postgresql_using="gin")
+
+# Dead letters, each in the group of its error.  The row goes when the job is retried, removed or forgotten.
+failures = Table(
+    "failures",
+    metadata,
+    Column("job_id", JobId, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+)
+Index("failures_fingerprint", failures.c.fingerprint, failures.c.job_id)
+Index("failures_queue", failures.c.queue, failures.c.job_id)
+Index("failures_at", failures.c.at)
+
+failure_groups = Table(
+    "failure_groups",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    Column("error_type", Text, nullable=False),
+    Column("frame", Text, nullable=False),  # the innermost of the project, or empty
+    Column("message", Text, nullable=False),  # normalised
+    Column("first_at", Instant, nullable=False),
+    Column("acknowledged_at", Instant),  # known: it is hidden until it comes again after this
+    Column("acknowledged_by", Text),
+    Column("snoozed_until", Instant),
+)
+
+# Attempts by the minute, and minutes by the hour.  run_… and wait_… count durations up to the bounds in
+# ledger/tally.py.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("step_s", Integer, primary_key=True, autoincrement=False),  # 60 or 3600
+    Column("at", Instant, primary_key=True),  # when it begins
+    Column("queue", Text, primary_key=True),
+    Column("actor", Text, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("run_s", Double, nullable=False),
+    Column("wait_s", Double, nullable=False),
+    *(Column(f"{kind}_{n}", Integer, nullable=False) for kind in ("run", "wait") for n in range(20)),
+)
+
+# How far a duty has come.
+bookmarks = Table(
+    "bookmarks",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("place", Text, nullable=False),
+    postgresql_with={"fillfactor": "70"},
+)
+
+# Bulk operations.  A batch is one transaction, which moves the cursor too.
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", JobId, primary_key=True),
+    Column("verb", Text, nullable=False),
+    Column("filter", Text, nullable=False),  # JSON (ledger/search.py)
+    Column("state", Text, nullable=False),
+    Column("expected", Integer, nullable=False),  # jobs that fitted when it was begun, counted to a bound
+    Column("more", Boolean, nullable=False),  # there were more
+    Column("upto", JobId, nullable=False),  # of jobs that came later none is touched
+    Column("cursor", JobId, nullable=False),  # of those up to it each was dealt with
+    Column("done", Integer, nullable=False, server_default=text("0")),
+    Column("skipped", Integer, nullable=False, server_default=text("0")),
+    Column("failed", Integer, nullable=False, server_default=text("0")),
+    Column("troubles", Text, nullable=False, server_default=text("'[]'")),  # JSON: the first jobs that failed, and why
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("cancelled_by", Text),
+    postgresql_with={"fillfactor": "70"},
+)
+Index(
+    "operations_open",
+    operations.c.id,
+    postgresql_where=text("finished_at IS NULL"),
+    sqlite_where=text("finished_at IS NULL"),
+)
+
+# Jobs that were made of another by changing what it says.
+edits = Table(
+    "edits",
+    metadata,
+    Column("job_id", JobId, primary_key=True),  # the new one
+    Column("origin_id", JobId, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("by", Text, nullable=False),
+)
+Index("edits_origin", edits.c.origin_id)

@@ -1,0 +1,89 @@
+"""What of a job's arguments may be shown to all, and searched: without what looks like a secret.
+
+By the names of members (``password``, ``api_key`` …) and by what a text looks like (a bearer token, a URL with a
+password).  What an actor declares as sensitive is encrypted before it reaches the ledger, and is masked here.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ledger.sealing import masked
+
+HIDDEN = "[redacted]"
+_NAMES = re.compile(
+    r"pass(word|wd|phrase|code)|secret|token|authori[sz]ation|api[-_]?key|private[-_]?key|access[-_]?key|credential"
+    r"|cookie|session[-_]?id|\bpin\b|cvv|cvc|card[-_]?number|\biban\b|\bssn\b",
+    re.IGNORECASE,
+)
+_TEXTS = re.compile(
+    r"(?P<scheme>\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}"
+    r"|(?P<user>://[^/\s:@]*:)[^@\s/]+(?=@)"
+    r"|(?P<named>\b(?:password|passwd|secret|token|api[-_]?key)\s*[=:]\s*)[^\s,;&]+"
+    r"|\b(?:sk|pk|rk|ghp|gho|xox[abp])[-_][\w-]{12,}"
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
+    re.IGNORECASE,
+)
+_DEEPEST = 20
+
+
+def is_secret(name: str) -> bool:
+    """Whether a member of this name is not for everyone's eyes."""
+    return _NAMES.search(name) is not None
+
+
+def redacted_text(text: str) -> str:
+    return masked(_TEXTS.sub(lambda found: f"{found['scheme'] or found['user'] or found['named'] or ''}{HIDDEN}", text))
+
+
+def redacted(value: Any, depth: int = 0) -> Any:
+    """Plain JSON without what looks like a secret; names of members stay."""
+    if depth > _DEEPEST:
+        return HIDDEN
+    match value:
+        case str():
+            return redacted_text(value)
+        case Mapping():
+            return {
+                str(name): HIDDEN if is_secret(str(name)) else redacted(item, depth + 1) for name, item in value.items()
+            }
+        case list() | tuple():
+            return [redacted(item, depth + 1) for item in value]
+    return value
+
+
+def message_of(body: bytes) -> Mapping[str, Any]:
+    """A Dramatiq message as a mapping; empty when the bytes are none."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def preview(message: Mapping[str, Any], most: int = 120) -> str:
+    """A message's arguments as they are written in a call, redacted and in short."""
+    args, kwargs = message.get("args") or (), message.get("kwargs") or {}
+    parts = [_json(redacted(value)) for value in args] if isinstance(args, (list, tuple)) else []
+    if isinstance(kwargs, Mapping):
+        parts += [f"{name}={_json(value)}" for name, value in redacted(kwargs).items()]
+    text = ", ".join(parts)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Each text, number and truth value of redacted JSON, with its path: ``customer.id``, ``items.0``."""
+    match value:
+        case Mapping():
+            for name, item in value.items():
+                yield from leaves(item, f"{path}.{name}" if path else str(name))
+        case list() | tuple():
+            for n, item in enumerate(value):
+                yield from leaves(item, f"{path}.{n}" if path else str(n))
+        case str() | int() | float() | bool():
+            yield path, value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
