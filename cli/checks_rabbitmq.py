@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cli.checks import NEWEST, OLDEST, Finding, Mark
-from control import road
-from control.road import Comparison
+from control import agreement
+from control.agreement import Comparison
 from errors import BrokerUnavailable
 from ledger.queries import Queries
 from rabbitmq.inspection import Condition, compare, may_consume, may_publish
@@ -50,7 +50,7 @@ def examine_rabbitmq(settings: Settings, url: str) -> Iterator[Finding]:
     else:
         told = "; ".join((*(reading.alarms or ()), *reading.missing))
         yield Finding(Mark.DOUBTFUL if told else Mark.GOOD, "management", told or "its API answers; no alarms")
-        for name, faults in road.faults(reading, names, settings.queue_type).items():
+        for name, faults in agreement.faults(reading, names, settings.queue_type).items():
             if name not in wrong:
                 yield Finding(Mark.DOUBTFUL, f"queue {name}", "; ".join(faults))
     yield from _agreement(settings, url, names)
@@ -73,7 +73,7 @@ def _agreement(settings: Settings, url: str, names: list[str]) -> Iterator[Findi
     try:
         differ = _differing(queries, settings, url, names)
         if differ:
-            time.sleep(road.STATISTICS_S)  # what was on its way has arrived by then
+            time.sleep(agreement.STATISTICS_S)  # what was on its way has arrived by then
             again = _differing(queries, settings, url, names)
             differ = {name: again[name] for name in differ.keys() & again.keys()}
     finally:
@@ -97,7 +97,7 @@ def _differing(queries: Queries, settings: Settings, url: str, names: list[str])
         for name, queue in reading.queues.items()
     }
     looks = (before, queries.in_flight(settings.resend_after_s))
-    found = road.compare(looks, replace(reading, queues=counted), names)
+    found = agreement.compare(looks, replace(reading, queues=counted), names)
     return {x.queue: x for x in found if x.verdict in ("missing", "more")}
 
 

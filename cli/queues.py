@@ -9,6 +9,7 @@ from cli.opened import control, queries
 from cli.shown import as_json, duration, say, table
 from ledger.states import State
 from ledger.views import QueueView
+from settings import load
 
 if TYPE_CHECKING:
     from ledger.queries import Queries
@@ -36,6 +37,18 @@ def ls(json: Json = False) -> None:
             for x in rows
         ],
     )
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="QUEUE", help="A queue by name.")], json: Json = False) -> None:
+    """Show one queue, and what RabbitMQ says of it now.
+
+    What RabbitMQ does not tell is unknown.
+    """
+    from actors import broker
+    from cli.queue import show_queue
+
+    show_queue(load(), broker, name, json=json)
 
 
 @app.command()

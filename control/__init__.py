@@ -9,7 +9,7 @@ dead.py        retry, discard: dead letters
 feed.py        follow what happens to jobs
 followers.py   seek, forget, off: those who follow
 flows.py       cancel, retry, signal a flow
-road.py        do the ledger and RabbitMQ agree on what is on its way
+road.py        RabbitMQ as people are shown it; agreement: does the ledger agree with it
 rebuild.py     new messages for waiting jobs whose messages are lost
 gates.py       what they mean for jobs that wait for one another
 rows.py        locking a job's row; refusing what its state does not allow

@@ -1,91 +1,210 @@
-"""Do the ledger and RabbitMQ agree on what is on its way?"""
+"""RabbitMQ as people are shown it: what the last look said, how old it is, and whether the ledger agrees."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import datetime
 
-from ledger.in_flight import InFlight
-from rabbitmq.reading import QueueReading, Reading, differences
-from rabbitmq.topology import choose_type, topology
+from control import agreement
+from control.agreement import Comparison
+from errors import HarelineError
+from ledger.queries import Queries
+from rabbitmq.topology import DEAD_LETTERS
+from rabbitmq.watch import Seen, Watch
+from settings import Settings
 
-#: How old the management API's statistics may be when they are asked for.
-STATISTICS_S = 5.0
+log = logging.getLogger(__name__)
 
-Verdict = Literal["agree", "missing", "more", "unknown"]
+#: At least so long between two comparisons, in seconds, and so many times as long as one takes.
+COMPARE_EVERY_S, COMPARE_SHARE = 30.0, 20
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """One queue: what the ledger says waits in RabbitMQ, and what RabbitMQ says it holds."""
+class QueueRoad:
+    """One queue in RabbitMQ.  What is not known now is null, and never 0."""
 
-    queue: str
-    verdict: Verdict
-    count: int = 0  #: so many messages are missing, or more than expected
-    waiting: int = 0
-    held: int | None = None  #: messages in RabbitMQ, those in workers' hands too where it tells
+    name: str
+    known: bool  #: what is here is of the last look, and that was not long ago
+    exists: bool | None
+    ready: int | None
+    unacknowledged: int | None
+    consumers: int | None
+    published: float | None  #: messages per second, as are the next two
+    delivered: float | None
+    acknowledged: float | None
+    as_of: datetime | None  #: when it was, or was last, known
+    age_s: float | None
+    source: str  #: management, amqp, or empty
+    why: str  #: why something is not known
+    link: str | None  #: in RabbitMQ's own management UI
+    faults: tuple[str, ...] = ()  #: how it differs from what the topology has
 
     @property
     def words(self) -> str:
-        """What it means, and what to do."""
-        if self.verdict == "unknown":
-            return f"{self.waiting} jobs waiting; how many messages RabbitMQ has is unknown"
-        if self.verdict == "missing":
-            return (
-                f"{self.waiting} jobs waiting, and RabbitMQ has {self.held} messages: {self.count} are missing. The "
-                f"sweep sends them again once the queue is empty; `hareline rebuild --queue {self.queue}` does so now"
-            )
-        if self.verdict == "more":
-            return (
-                f"{self.waiting} jobs waiting, and RabbitMQ has {self.held} messages: {self.count} more. Those of "
-                "cancelled jobs are dropped when a worker gets them; what a foreign program sent becomes a job then"
-            )
-        return f"{self.waiting} jobs waiting, {self.held} messages in RabbitMQ"
+        """It in one line: what is not known is said to be unknown."""
+        if not self.known:
+            return f"unknown, as of {self.as_of:%Y-%m-%d %H:%M:%S} UTC" if self.as_of else "unknown"
+        if not self.exists:
+            return "not there yet"
+        counts = ((self.ready, "ready"), (self.unacknowledged, "in workers' hands"), (self.consumers, "consumers"))
+        return ", ".join(f"{'unknown' if count is None else count} {what}" for count, what in counts)
 
 
-def compare(ledger: Sequence[Mapping[str, InFlight]], reading: Reading, queues: Iterable[str]) -> list[Comparison]:
-    """Each queue, from looks at the ledger around the reading.
+@dataclass(frozen=True, slots=True)
+class RoadState:
+    """RabbitMQ as a whole."""
 
-    What is on its way between two looks is no difference: a queue agrees when some state between them would explain
-    what RabbitMQ says.  Statistics that are up to 5 s old are given what the rates say may have moved since.
+    known: bool
+    as_of: datetime | None
+    age_s: float | None
+    source: str
+    version: str | None
+    cluster: str | None
+    alarms: tuple[str, ...] | None  #: null: not known
+    blocked: int | None  #: connections that may not publish; null: not known
+    why: str
+    link: str | None
+    faults: Mapping[str, tuple[str, ...]]  #: by queue
+    disagreements: tuple[str, ...]  #: between the ledger and RabbitMQ, in words
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong, in words; empty when nothing is known to be."""
+        if not self.known:
+            return f"unknown: {self.why}"
+        found = [*(self.alarms or ()), *self.disagreements]
+        if self.blocked:
+            found.append(f"{self.blocked} connections may not publish")
+        found += [f"queue {name}: {'; '.join(words)}" for name, words in self.faults.items()]
+        return "; ".join(found)
+
+
+class Road:
+    """One watch for the process.  Answers at once, from the last look; thread-safe.  Creating one does no I/O.
+
+    Parameters:
+      queues: the names of those that actors are on.
     """
-    return [_compare(queue, [look.get(queue, InFlight()) for look in ledger], reading) for queue in queues]
 
+    def __init__(
+        self, settings: Settings, broker_url: str, queries: Queries, queues: Callable[[], Sequence[str]]
+    ) -> None:
+        self._settings = settings
+        self._queries = queries
+        self._work_queues = queues
+        self._compare_at = 0.0
+        self._suspects: dict[str, Comparison] = {}
+        self._disagreements: tuple[Comparison, ...] = ()
+        self._watch = Watch(
+            broker_url, settings.rabbitmq_management_url, names=self._names, then=self._compare_now_and_then
+        )
 
-def _compare(queue: str, looks: Sequence[InFlight], reading: Reading) -> Comparison:
-    waiting = looks[-1].waiting
-    there = reading.queues.get(queue)
-    if there is None:
-        there = QueueReading(queue, ready=0, unacknowledged=0, consumers=0)  # there is no such queue
-    # Nobody holds a message of a queue that nobody consumes.
-    unacknowledged = 0 if there.unacknowledged is None and there.consumers == 0 else there.unacknowledged
-    if there.ready is None:
-        return Comparison(queue, "unknown", waiting=waiting)
-    moved = (there.published or 0.0) + (there.acknowledged or 0.0) + (there.delivered or 0.0)
-    slack = math.ceil(moved * STATISTICS_S)
-    least = min(max(0, look.waiting - look.unsent) for look in looks) - slack
-    most = max(look.waiting + look.active for look in looks) + slack
-    held = there.ready + (unacknowledged or 0)
-    if held > most:
-        return Comparison(queue, "more", held - most, waiting, held)
-    if held < least:
-        if unacknowledged is None:
-            return Comparison(queue, "unknown", waiting=waiting)
-        return Comparison(queue, "missing", least - held, waiting, held)
-    return Comparison(queue, "agree", 0, waiting, held)
+    def start(self) -> None:
+        """Begin to look.  Idempotent; returns at once."""
+        self._watch.start()
 
+    def stop(self) -> None:
+        """Look no more.  Idempotent."""
+        self._watch.stop()
 
-def faults(
-    reading: Reading, queues: Iterable[str], setting: Literal["auto", "classic", "quorum"]
-) -> dict[str, list[str]]:
-    """How queues and their dead-letter queues differ from the topology, by their names in RabbitMQ.
+    def look(self) -> None:
+        """Look now, on this thread."""
+        self._watch.look()
 
-    Those that are as they must be, are not there yet, or of which RabbitMQ does not tell, are left out.
-    """
-    wanted = topology(queues, queue_type=choose_type(setting, reading.server), server=reading.server)
-    found = {}
-    for queue in wanted:
-        there = reading.queues.get(queue.name)
-        if there is not None and there.declared is not None and (words := differences(queue, there.declared)):
-            found[queue.name] = words
-    return found
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the first look to end; whether it did."""
+        return self._watch.wait(timeout_s)
+
+    def queue(self, name: str) -> QueueRoad:
+        return self._queue(name, self._watch.seen)
+
+    def queues(self, names: Iterable[str]) -> list[QueueRoad]:
+        """These, as of one look."""
+        seen = self._watch.seen
+        return [self._queue(name, seen) for name in names]
+
+    def link(self, queue: str | None = None) -> str | None:
+        """Where RabbitMQ's management UI shows it; None where that is is not known."""
+        management = self._watch.management
+        return None if management is None else management.link(queue)
+
+    def state(self) -> RoadState:
+        seen = self._watch.seen
+        reading = seen.reading if seen.known else None
+        faults = agreement.faults(reading, self._work_queues(), self._settings.queue_type) if reading else {}
+        return RoadState(
+            known=seen.known,
+            as_of=seen.as_of,
+            age_s=seen.age_s,
+            source=reading.source if reading else "",
+            version=reading.version if reading else None,
+            cluster=reading.cluster if reading else None,
+            alarms=reading.alarms if reading else None,
+            blocked=reading.blocked if reading else None,
+            why=seen.why,
+            link=self.link(),
+            faults={name: tuple(words) for name, words in faults.items()},
+            disagreements=tuple(f"queue {x.queue}: {x.words}" for x in self._disagreements) if reading else (),
+        )
+
+    def _queue(self, name: str, seen: Seen) -> QueueRoad:
+        found = seen.queue(name)
+        why = seen.why
+        if seen.known and found is None:
+            why = "RabbitMQ has no such queue yet; it is declared when it is first used"
+        elif found is not None and found.messages is None and not why:
+            why = "RabbitMQ has no statistics of it yet"
+        faults: list[str] = []
+        if found is not None and seen.reading is not None:
+            work = name.removesuffix(DEAD_LETTERS)
+            faults = agreement.faults(seen.reading, [work], self._settings.queue_type).get(name, [])
+        return QueueRoad(
+            name=name,
+            known=seen.known,
+            exists=(found is not None) if seen.known else None,
+            ready=found.ready if found else None,
+            unacknowledged=found.unacknowledged if found else None,
+            consumers=found.consumers if found else None,
+            published=found.published if found else None,
+            delivered=found.delivered if found else None,
+            acknowledged=found.acknowledged if found else None,
+            as_of=seen.as_of,
+            age_s=seen.age_s,
+            source=seen.reading.source if seen.known and seen.reading else "",
+            why=why,
+            link=self.link(name),
+            faults=tuple(faults),
+        )
+
+    def _names(self) -> list[str]:
+        return [name for queue in self._work_queues() for name in (queue, queue + DEAD_LETTERS)]
+
+    def compare(self) -> None:
+        """Compare the ledger with the last look.
+
+        What two comparisons in a row have found is told: what is on its way at one of them is not at the next.
+        """
+        seen = self._watch.seen
+        if not seen.known or seen.reading is None:
+            return
+        looks = [self._queries.in_flight(self._settings.resend_after_s)]
+        found = {x.queue: x for x in agreement.compare(looks, seen.reading, self._work_queues())}
+        again = [x for x in found.values() if x.verdict in ("missing", "more") and self._was(x)]
+        self._suspects, self._disagreements = found, tuple(again)
+
+    def _compare_now_and_then(self) -> None:
+        """After a look; it takes a count of every row of the hot table."""
+        began = time.monotonic()
+        if began < self._compare_at:
+            return
+        try:
+            self.compare()
+        except HarelineError as error:
+            log.warning("the ledger and RabbitMQ were not compared: %s", error)
+        ended = time.monotonic()
+        self._compare_at = ended + max(COMPARE_EVERY_S, COMPARE_SHARE * (ended - began))
+
+    def _was(self, found: Comparison) -> bool:
+        before = self._suspects.get(found.queue)
+        return before is not None and before.verdict == found.verdict

@@ -26,6 +26,7 @@ def build(settings: Settings, *, broker: Broker | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        opened.start()
         try:
             yield
         finally:

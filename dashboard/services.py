@@ -8,10 +8,12 @@ from fastapi import Depends, Request
 
 from broker import Broker
 from control import Control
+from control.road import Road
 from control.transaction import Transaction
 from control.who import By
 from embedded.doorbell import Doorbell
-from ledger import Road, open_ledger
+from ledger import Road as Carrier
+from ledger import open_ledger
 from ledger.ledger import Session
 from ledger.queries import Queries
 from ledger.schedule_queries import ScheduleQueries
@@ -23,7 +25,7 @@ T = TypeVar("T")
 class RingingControl(Control):
     """Tells the workers of this machine after every verb, so that what may start does so at once."""
 
-    def __init__(self, url: str, road: Road, bell: Doorbell | None) -> None:
+    def __init__(self, url: str, road: Carrier, bell: Doorbell | None) -> None:
         super().__init__(url, road)
         self._bell = bell
 
@@ -44,12 +46,23 @@ class Services:
     def __init__(self, settings: Settings, broker: Broker) -> None:
         self.settings = settings
         self.broker = broker
-        self.road: Road = "rabbitmq" if settings.broker_url else "embedded"
-        self._ledger = open_ledger(settings.database_url, road=self.road, publish_after_s=0.0)
+        carrier: Carrier = "rabbitmq" if settings.broker_url else "embedded"
+        self._ledger = open_ledger(settings.database_url, road=carrier, publish_after_s=0.0)
         self._bell = None if settings.broker_url else Doorbell(self._ledger.url)
         self.queries = Queries(settings.database_url)
         self.schedules = ScheduleQueries(settings.database_url)
-        self.control: Control = RingingControl(settings.database_url, self.road, self._bell)
+        self.control: Control = RingingControl(settings.database_url, carrier, self._bell)
+        #: RabbitMQ, as of the last look; None: the ledger carries the jobs itself.
+        self.road = (
+            Road(settings, settings.broker_url, self.queries, lambda: sorted(broker.get_declared_queues()))
+            if settings.broker_url
+            else None
+        )
+
+    def start(self) -> None:
+        """Begin to look at what is looked at again and again.  Idempotent; returns at once."""
+        if self.road is not None:
+            self.road.start()
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -64,9 +77,13 @@ class Services:
 
     def close(self) -> None:
         """Close every connection.  Idempotent."""
+        if self.road is not None:
+            self.road.stop()
         self.queries.close()
         self.schedules.close()
         self.control.close()
+        if self._bell is not None:
+            self._bell.close()
         self.broker.close()
 
 

@@ -17,6 +17,7 @@ from dashboard.api import (
     limits,
     live,
     queues,
+    road,
     schedules,
     system,
     theo,
@@ -25,7 +26,7 @@ from dashboard.api import (
 from settings import Settings
 
 PATH = "/api/v1"
-_PARTS = (jobs, dead, queues, workers, schedules, flows, limits, circuits, feed, live, system)
+_PARTS = (jobs, dead, queues, workers, schedules, flows, limits, circuits, feed, live, road, system)
 
 
 def install(app: FastAPI, settings: Settings) -> None:

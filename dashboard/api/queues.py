@@ -1,14 +1,18 @@
 """Queues: how long they are; pause and resume."""
 
+from dataclasses import dataclass
+
 from pydantic import BaseModel
 
 from broker import catalogue
 from control import queues as verbs
+from control.road import QueueRoad
 from dashboard.api.models import Name
 from dashboard.api.router import Routes
 from dashboard.security import By
 from dashboard.services import Opened
 from ledger.views import QueueView
+from rabbitmq.topology import DEAD_LETTERS
 
 router = Routes(tags=["queues"])
 
@@ -29,10 +33,22 @@ def list_queues(opened: Opened) -> list[QueueView]:
     return catalogue.queues(opened.broker, opened.queries)
 
 
+@dataclass(frozen=True)
+class QueueDetail(QueueView):
+    """One queue: its jobs, and its messages in RabbitMQ."""
+
+    road: QueueRoad | None = None  #: null: the ledger carries the jobs itself
+    dead_letters: QueueRoad | None = None  #: the queue that shows them in RabbitMQ
+
+
 @router.get("/queues/{queue}")
-def get_queue(opened: Opened, queue: Name) -> QueueView:
-    """Show one queue."""
-    return catalogue.queue(opened.broker, opened.queries, queue)
+def get_queue(opened: Opened, queue: Name) -> QueueDetail:
+    """Show one queue; what is not known of it in RabbitMQ is null, and never 0."""
+    view = catalogue.queue(opened.broker, opened.queries, queue)
+    if opened.road is None:
+        return QueueDetail(**vars(view))
+    road, dead = opened.road.queues([queue, queue + DEAD_LETTERS])
+    return QueueDetail(**vars(view), road=road, dead_letters=dead)
 
 
 @router.post("/queues/{queue}/pause")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from control.road import Comparison, compare, faults
+from control.agreement import Comparison, compare, faults
 from ledger.in_flight import InFlight
 from rabbitmq.reading import Declared, QueueReading, Reading
 from rabbitmq.topology import topology
