@@ -137,8 +137,7 @@ PERMISSIONS: Final[Mapping[str, Role]] = {
     "get_settings": O,
     # the road
     "get_road": V,
-    "list_dramatiq": P,  # dramatiq-dashboard prints whole messages
-    "change_dramatiq": A,
+    "list_dramatiq": V,  # what jobs carry only to who may see that; its forms are retry_job, cancel_job, remove_job
     # upkeep
     "rebuild_messages": A,
     "rotate_keys": A,
@@ -175,6 +174,7 @@ SCOPED: Final = frozenset(
         "remove_job",
         "list_queues",
         "get_queue",
+        "list_dramatiq",
         "pause_queue",
         "resume_queue",
     }

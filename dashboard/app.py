@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from broker import Broker
-from dashboard import api, problems, security
+from dashboard import api, dramatiq_pages, problems, security
 from dashboard.bounded import Bounded
 from dashboard.live import Hub
 from dashboard.prefix import Prefixed
@@ -46,6 +46,7 @@ def build(settings: Settings, *, broker: Broker | None = None) -> FastAPI:
     app.state.live = Hub(settings.database_url)
     problems.install(app)
     api.install(app, settings)
+    app.include_router(dramatiq_pages.router)
     app.add_middleware(Bounded)
     security.install(app, settings)
     app.add_middleware(Prefixed, prefix=settings.console_prefix)  # around all others

@@ -84,6 +84,8 @@ def test_a_queue_is_shown_with_its_messages_and_as_unknown_when_rabbitmq_is_away
         whole = api.get("road").json()
         assert (whole["known"], whole["alarms"], whole["blocked"], whole["version"]) == (False, None, None, None)
         assert api.get("queues/letters").json()["counts"] == {"waiting": 3}  # the ledger is not away
+        page = api.get("http://127.0.0.1/dramatiq/").text
+        assert page.count(">unknown<") == 3
         for way in world.ways:
             way.refuse(False)
         assert road()["ready"] == 3

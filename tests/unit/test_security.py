@@ -209,7 +209,7 @@ def test_an_application_that_is_mounted_asks_for_its_permissions() -> None:
         await send({"type": "http.response.body", "body": b"inner"})
 
     app = console(Settings(console_insecure_local=True, console_read_only=True))
-    app.mount("/inner", security.Guard(inner, read="list_dramatiq", write="change_dramatiq"))
+    app.mount("/inner", security.Guard(inner, read="list_dramatiq", write="remove_job"))
     with TestClient(app, base_url=HERE) as client:
         assert client.get("/inner/").text == "inner"
         with pytest.raises(Denied):
