@@ -261,6 +261,10 @@ class Settings(BaseModel):
     """Age at which failed jobs move to the history."""
     audit_log_retention_days: NonNegativeInt = 30
     """Days the history is kept; 0 keeps none."""
+    search_words: bool = True
+    """Whether jobs can be found by words of theirs; it costs the database some of its time for each job."""
+    statistics_days: PositiveInt = 90
+    """Days for which it is kept how many jobs ended how, by the hour; by the minute it is two days."""
     archive_dir: str = ".hareline/archive"
     """Where the daily cleanup puts what it takes out of the history, as compressed JSON lines."""
     sqlite_synchronous: Literal["FULL", "NORMAL"] = "FULL"

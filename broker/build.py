@@ -9,6 +9,7 @@ from dramatiq.middleware import AsyncIO, Callbacks, Pipelines
 from dramatiq.results import Results
 
 from broker.amqp import AmqpRoad
+from broker.bookkeeping import bookkeeping
 from broker.broker import Broker, concurrency_of
 from broker.desk import Desk
 from broker.jobs import LedgerJobs
@@ -295,7 +296,12 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
             Duty("orphan sweep", settings.sweep_s, lambda session: session.resend(older_than_s=settings.orphan_s))
         )
     # Whoever was stopped for less than that finds the others' last beats within their lease.
-    loop = Maintenance(broker.ledger, duties, gap_s=min(GAP_S, settings.lease_s / 2))
+    loop = Maintenance(
+        broker.ledger,
+        duties,
+        gap_s=min(GAP_S, settings.lease_s / 2),
+        beside=bookkeeping(broker.ledger, settings),
+    )
 
     def found(happened: Happened) -> Callable[[Sequence[str]], None]:
         def dead(jobs: Sequence[str]) -> None:

@@ -5,7 +5,23 @@ from typing import Annotated
 
 import typer
 
-from cli import circuits, dead, dev, doctor, events, flows, jobs, keys, limits, queues, schedules, upkeep, work
+from cli import (
+    circuits,
+    dead,
+    dev,
+    doctor,
+    events,
+    failures,
+    flows,
+    jobs,
+    keys,
+    limits,
+    operations,
+    queues,
+    schedules,
+    upkeep,
+    work,
+)
 from cli.exits import EXPLAINED, Commands
 from settings import load
 
@@ -58,6 +74,8 @@ GROUPS = {
     "jobs": jobs.app,
     "queues": queues.app,
     "dead": dead.app,
+    "failures": failures.app,
+    "operations": operations.app,
     "limits": limits.app,
     "flows": flows.app,
     "keys": keys.app,

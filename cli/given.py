@@ -4,12 +4,18 @@ import getpass
 import json
 import re
 import sys
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from cli.exits import BadInput
+from ledger.states import State
 from middleware import durations
+
+if TYPE_CHECKING:
+    from ledger.search import Filter
 
 
 def milliseconds(text: str) -> int:
@@ -31,6 +37,25 @@ def json_of(option: str, text: str, kind: type[Any], example: str) -> Any:
     if not isinstance(value, kind):
         raise BadInput(f"{option} {text!r} is JSON of the wrong kind; write for example {option} '{example}'")
     return value
+
+
+def filter_of(
+    query: Iterable[str] | None,
+    *,
+    queue: str | None = None,
+    state: State | None = None,
+    actor: str | None = None,
+) -> "Filter":
+    """What a query asks for, further restricted by options.  Raises ``BadQuery``."""
+    from ledger.search import parse  # with it come the views
+
+    found = parse(" ".join(query or ()))
+    given: dict[str, Any] = {"queues": queue, "states": state, "actors": actor}
+    for name, value in given.items():
+        if value is not None and getattr(found, name):
+            raise BadInput(f"the query and an option both name {name}; use one of them")
+    changes: dict[str, Any] = {name: (value,) for name, value in given.items() if value is not None}
+    return replace(found, **changes)
 
 
 def operator() -> str:

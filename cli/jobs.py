@@ -1,10 +1,11 @@
 """``hareline jobs``: look at jobs, add one, retry, cancel, remove."""
 
+import sys
 from typing import Annotated, Any
 
 import typer
 
-from cli.given import json_of, milliseconds, operator
+from cli.given import filter_of, json_of, milliseconds, operator
 from cli.opened import control, queries
 from cli.reveal import revealed
 from cli.show import show_job
@@ -20,27 +21,66 @@ Refs = Annotated[list[str], typer.Argument(metavar="REF", help="Jobs, each as fo
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+Query = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="QUERY", help="Words, and id: queue: actor: state: reason: error: worker: since: args.x: …"),
+]
+
+
 @app.command("ls")
 def ls(
-    queue: Annotated[str | None, typer.Option(help="Of this queue.")] = None,
+    query: Query = None,
+    queue: Annotated[str | None, typer.Option(help="Of this queue, or of a pattern: billing.*")] = None,
     state: Annotated[State | None, typer.Option(help="In this state.")] = None,
     actor: Annotated[str | None, typer.Option(help="Of this actor.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
-    before: Annotated[str | None, typer.Option(help="Older than the job with this id: the next page.")] = None,
+    after: Annotated[str | None, typer.Option(help="The cursor of the page before: the next page.")] = None,
+    count: Annotated[bool, typer.Option("--count", help="Only how many there are, of each state.")] = False,
     json: Json = False,
 ) -> None:
-    """List jobs, newest first.
+    """List jobs that fit a query, newest first.
 
-    Those in the history too.
+    Those in the history too.  For example: hareline jobs ls 'state:failed queue:billing.* since:2h timeout'
     """
+    wanted = filter_of(query, queue=queue, state=state, actor=actor)
     with queries() as asked:
-        rows = asked.jobs(queue=queue, state=state, actor=actor, limit=limit, before=before)
+        if count:
+            counts = {state: number for state, number in asked.count_states(wanted).items() if number.count}
+            return as_json(counts) if json else table(("state", "jobs"), list(counts.items()))
+        page = asked.search(wanted, limit=limit, after=after)
     if json:
-        return as_json(rows)
-    table(
-        ("id", "queue", "actor", "state", "attempts", "created", "due", "finished"),
-        [(x.id, x.queue, x.actor, x.state, x.attempts_spent, x.created_at, x.run_at, x.finished_at) for x in rows],
-    )
+        as_json(page.jobs)
+    else:
+        table(
+            ("id", "queue", "actor", "state", "attempts", "created", "due", "finished", "arguments", "error"),
+            [
+                (
+                    *(x.id, x.queue, x.actor, x.state, x.attempts_spent, x.created_at, x.run_at, x.finished_at),
+                    *(x.args, x.error),
+                )
+                for x in page.jobs
+            ],
+        )
+    if page.after is not None:
+        print(f"there are more: --after {page.after}", file=sys.stderr)
+
+
+@app.command()
+def export(
+    query: Query = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated with a heading, instead of JSON lines.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+) -> None:
+    """Print all jobs that fit a query, one a line, newest first.
+
+    As JSON, or comma-separated; arguments are in short, without secrets.
+    """
+    from control import export as lines
+
+    wanted = filter_of(query)
+    with queries() as asked:
+        for line in (lines.as_csv if csv else lines.ndjson)(asked, wanted, most=limit):
+            sys.stdout.write(line)
 
 
 @app.command()
@@ -112,6 +152,46 @@ def retry(refs: Refs, json: Json = False) -> None:
         return as_json(ids)
     for id in ids:
         say(f"{id} is waiting")
+
+
+@app.command("run-now")
+def run_now(refs: Refs, json: Json = False) -> None:
+    """Let delayed jobs run as soon as a worker is free.
+
+    Their attempts go on.
+    """
+    from control.jobs import run_now as verb
+
+    with control() as ledger:
+        ids = [verb(ledger, ref, by=operator()) for ref in refs]
+    if json:
+        return as_json(ids)
+    for id in ids:
+        say(f"{id} is waiting")
+
+
+@app.command()
+def edit(
+    ref: Ref,
+    args: Annotated[str | None, typer.Option(help="Other arguments, as a JSON list.")] = None,
+    kwargs: Annotated[str | None, typer.Option(help="Other keyword arguments, as a JSON object.")] = None,
+    json: Json = False,
+) -> None:
+    """Send a job again with other arguments, as a new one.
+
+    The old one stays as it is; each says of the other.  What is not given is the same.
+    """
+    positional = None if args is None else json_of("--args", args, list, '["a", 1]')
+    named = None if kwargs is None else json_of("--kwargs", kwargs, dict, '{"a": 1}')
+    from actors import broker
+    from broker.edits import edit as verb
+
+    with control() as ledger:
+        id = verb(broker, ledger, ref, args=positional, kwargs=named, by=operator())
+    broker.close()
+    if json:
+        return as_json({"id": id})
+    say(f"{id} is a new job, made of {ref}")
 
 
 @app.command()

@@ -51,6 +51,8 @@ def _facts(job: JobView) -> list[tuple[str, Any]]:
         ("due", moment(job.run_at)),
         ("finished", moment(job.finished_at) if job.finished_at else ""),
         ("took", duration((job.finished_at - job.created_at).total_seconds()) if job.finished_at else ""),
+        ("made of", job.edited_from or ""),
+        ("edited as", ", ".join(job.edited_into)),
         ("sent by", job.producer),
         ("held by", job.claim.worker if job.claim else ""),
         ("progress", f"{done} {progress.note}".rstrip() + f", {moment(progress.at)}" if progress else ""),

@@ -1,10 +1,13 @@
 """What operators may do, each verb one transaction with a line in the journal that says who did it.
 
-jobs.py        retry, cancel, remove: one job, or many
+jobs.py        retry, run now, cancel, remove: one job, or many
 queues.py      pause, resume
 circuits.py    open, close a circuit breaker
 limits.py      change a limit, restore it, release what waits
 schedules.py   put (add or change), pause, resume, remove; bring the ledger to what the code declares
+operations.py  retry, cancel, discard, remove, run now: all jobs that fit, in batches that survive a crash
+failures.py    acknowledge, snooze: groups of failures
+export.py      all jobs that fit, as lines
 dead.py        retry, discard: dead letters
 feed.py        follow what happens to jobs
 followers.py   seek, forget, off: those who follow

@@ -1,8 +1,8 @@
 """Verbs for dead letters: failed jobs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from control.jobs import each, remove_locked, retry_locked
+from control.jobs import each, remove_all, remove_locked, retry_all, retry_locked
 from control.rows import Locked, lock_all
 from control.transaction import Control, Transaction
 from control.who import By
@@ -25,7 +25,7 @@ def retry(
     """
     if refs:
         return _named(control, refs, retry_locked, by=by)
-    return each(control, retry_locked, State.FAILED, queue=queue, actor=actor, reason=reason, limit=limit, by=by)
+    return each(control, retry_all, State.FAILED, queue=queue, actor=actor, reason=reason, limit=limit, by=by)
 
 
 def discard(
@@ -40,11 +40,15 @@ def discard(
     """Remove dead letters for good (their journal stays): those named, or all that fit; returns their ids."""
     if refs:
         return _named(control, refs, _discard, by=by)
-    return each(control, _discard, State.FAILED, queue=queue, actor=actor, reason=reason, limit=limit, by=by)
+    return each(control, _discard_all, State.FAILED, queue=queue, actor=actor, reason=reason, limit=limit, by=by)
 
 
 def _discard(tx: Transaction, job: Locked) -> str:
     return remove_locked(tx, job, "discarded")
+
+
+def _discard_all(tx: Transaction, jobs: Sequence[Locked]) -> dict[str, str]:
+    return remove_all(tx, jobs, "discarded")
 
 
 def _named(control: Control, refs: tuple[str, ...], verb: Callable[[Transaction, Locked], str], *, by: By) -> list[str]:

@@ -1,28 +1,32 @@
 """Verbs for single jobs, and for all of a kind."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from sqlalchemy import Table, delete, func, insert, select, update
 
 from control import gates
-from control.rows import Locked, demand, lock, lock_id
+from control.rows import Locked, demand, lock, lock_ids
 from control.transaction import Control, Transaction
 from control.who import By
 from errors import IllegalTransition
 from ledger.flows.states import OPTION, ItemState
+from ledger.lookup import newest_of_message
 from ledger.states import FINISHED, Event, Reason, State
 from ledger.tables import (
     attempts,
     checkpoints,
+    edits,
     expiries,
+    failures,
     flow_jobs,
     history,
     jobs,
     payloads,
     progress,
     results,
+    search_texts,
     tickets,
     uniques,
 )
@@ -58,7 +62,45 @@ def retry_many(
     by: By,
 ) -> list[str]:
     """Retry every job that fits, history included; returns their ids.  In batches, each one transaction."""
-    return each(control, retry_locked, state, queue=queue, actor=actor, reason=reason, limit=limit, by=by)
+    return each(control, retry_all, state, queue=queue, actor=actor, reason=reason, limit=limit, by=by)
+
+
+def run_now(control: Control, ref: str, *, by: By) -> str:
+    """Let a delayed job run as soon as a worker is free; its attempts go on.  Returns its id.
+
+    Raises ``JobNotFound``, ``IllegalTransition``.
+    """
+
+    def verb(tx: Transaction) -> str:
+        job = lock(tx, ref)
+        if job.state is not State.DELAYED:
+            remedy = _NO_RETRY.get(job.state, "`hareline jobs retry` sends it round again")
+            raise IllegalTransition(f"job {job.id} is {job.state}, not delayed: {remedy}")
+        return retry_locked(tx, job)
+
+    return control.run(verb, by=by)
+
+
+def lock_for_edit(tx: Transaction, ref: str) -> tuple[Locked, bytes]:
+    """The job a person means to send again with changes, and its message.  One that runs must end first."""
+    job = lock(tx, ref)
+    if job.state is State.ACTIVE:
+        raise IllegalTransition(f"job {job.id} is running; wait for it, or cancel it first")
+    table, key = (history, history.c.id) if job.archived else (payloads, payloads.c.job_id)
+    return job, bytes(tx.connection.execute(select(table.c.body).where(key == job.id)).scalar_one())
+
+
+def link(tx: Transaction, origin: Locked, message_id: str) -> str:
+    """Say of the job just recorded with this message that it is a changed copy; returns its id."""
+    new = newest_of_message(tx.connection, message_id)
+    if new is None or new == origin.id:
+        raise IllegalTransition(
+            f"job {origin.id} is unique, and another one holds its key: nothing was recorded; cancel that, or wait"
+        )
+    tx.connection.execute(insert(edits).values(job_id=new, origin_id=origin.id, at=tx.now, by=tx.by))
+    tx.note(origin.id, "edited", {"into": new})
+    tx.note(new, "edited", {"from": origin.id})
+    return new
 
 
 def cancel(control: Control, ref: str, *, by: By) -> Literal["cancelled", "requested"]:
@@ -71,12 +113,8 @@ def cancel(control: Control, ref: str, *, by: By) -> Literal["cancelled", "reque
     def verb(tx: Transaction) -> Literal["cancelled", "requested"]:
         job = lock(tx, ref)
         demand(job, Event.CANCELLED, State.CANCELLED, _NO_CANCEL)
-        if job.state is State.ACTIVE:
-            tx.connection.execute(update(jobs).where(jobs.c.id == job.id).values(cancel_requested=True))
-            tx.note(job.id, "cancel_requested", {})
-            return "requested"
-        _cancel_locked(tx, job)
-        return "cancelled"
+        cancel_all(tx, [job])
+        return "requested" if job.state is State.ACTIVE else "cancelled"
 
     return control.run(verb, by=by)
 
@@ -86,7 +124,7 @@ def cancel_waiting(url: str, queue: str, *, by: By) -> int:
     control = Control(url, "embedded")  # no ticket is made, so the road does not matter
     try:
         return sum(
-            len(each(control, _cancel_locked, state, queue=queue, by=by)) for state in (State.WAITING, State.DELAYED)
+            len(each(control, cancel_all, state, queue=queue, by=by)) for state in (State.WAITING, State.DELAYED)
         )
     finally:
         control.close()
@@ -109,7 +147,7 @@ def remove(control: Control, ref: str, *, by: By) -> str:
 
 def each(
     control: Control,
-    verb: Callable[[Transaction, Locked], str],
+    verb: Callable[[Transaction, Sequence[Locked]], Mapping[str, str]],
     state: State,
     *,
     queue: str | None = None,
@@ -118,7 +156,10 @@ def each(
     limit: int | None = None,
     by: By,
 ) -> list[str]:
-    """``verb`` on every job in ``state`` that fits, oldest first, ``_BATCH`` to a transaction; their ids."""
+    """``verb`` on every job in ``state`` that fits, oldest first, ``_BATCH`` to a transaction; their ids.
+
+    Those that the verb refuses are left alone.
+    """
 
     def page(tx: Transaction, table: Table, after: str, room: int) -> tuple[str, list[str]]:
         wanted = select(table.c.id).where(table.c.state == state, table.c.id > after).order_by(table.c.id).limit(room)
@@ -127,10 +168,9 @@ def each(
                 wanted = wanted.where(table.c[column] == value)
         ids = list(tx.connection.scalars(wanted))
         # In the order of ids, as everyone locks; a job that moved on since it was listed is left alone.
-        locked = [job for id in ids if (job := lock_id(tx, id)) and job.state is state]
-        if verb is retry_locked:
-            locked = [job for job in locked if _flow_without(tx, job) is None]  # `hareline flows retry` is for those
-        return (ids[-1] if ids else ""), [verb(tx, job) for job in locked]
+        locked = [job for job in lock_ids(tx, ids) if job.state is state]
+        refused = verb(tx, locked)
+        return (ids[-1] if ids else ""), [job.id for job in locked if job.id not in refused]
 
     done: list[str] = []
     for table in (jobs, history) if state in FINISHED else (jobs,):
@@ -142,101 +182,179 @@ def each(
 
 
 def retry_locked(tx: Transaction, job: Locked) -> str:
-    if flow := _flow_without(tx, job):
-        raise IllegalTransition(f"job {job.id} is a step of flow {flow}, which ended without it: retry that instead")
-    demand(job, Event.RETRIED, State.WAITING, _NO_RETRY)
-    _expire_later(tx, job.id)
-    ticket = _bring_back(tx, job) if job.archived else job.ticket + 1
-    called = gates.turn(tx, job.id, job.state)
-    anew = {"attempts": 0, "crashes": 0, "charges": 0} if job.state is not State.DELAYED else {}
-    tx.connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job.id)
-        .values(
-            state=State.WAITING if called else State.DELAYED,
-            ticket=ticket,
-            run_at=tx.now,
-            finished_at=None,
-            reason=None,
-            cancel_requested=False,
-            **anew,
-        )
-    )
-    tx.connection.execute(delete(tickets).where(tickets.c.job_id == job.id))
-    if called:
-        tx.connection.execute(
-            insert(tickets).values(
-                job_id=job.id,
-                queue=job.queue,
-                priority=job.priority,
-                ticket=ticket,
-                ready=tx.embedded,
-                due_at=tx.now,
-            )
-        )
-    for table in (progress, results):
-        tx.connection.execute(delete(table).where(table.c.job_id == job.id))
-    tx.note(job.id, Event.RETRIED, {"was": job.state})
+    """As of many; raises why it cannot be."""
+    for why in retry_all(tx, [job]).values():
+        raise IllegalTransition(why)
     return job.id
 
 
-def _expire_later(tx: Transaction, id: str) -> None:
-    """The time in which it is to be tried counts from now, when it becomes due."""
-    timed = select(expiries.c.at, jobs.c.run_at).join_from(expiries, jobs, expiries.c.job_id == jobs.c.id)
-    if row := tx.connection.execute(timed.where(jobs.c.id == id)).one_or_none():
-        later = update(expiries).where(expiries.c.job_id == id).values(at=row.at - row.run_at + tx.now)
+def retry_all(tx: Transaction, locked: Sequence[Locked]) -> dict[str, str]:
+    """Send jobs round again, which are locked; those that cannot be, and why.  Nothing of them is changed."""
+    refused: dict[str, str] = {}
+    ready: list[Locked] = []
+    without = _flows_without(tx, locked)
+    for job in locked:
+        try:
+            if flow := without.get(job.id):
+                raise IllegalTransition(
+                    f"job {job.id} is a step of flow {flow}, which ended without it: retry that instead"
+                )
+            demand(job, Event.RETRIED, State.WAITING, _NO_RETRY)
+            gates.demand_turn(tx, job.id, job.state)
+        except IllegalTransition as error:
+            refused[job.id] = str(error)
+        else:
+            ready.append(job)
+    if not ready:
+        return refused
+    ids = [job.id for job in ready]
+    _expire_later(tx, ids)
+    numbers = {job.id: job.ticket + 1 for job in ready} | _bring_back(tx, [job.id for job in ready if job.archived])
+    called = gates.turns(tx, ids)
+    for state, some in ((State.WAITING, called), (State.DELAYED, set(ids) - called)):
+        for was_delayed in (False, True):
+            same = [job.id for job in ready if job.id in some and (job.state is State.DELAYED) is was_delayed]
+            if same:
+                anew = {} if was_delayed else {"attempts": 0, "crashes": 0, "charges": 0}
+                tx.connection.execute(
+                    update(jobs)
+                    .where(jobs.c.id.in_(same))
+                    .values(
+                        state=state,
+                        # One that was brought back has the ticket it came with.
+                        ticket=jobs.c.ticket + 1,
+                        run_at=tx.now,
+                        finished_at=None,
+                        reason=None,
+                        cancel_requested=False,
+                        **anew,
+                    )
+                )
+    tx.connection.execute(delete(tickets).where(tickets.c.job_id.in_(ids)))
+    due = [
+        {
+            "job_id": job.id,
+            "queue": job.queue,
+            "priority": job.priority,
+            "ticket": numbers[job.id],
+            "ready": tx.embedded,
+            "due_at": tx.now,
+        }
+        for job in ready
+        if job.id in called
+    ]
+    if due:
+        tx.connection.execute(insert(tickets), due)
+    for table in (progress, results, failures):
+        tx.connection.execute(delete(table).where(table.c.job_id.in_(ids)))
+    tx.note_jobs(Event.RETRIED, [(job.id, {"was": job.state}) for job in ready])
+    return refused
+
+
+def _expire_later(tx: Transaction, ids: Sequence[str]) -> None:
+    """The time in which each is to be tried counts from now, when it becomes due."""
+    timed = select(expiries.c.job_id, expiries.c.at, jobs.c.run_at).join_from(
+        expiries, jobs, expiries.c.job_id == jobs.c.id
+    )
+    for row in tx.connection.execute(timed.where(jobs.c.id.in_(ids))).all():
+        later = update(expiries).where(expiries.c.job_id == row.job_id).values(at=row.at - row.run_at + tx.now)
         tx.connection.execute(later)
 
 
-def _flow_without(tx: Transaction, job: Locked) -> str | None:
-    """The flow whose step the job was; while it still is, it may be retried as any."""
-    table = history if job.archived else payloads
-    key = table.c.id if table is history else table.c.job_id
-    body = tx.connection.scalar(select(table.c.body).where(key == job.id)) or b""
-    if f'"{OPTION}"'.encode() not in body:
-        return None
-    live = (flow_jobs.c.job_id == job.id) & (flow_jobs.c.state == ItemState.LIVE)
-    if tx.connection.scalar(select(flow_jobs.c.job_id).where(live)) is not None:
-        return None
-    return str(json.loads(body)["options"][OPTION]["id"])
+def _flows_without(tx: Transaction, locked: Sequence[Locked]) -> dict[str, str]:
+    """Of jobs that were the step of a flow, and are it no more, that flow; while one is, it may be retried as any."""
+    steps: dict[str, str] = {}
+    for table, key in ((history, history.c.id), (payloads, payloads.c.job_id)):
+        ids = [job.id for job in locked if job.archived is (table is history)]
+        if ids:
+            for row in tx.connection.execute(select(key, table.c.body).where(key.in_(ids))):
+                body = bytes(row.body)
+                if f'"{OPTION}"'.encode() in body:
+                    steps[row[0]] = str(json.loads(body)["options"][OPTION]["id"])
+    if steps:
+        live = select(flow_jobs.c.job_id).where(
+            flow_jobs.c.job_id.in_(list(steps)), flow_jobs.c.state == ItemState.LIVE
+        )
+        for id in tx.connection.scalars(live):
+            del steps[id]
+    return steps
 
 
 def remove_locked(tx: Transaction, job: Locked, event: str) -> str:
-    gates.forget(tx, job.id)
-    for table in (tickets, payloads, attempts, progress, checkpoints, results, uniques, expiries):
-        tx.connection.execute(delete(table).where(table.c.job_id == job.id))
+    remove_all(tx, [job], event)
+    return job.id
+
+
+def remove_all(tx: Transaction, locked: Sequence[Locked], event: str) -> dict[str, str]:
+    """Forget jobs, which are locked and finished, with all that belongs to them but their journal."""
+    if not locked:
+        return {}
+    ids = [job.id for job in locked]
+    gates.forget(tx, ids)
+    for table in (
+        tickets, payloads, attempts, progress, checkpoints, results, uniques, expiries, failures, search_texts, edits,
+    ):  # fmt: skip
+        tx.connection.execute(delete(table).where(table.c.job_id.in_(ids)))
     for table in (jobs, history):
-        tx.connection.execute(delete(table).where(table.c.id == job.id))
-    what = {"queue": job.queue, "actor": job.actor, "message_id": job.message_id, "was": job.state}
-    tx.note(job.id, event, what)
-    return job.id
-
-
-def _cancel_locked(tx: Transaction, job: Locked) -> str:
-    tx.connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job.id)
-        .values(state=State.CANCELLED, finished_at=tx.now, cancel_requested=False)
+        tx.connection.execute(delete(table).where(table.c.id.in_(ids)))
+    tx.note_jobs(
+        event,
+        [
+            (job.id, {"queue": job.queue, "actor": job.actor, "message_id": job.message_id, "was": job.state})
+            for job in locked
+        ],
     )
-    tx.connection.execute(delete(tickets).where(tickets.c.job_id == job.id))
-    gates.leave(tx, job.id)
-    tx.note(job.id, Event.CANCELLED, {"was": job.state})
-    return job.id
+    return {}
 
 
-def _bring_back(tx: Transaction, job: Locked) -> int:
-    """From history to the hot table; returns its ticket.
+def cancel_all(tx: Transaction, locked: Sequence[Locked]) -> dict[str, str]:
+    """Cancel jobs, which are locked and not finished: at once, or by asking those that run to stop."""
+    active = [job.id for job in locked if job.state is State.ACTIVE]
+    if active:
+        tx.connection.execute(update(jobs).where(jobs.c.id.in_(active)).values(cancel_requested=True))
+        tx.note_jobs("cancel_requested", [(id, {}) for id in active])
+    still = [job for job in locked if job.state is not State.ACTIVE]
+    if still:
+        ids = [job.id for job in still]
+        tx.connection.execute(
+            update(jobs)
+            .where(jobs.c.id.in_(ids))
+            .values(state=State.CANCELLED, finished_at=tx.now, cancel_requested=False)
+        )
+        tx.connection.execute(delete(tickets).where(tickets.c.job_id.in_(ids)))
+        gates.leave(tx, ids)
+        tx.note_jobs(Event.CANCELLED, [(job.id, {"was": job.state}) for job in still])
+    return {}
+
+
+def _bring_back(tx: Transaction, ids: Sequence[str]) -> dict[str, int]:
+    """From history to the hot table; returns the tickets they get.
 
     History does not keep the counters.  The epoch must be one no attempt has; an old message that has this very
     ticket would run the job once, as was asked.
     """
-    last = tx.connection.scalar(select(func.max(attempts.c.epoch)).where(attempts.c.job_id == job.id)) or 0
-    row = tx.connection.execute(select(history).where(history.c.id == job.id)).one()
-    shared = ("id", "queue", "actor", "priority", "state", "reason", "created_at", "run_at", "finished_at")
-    values = {name: getattr(row, name) for name in shared}
-    tx.connection.execute(insert(jobs).values(**values, epoch=last + 1, ticket=last + 1))
-    tx.connection.execute(
-        insert(payloads).values(job_id=row.id, message_id=row.message_id, body=row.body, producer=row.producer)
+    if not ids:
+        return {}
+    last = dict(
+        tx.connection.execute(
+            select(attempts.c.job_id, func.max(attempts.c.epoch))
+            .where(attempts.c.job_id.in_(ids))
+            .group_by(attempts.c.job_id)
+        ).all()
     )
-    tx.connection.execute(delete(history).where(history.c.id == job.id))
-    return last + 1
+    rows = tx.connection.execute(select(history).where(history.c.id.in_(ids))).all()
+    shared = ("id", "queue", "actor", "priority", "state", "reason", "created_at", "run_at", "finished_at")
+    tx.connection.execute(
+        insert(jobs),
+        [
+            {name: getattr(row, name) for name in shared}
+            | {"epoch": last.get(row.id, 0) + 1, "ticket": last.get(row.id, 0)}
+            for row in rows
+        ],
+    )
+    tx.connection.execute(
+        insert(payloads),
+        [{"job_id": r.id, "message_id": r.message_id, "body": r.body, "producer": r.producer} for r in rows],
+    )
+    tx.connection.execute(delete(history).where(history.c.id.in_(ids)))
+    return {id: last.get(id, 0) + 1 for id in ids}

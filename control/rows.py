@@ -1,9 +1,10 @@
 """A job's row, locked, before a verb changes it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from control.transaction import Transaction
 from errors import IllegalTransition, JobNotFound
@@ -35,30 +36,32 @@ def lock(tx: Transaction, ref: str) -> Locked:
 def lock_all(tx: Transaction, refs: Iterable[str]) -> list[Locked]:
     """The jobs a person means, each once, locked in the order of their ids.  Raises ``JobNotFound``."""
     ids = {find(tx.connection, ref) or "": ref for ref in refs}
-    found = {id: lock_id(tx, id) for id in sorted(ids) if id}
+    found = {job.id: job for job in lock_ids(tx, [id for id in ids if id])}
     for id, ref in ids.items():
-        if not id or found[id] is None:
+        if id not in found:
             raise JobNotFound(f"no job {ref!r}: give its id, at least 8 characters of it, or its Dramatiq message id")
-    return [job for job in found.values() if job]
+    return list(found.values())
 
 
-def lock_id(tx: Transaction, id: str) -> Locked | None:
-    live = (jobs.c.id, payloads.c.message_id, jobs.c.queue, jobs.c.actor, jobs.c.priority, jobs.c.state, jobs.c.ticket)
-    hot = (
-        select(*live)
-        .join_from(jobs, payloads, payloads.c.job_id == jobs.c.id)
-        .where(jobs.c.id == id)
-        .with_for_update(of=jobs)
-    )
-    # Twice: between the two looks, retention may have moved it to history, or a retry brought it back.
-    for _ in range(2):
-        if row := tx.connection.execute(hot).one_or_none():
-            state = State(row.state)
-            return Locked(row.id, row.message_id, row.queue, row.actor, row.priority, state, row.ticket, False)
-        if row := tx.connection.execute(select(history).where(history.c.id == id).with_for_update()).one_or_none():
-            state = State(row.state)
-            return Locked(row.id, row.message_id, row.queue, row.actor, row.priority, state, 0, True)
-    return None
+def lock_ids(tx: Transaction, ids: Sequence[str]) -> list[Locked]:
+    """Of the jobs with these ids those that are there, locked in the order of their ids."""
+    found: dict[str, Locked] = {}
+    # Hot twice: between the two looks, retention may have moved one to history, or a retry brought it back.
+    for table in (jobs, history, jobs):
+        left = [id for id in ids if id not in found]
+        if not left:
+            break
+        wanted: Select[Any] = (
+            select(jobs, payloads.c.message_id).join_from(jobs, payloads, payloads.c.job_id == jobs.c.id)
+            if table is jobs
+            else select(history)
+        )
+        wanted = wanted.where(table.c.id.in_(left)).order_by(table.c.id).with_for_update(of=table)
+        for row in tx.connection.execute(wanted):
+            archived = table is history
+            shared = (row.id, row.message_id, row.queue, row.actor, row.priority, State(row.state))
+            found[row.id] = Locked(*shared, 0 if archived else row.ticket, archived)
+    return [found[id] for id in sorted(found)]
 
 
 def demand(job: Locked, event: Event, to: State, remedies: dict[State, str]) -> None:

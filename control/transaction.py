@@ -42,6 +42,19 @@ class Transaction:
             insert(journal).values(job_id=job, at=self.now, event=str(event), actor=self.by, detail=text, **told)
         )
 
+    def note_jobs(self, event: Event | str, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """The same line for many jobs, as (job, detail)."""
+        line = insert(journal)
+        if told and event in feed.TOLD:
+            line = line.values(tx=self._number)
+        rows = [
+            {"job_id": job, "at": self.now, "event": str(event), "actor": self.by}
+            | {"detail": json.dumps(detail, default=str) if detail else ""}
+            for job, detail in told
+        ]
+        if rows:
+            self.connection.execute(line, rows)
+
     @cached_property
     def _number(self) -> Any:
         """Its place in the feed of events."""

@@ -52,7 +52,13 @@ KINDS: Mapping[type[HarelineError], Kind] = {
     errors.BadSchedule: Kind(422, "The schedule cannot work", "Correct what the detail names."),
     errors.InvalidWorkflow: Kind(422, "The workflow cannot start so", "Correct what the detail names."),
     errors.UnknownEvent: Kind(422, "There is no such event", "Use a name that the detail gives."),
-    errors.BadCursor: Kind(422, "That is no place in the feed", "Use a cursor that an event had."),
+    errors.BadCursor: Kind(422, "That is no such place", "Use a cursor that an event, or a page, had."),
+    errors.BadQuery: Kind(422, "The search cannot be understood", "Correct what the detail names."),
+    errors.QuestionTooSlow: Kind(
+        503, "The search takes too long", "Narrow it: a queue, an actor, a state, or since:1d."
+    ),
+    errors.OperationNotFound: Kind(404, "There is no such operation", "Use an id that the list of operations shows."),
+    errors.CountChanged: Kind(409, "So many jobs are not there any more", "Look again, and send the number of now."),
     errors.TooManyStreams: Kind(429, "Too many streams are open", "Close one; pages share theirs."),
     errors.EventsLost: Kind(410, "What happened behind that cursor is gone", "Follow the feed anew, without a cursor."),
     errors.IllegalTransition: Kind(409, "Its state does not allow it", "Look at its state; it may have changed."),

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, select
 
 from ledger.engine import Database
-from ledger.tables import attempts, history, journal, results
+from ledger.tables import attempts, edits, failures, history, journal, results, search_texts
 
 
 class Archive:
@@ -41,7 +41,7 @@ class Archive:
         ids = [job["id"] for job in jobs]
         with self._database.write() as connection:
             gone = list(connection.scalars(delete(history).where(history.c.id.in_(ids)).returning(history.c.id)))
-            for table in (attempts, journal, results):
+            for table in (attempts, journal, results, failures, search_texts, edits):
                 connection.execute(delete(table).where(table.c.job_id.in_(gone)))
         return len(jobs)
 

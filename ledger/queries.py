@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, Table, func, literal, null, sele
 from errors import Undecipherable
 from ledger import failures as failing
 from ledger import feed, finder, found, tally
+from ledger import operations as operating
 from ledger.circuits import listed
 from ledger.engine import Database
 from ledger.failures import FailureGroup, GroupState
@@ -20,6 +21,7 @@ from ledger.flows.states import FlowState
 from ledger.flows.views import FlowRow, FlowView
 from ledger.in_flight import InFlight, in_flight
 from ledger.lookup import find, newest_of_message
+from ledger.operations import OperationView
 from ledger.overview import Overview, overview
 from ledger.resting import usage
 from ledger.sealing import CHECKPOINT, ERROR, NOTE, KeyRing, Seal, masked
@@ -31,6 +33,7 @@ from ledger.tables import (
     checkpoints,
     claims,
     duties,
+    edits,
     history,
     jobs,
     journal,
@@ -44,6 +47,7 @@ from ledger.tables import (
     workers,
 )
 from ledger.tally import Performance, Series
+from ledger.text import all_ids
 from ledger.views import (
     AttemptView,
     CheckpointView,
@@ -227,6 +231,16 @@ class Queries:
             until = until or now
             since = since or until - timedelta(days=1)
             return tally.performance(connection, since, until, by, queues=_scoped(connection, scopes), limit=limit)
+
+    def operation(self, id: str) -> OperationView | None:
+        """A bulk operation, as it stands."""
+        with self._database.read() as connection:
+            return operating.find(connection, id) if all_ids([id]) else None
+
+    def operations(self, *, limit: int = 50, before: str | None = None, open_only: bool = False) -> list[OperationView]:
+        """Bulk operations, newest first; the next page is ``before`` the last id of this one."""
+        with self._database.read() as connection:
+            return operating.listing(connection, limit, before, open_only=open_only)
 
     def about(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """What is known of each of these jobs: message id, actor, queue, state, reason, when it ended."""
@@ -502,6 +516,8 @@ def _job(connection: Connection, id: str, read: Reader) -> JobView | None:
         result=_result_meta(connection, id),
         waits=wait_of(connection, id),
         holds_back=held_back_by(connection, id),
+        edited_from=connection.scalar(select(edits.c.origin_id).where(edits.c.job_id == id)),
+        edited_into=list(connection.scalars(select(edits.c.job_id).where(edits.c.origin_id == id).limit(100))),
     )
 
 

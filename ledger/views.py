@@ -152,6 +152,8 @@ class JobView(JobRow):
     result: ResultMeta | None = None
     waits: WaitView | None = None
     holds_back: int = 0  #: jobs of its sequence that wait for it to end
+    edited_from: str | None = None  #: the id of the job of which this is a changed copy
+    edited_into: Sequence[str] = ()  #: the ids of changed copies of it
 
     @cached_property
     def message(self) -> Mapping[str, Any] | None:

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Text, and_, bindparam, false
+from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.types import TypeDecorator
 
 from ledger.redact import leaves, redacted, redacted_text
 from ledger.search import Filter
@@ -80,17 +82,23 @@ def _sqlite(element: _has_word, compiler: Any, **kw: Any) -> str:
     return f"instr({compiler.process(column, **kw)}, {compiler.process(word, **kw)}) > 0"
 
 
-class _Beginning(Text):
-    """A word as the beginning of one, as each database asks for it."""
+class _Asked(TypeDecorator[str]):
+    """A word as each database asks for it: the beginning of one, or with a path before it the whole."""
 
-    def bind_processor(self, dialect: Any) -> Any:
-        if dialect.name == "postgresql":
-            return lambda word: "'" + word.replace("\\", "\\\\").replace("'", "''") + "':*"
-        return lambda word: f" {word}"
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str:
+        word = value or ""
+        whole = "=" in word
+        if dialect.name != "postgresql":
+            return f" {word} " if whole else f" {word}"
+        quoted = word.replace("\\", "\\\\").replace("'", "''")
+        return f"'{quoted}'" if whole else f"'{quoted}':*"
 
 
 def has_words(column: ColumnElement[Any], asked: Sequence[str]) -> ColumnElement[bool]:
-    """Whether each of these words is the beginning of one that is there."""
+    """Whether each of these words is there, as the beginning of one, or of an argument with its path."""
     if not asked:  # nothing but separators
         return false()
-    return and_(*(_has_word(column, bindparam(None, word, type_=_Beginning())) for word in asked))
+    return and_(*(_has_word(column, bindparam(None, word, type_=_Asked())) for word in asked))

@@ -69,16 +69,33 @@ class Duty:
 
 
 class Maintenance:
-    """One thread that runs the duties while it holds the lease.
+    """One thread that runs the duties while it holds the lease of its name.
 
     Every worker process and every scheduler has one; the lease saves the database from doing it all many
     times, correctness does not depend on it: each duty is safe to run twice at once.  So nobody waits for the
     lease of a holder that was killed: what has been due for a moment, whoever sees it does.
+
+    Parameters:
+      beside: another, started and stopped with this one: what takes long does not make this one's duties late.
     """
 
-    def __init__(self, ledger: Ledger, duties: list[Duty], *, gap_s: float = GAP_S) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        duties: list[Duty],
+        *,
+        gap_s: float = GAP_S,
+        name: str = "hareline-maintenance",
+        beside: "Maintenance | None" = None,
+        on_stop: Callable[[], None] | None = None,
+    ) -> None:
+        self.thread = name
+        self.name = name.removeprefix("hareline-")  #: of the lease
+        self.beside = beside
+        self._on_stop = on_stop
         self.ledger = ledger
         self.duties = duties
+        self._waits = not all(duty.every_s for duty in duties)  #: one is done whenever something may be due
         self.gap_s = gap_s
         self._renew_s = min(LEASE_S, gap_s) / 3
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"
@@ -93,8 +110,10 @@ class Maintenance:
         """Start the thread.  Once."""
         self._since = self._last = _clock()
         self._offset = time.time() - self._last
-        self._thread = threading.Thread(target=self._run, name="hareline-maintenance", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=self.thread, daemon=True)
         self._thread.start()
+        if self.beside is not None:
+            self.beside.start()
 
     def wake(self) -> None:
         """Something may be due now.  Any thread."""
@@ -104,8 +123,12 @@ class Maintenance:
         """End the thread and give the lease back.  Idempotent."""
         self._stopping = True
         self._wake.set()
+        if self.beside is not None:
+            self.beside.stop()
         if self._thread is not None:
             self._thread.join(timeout=10.0)
+        if self._on_stop is not None:
+            self._on_stop()
 
     def continuous_s(self) -> float:
         """For how long this process has been in touch with the ledger without a gap.
@@ -117,7 +140,7 @@ class Maintenance:
         return now - self._since if now - self._last <= self.gap_s else 0.0
 
     def _run(self) -> None:
-        session = self.ledger.session("hareline-maintenance")
+        session = self.ledger.session(self.thread)
         renew_at = 0.0
         report_at = time.monotonic() + REPORT_S
         leading = standing_in = False
@@ -126,13 +149,13 @@ class Maintenance:
             try:
                 now = time.monotonic()
                 if now >= renew_at:
-                    led, leading = leading, session.lease("maintenance", self.holder, LEASE_S) is not None
+                    led, leading = leading, session.lease(self.name, self.holder, LEASE_S) is not None
                     if leading and not led:
                         self._anew()
                     renew_at = now + self._renew_s
                     standing_in = False
                     self._touch()
-                standing_in = standing_in or (not leading and self._unattended(session))
+                standing_in = standing_in or (not leading and self._waits and self._unattended(session))
                 moved = (leading or standing_in) and self._pass(session, anyone=not leading)
                 if leading and now >= report_at:
                     session.report(self.holder, [duty.report() for duty in self.duties if duty.began_at])
@@ -141,16 +164,16 @@ class Maintenance:
             except HarelineError as error:
                 self._since = _clock()  # who was cut off was perhaps not the only one: nobody is judged for a lease
                 leading, standing_in, renew_at = False, False, 0.0
-                logger.warning("maintenance waits: %s", error)
+                logger.warning("%s waits: %s", self.name, error)
                 self._wake.wait(1.0)
             except Exception:
                 leading, standing_in, renew_at = False, False, 0.0
-                logger.critical("maintenance failed; it goes on in a second", exc_info=True)
+                logger.critical("%s failed; it goes on in a second", self.name, exc_info=True)
                 self._wake.wait(1.0)
         try:
-            session.unlease("maintenance", self.holder)
+            session.unlease(self.name, self.holder)
         except HarelineError as error:
-            logger.warning("the maintenance lease could not be given back, it will run out: %s", error)
+            logger.warning("the lease of %s could not be given back, it will run out: %s", self.name, error)
         session.close()
 
     def _anew(self) -> None:
@@ -189,7 +212,10 @@ class Maintenance:
 
     def _sleep(self, session: Session | None, renew_at: float, moved: bool) -> None:
         sleep_s = max(0.0, renew_at - time.monotonic())
-        if session is None:
+        if not self._waits:
+            if session is not None:
+                sleep_s = min(sleep_s, max(SHORTEST_S, min(x.next_at for x in self.duties) - time.monotonic()))
+        elif session is None:
             sleep_s = min(sleep_s, LOOK_S)
         else:
             due_s = session.next_due_s()

@@ -60,5 +60,5 @@ def _expire_keys(cursor: Cursor, limit: int) -> None:
 
 
 def _forget(cursor: Cursor, ids: str) -> None:
-    for name in ("drop_attempts", "drop_journal", "drop_results", "drop_lines"):
-        cursor.run(name, ids)
+    for name in ("attempts", "journal", "results", "lines", "failures", "search_texts", "edits"):
+        cursor.run(f"drop_{name}", ids)

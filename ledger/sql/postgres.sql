@@ -1107,6 +1107,15 @@ UPDATE feed SET floor = (SELECT max(tx) FROM gone) WHERE kept AND floor < (SELEC
 -- name: drop_results
 DELETE FROM results WHERE job_id = ANY ($1::uuid[]);
 
+-- name: drop_failures
+DELETE FROM failures WHERE job_id = ANY ($1::uuid[]);
+
+-- name: drop_search_texts
+DELETE FROM search_texts WHERE job_id = ANY ($1::uuid[]);
+
+-- name: drop_edits
+DELETE FROM edits WHERE job_id = ANY ($1::uuid[]);
+
 -- name: drop_keys_of
 DELETE FROM uniques WHERE job_id = ANY ($1::uuid[]) AND (until IS NULL OR until <= statement_timestamp());
 

@@ -594,6 +594,15 @@ DELETE FROM checkpoints WHERE job_id = ?;
 -- name: drop_result
 DELETE FROM results WHERE job_id = ?;
 
+-- name: drop_failure
+DELETE FROM failures WHERE job_id = ?;
+
+-- name: drop_search_text
+DELETE FROM search_texts WHERE job_id = ?;
+
+-- name: drop_edit
+DELETE FROM edits WHERE job_id = ?;
+
 -- name: raise_floor
 -- Who follows the feed and has not read the events of these jobs yet cannot any more, and is to be told.
 UPDATE feed SET floor = max(floor,

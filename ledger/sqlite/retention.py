@@ -52,10 +52,8 @@ def _expire_keys(tx: Transaction, limit: int) -> None:
 
 def _forget(tx: Transaction, jobs: list[tuple[str]]) -> None:
     _raise_floor(tx, [id for (id,) in jobs])
-    tx.many("drop_attempts", jobs)
-    tx.many("drop_journal", jobs)
-    tx.many("drop_result", jobs)
-    tx.many("drop_line_of", jobs)
+    for name in ("attempts", "journal", "result", "line_of", "failure", "search_text", "edit"):
+        tx.many(f"drop_{name}", jobs)
 
 
 def _raise_floor(tx: Transaction, jobs: list[str]) -> None:

@@ -1,0 +1,38 @@
+"""The duty that counts attempts: the current minute often, those before it once more when they are over."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from ledger import bookmarks, tally
+from ledger.tally import HOUR_S, MINUTE_S
+
+#: Minutes counted anew when one is over: what was committed late is in them.
+AGAIN = timedelta(minutes=3)
+#: What is counted in one transaction, after a time in which nobody did.
+MOST = timedelta(minutes=30)
+#: At the first time, so much is counted of what was there before.
+FIRST = timedelta(days=1)
+MINUTES_KEPT = timedelta(days=2)
+
+_PLACE = "tally"
+
+
+def count(connection: Connection, now: datetime, *, current: bool, keep_days: int) -> bool:
+    """Count what is new; whether it has come up to now.  Not ``current``: only minutes that are over."""
+    minute = tally.floor(now, MINUTE_S)
+    told = bookmarks.held(connection, _PLACE, tally.floor(now - FIRST, HOUR_S).isoformat())
+    if told is None:
+        return True
+    place = datetime.fromisoformat(told)
+    if place >= minute:
+        if current:
+            tally.roll_up(connection, minute, minute + timedelta(seconds=MINUTE_S))
+        return True
+    since = place - AGAIN
+    until = min(minute, place + MOST)
+    tally.roll_up(connection, since, until)
+    tally.roll_up_hours(connection, tally.floor(since, HOUR_S), until)
+    tally.forget(connection, now - MINUTES_KEPT, now - timedelta(days=keep_days))
+    bookmarks.move(connection, _PLACE, until.isoformat())
+    return until == minute
