@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ import typer
 
 from cli.exits import BadInput
 from ledger.states import State
+from ledger.who import Who
 from middleware import durations
 
 if TYPE_CHECKING:
@@ -58,12 +60,12 @@ def filter_of(
     return replace(found, **changes)
 
 
-def operator() -> str:
-    """Who does this, for the journal."""
+def operator() -> Who:
+    """Who does this, for the journal and the audit trail."""
     try:
-        return f"cli:{getpass.getuser()}"
+        return Who(getpass.getuser(), "cli")
     except (KeyError, OSError):  # a container's user without a name
-        return "cli"
+        return Who(str(os.getuid()), "cli")
 
 
 def agreed(question: str, yes: bool) -> bool:

@@ -31,7 +31,7 @@ def cancel(session: Session, queries: Queries, ref: str, *, by: By) -> FlowState
 
     Raises ``FlowNotFound``, ``IllegalTransition``.
     """
-    return session.cancel_flow(find(queries, ref).id, str(by))
+    return session.cancel_flow(find(queries, ref).id, by)
 
 
 def retry(session: Session, queries: Queries, ref: str, *, by: By) -> list[str]:
@@ -39,7 +39,7 @@ def retry(session: Session, queries: Queries, ref: str, *, by: By) -> list[str]:
 
     Raises ``FlowNotFound``, ``IllegalTransition``.
     """
-    return session.retry_flow(find(queries, ref).id, str(by))[0]
+    return session.retry_flow(find(queries, ref).id, by)[0]
 
 
 def signal(session: Session, queries: Queries, ref: str, name: str, data: Any = None, *, by: By) -> bool:
@@ -47,4 +47,4 @@ def signal(session: Session, queries: Queries, ref: str, name: str, data: Any = 
 
     Raises ``FlowNotFound``, ``UnknownSignal``.
     """
-    return session.signal_flow(find(queries, ref).id, name, json.dumps(data).encode(), str(by))[0]
+    return session.signal_flow(find(queries, ref).id, name, json.dumps(data).encode(), by)[0]

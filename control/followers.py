@@ -118,7 +118,7 @@ def off(control: Control, *, by: By) -> None:
 
 def note_trouble(control: Control, listener: str, detail: Mapping[str, Any]) -> None:
     """Put down that a listener failed, for :func:`overview`."""
-    control.run(lambda tx: tx.note(None, LISTENER_FAILED, detail), by=listener)
+    control.run(lambda tx: tx.note(None, LISTENER_FAILED, detail, deed=False), by=listener)
 
 
 def _follower(connection: Connection, extent: Extent, row: Any) -> Follower:

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, insert
 from sqlalchemy.exc import DBAPIError
 
 from control.who import By
-from ledger import feed
+from ledger import audit, feed
+from ledger.audit import Deed
 from ledger.engine import Database
 from ledger.states import Event
 from ledger.tables import journal
@@ -33,9 +34,17 @@ class Transaction:
         self.by = str(by)  #: for the journal
         self.embedded = embedded
         self.sqlite = sqlite
+        self.deeds: list[Deed] = []  #: for the audit trail, besides what is noted
+        self._noted: list[tuple[str | None, str, Mapping[str, Any]]] = []
 
-    def note(self, job: str | None, event: Event | str, detail: Mapping[str, Any]) -> None:
-        """A line in the journal.  Verbs that are no change of state have words of their own there."""
+    def note(self, job: str | None, event: Event | str, detail: Mapping[str, Any], *, deed: bool = True) -> None:
+        """A line in the journal, and in the audit trail.  Verbs that are no change of state have words of their own.
+
+        Parameters:
+          deed: false: nobody did it, so it does not belong into the audit trail.
+        """
+        if deed:
+            self._noted.append((job, str(event), detail))
         text = json.dumps(detail, default=str) if detail else ""
         told = {"tx": self._number} if event in feed.TOLD else {}
         self.connection.execute(
@@ -62,12 +71,17 @@ class Transaction:
 
     def note_many(self, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Lines without a job, as (event, detail)."""
+        self._noted += [(None, event, detail) for event, detail in told]
         rows = [
             {"at": self.now, "event": event, "actor": self.by, "detail": json.dumps(detail, default=str)}
             for event, detail in told
         ]
         if rows:
             self.connection.execute(insert(journal), rows)
+
+    def conclude(self) -> None:
+        """Put down in the audit trail what was done: last, as what it locks comes after all other locks."""
+        audit.append(self.connection, [*audit.of_notes(self.who, self._noted), *self.deeds], self.who, self.now)
 
 
 class Control:
@@ -91,7 +105,10 @@ class Control:
                 with self._database.write() as connection:
                     now = self._database.time(connection)
                     sqlite = self._database.sqlite
-                    return verb(Transaction(connection, now, by, embedded=self._embedded, sqlite=sqlite))
+                    tx = Transaction(connection, now, by, embedded=self._embedded, sqlite=sqlite)
+                    done = verb(tx)
+                    tx.conclude()
+                    return done
             except Exception as error:
                 if attempt == _TRIES - 1 or not _lost(error.__cause__):
                     raise

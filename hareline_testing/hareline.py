@@ -16,7 +16,7 @@ from hareline_testing.schedules import Ticks
 from ledger.engine import Database
 from ledger.schedules import Schedule
 from ledger.states import FINISHED
-from ledger.tables import metadata
+from ledger.tables import APPEND_ONLY, metadata
 from ledger.views import JobView
 from settings import load
 
@@ -163,6 +163,6 @@ class Hareline:
 def _empty(url: str) -> None:
     database = Database(url)
     with database.write() as connection:
-        for table in metadata.sorted_tables:
+        for table in (table for table in metadata.sorted_tables if table not in APPEND_ONLY):
             connection.execute(table.delete())
     database.close()

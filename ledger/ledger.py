@@ -34,6 +34,7 @@ from ledger.records import (
     Ticket,
 )
 from ledger.ticks import Tick, Ticked
+from ledger.who import By
 
 #: Jobs that a transaction recorded and that are due now.
 Send = Sequence[NewJob | Due]
@@ -274,21 +275,21 @@ class Session(Protocol):
         """Start a flow; the id of the one that is there by then: another, when one has its key."""
         ...
 
-    def signal_flow(self, flow: str, name: str, body: bytes, by: str) -> tuple[bool, Send]:
+    def signal_flow(self, flow: str, name: str, body: bytes, by: By) -> tuple[bool, Send]:
         """Give a flow a signal; false when it is over, or has one of that name: the first counts.
 
         Raises ``FlowNotFound``, ``UnknownSignal``.
         """
         ...
 
-    def cancel_flow(self, flow: str, by: str) -> FlowState:
+    def cancel_flow(self, flow: str, by: By) -> FlowState:
         """Cancel a flow with all that is live of it; CANCELLING while jobs run that were asked to stop.
 
         Raises ``FlowNotFound``, ``IllegalTransition``.
         """
         ...
 
-    def retry_flow(self, flow: str, by: str) -> tuple[list[str], Send]:
+    def retry_flow(self, flow: str, by: By) -> tuple[list[str], Send]:
         """Let a failed or cancelled flow go on from the steps that are answered.
 
         Raises ``FlowNotFound``, ``IllegalTransition``.

@@ -19,6 +19,7 @@ from ledger.flows.states import OPTION, OVER, FlowState, ItemState, Step, StepEn
 from ledger.flows.store import FlowStore, Locked, NewFlow
 from ledger.records import Finish, Finished, NewJob
 from ledger.states import State
+from ledger.who import By
 
 #: (job, the state it ended in, the step it is)
 End = tuple[str, str, StepEnd]
@@ -58,7 +59,7 @@ def settle(store: FlowStore, id: str, ends: Sequence[End]) -> list[NewJob]:
     return _go_on(store, flow) if ended else []
 
 
-def signal(store: FlowStore, id: str, name: str, body: bytes, by: str) -> tuple[bool, list[NewJob]]:
+def signal(store: FlowStore, id: str, name: str, body: bytes, by: By) -> tuple[bool, list[NewJob]]:
     """Whether it is the first of its name: others change nothing.  It is kept for a wait that has not begun."""
     flow = _demand(store, id)
     graph = store.graph(flow)
@@ -105,7 +106,7 @@ def reconcile(store: FlowStore, limit: int) -> list[NewJob]:
     return [job for flow in sorted(found) for job in settle(store, flow, found[flow])]
 
 
-def cancel(store: FlowStore, id: str, by: str) -> tuple[FlowState, list[NewJob]]:
+def cancel(store: FlowStore, id: str, by: By) -> tuple[FlowState, list[NewJob]]:
     """Stop everything: at once what has not started, as soon as it lets itself be stopped what runs."""
     store.lock_jobs(id)
     flow = _demand(store, id)
@@ -124,7 +125,7 @@ def cancel(store: FlowStore, id: str, by: str) -> tuple[FlowState, list[NewJob]]
     return again.state, new
 
 
-def retry(store: FlowStore, id: str, by: str) -> tuple[list[str], list[NewJob]]:
+def retry(store: FlowStore, id: str, by: By) -> tuple[list[str], list[NewJob]]:
     """New jobs for what failed or was cancelled, steps that are answered; what completed is kept."""
     flow = _demand(store, id)
     graph, steps = store.graph(flow), store.steps(id)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from ledger.flows.graph import Graph
 from ledger.flows.states import FlowState, ItemState, Step
+from ledger.who import By
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,14 @@ class FlowStore(Protocol):
         """(flow, step, item, job, state) of jobs that ended otherwise than by a finish of theirs."""
         ...
 
-    def cancel_jobs(self, flow: str, by: str) -> list[tuple[str, str]]:
+    def cancel_jobs(self, flow: str, by: By) -> list[tuple[str, str]]:
         """Cancel the live jobs of a flow: those that run are asked to stop; the others have, as (step, job)."""
         ...
 
-    def note(self, event: str, by: str, detail: Mapping[str, object]) -> None:
-        """A line in the journal."""
+    def note(self, event: str, by: By, detail: Mapping[str, object]) -> None:
+        """A line in the journal, and one in the audit trail at :meth:`conclude`."""
+        ...
+
+    def conclude(self) -> None:
+        """Put down in the audit trail what was noted: last in the transaction."""
         ...

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 
 from ledger.flows.graph import Graph, parse
 from ledger.flows.states import OVER, FlowState, ItemState, Step, StepState
@@ -9,11 +11,13 @@ from ledger.flows.store import Locked, NewFlow
 from ledger.postgres.arrays import literal, numbers, texts
 from ledger.postgres.connection import Cursor
 from ledger.text import all_ids
+from ledger.who import By
 
 
 class Flows:
     def __init__(self, cursor: Cursor) -> None:
         self._run = cursor.run
+        self._noted: list[tuple[By, str, Mapping[str, object]]] = []
 
     def add(self, new: NewFlow) -> str:
         graph = new.graph
@@ -76,11 +80,25 @@ class Flows:
         rows = self._run("lost_flow_jobs", str(limit))
         return [(flow, step, item, job, state) for flow, step, item, job, state in rows]
 
-    def cancel_jobs(self, flow: str, by: str) -> list[tuple[str, str]]:
-        return [(step, job) for step, job in self._run("cancel_flow_jobs", flow, by)]
+    def cancel_jobs(self, flow: str, by: By) -> list[tuple[str, str]]:
+        return [(step, job) for step, job in self._run("cancel_flow_jobs", flow, str(by))]
 
-    def note(self, event: str, by: str, detail: Mapping[str, object]) -> None:
-        self._run("note", "{NULL}", texts([event]), texts([by]), texts([json.dumps(detail)]))
+    def note(self, event: str, by: By, detail: Mapping[str, object]) -> None:
+        self._run("note", "{NULL}", texts([event]), texts([str(by)]), texts([json.dumps(detail)]))
+        self._noted.append((by, event, detail))
+
+    def conclude(self) -> None:
+        if not self._noted:
+            return
+        from ledger.audit import chain, of_notes  # and with it SQLAlchemy, which a worker's start is not to wait for
+
+        for by, event, detail in self._noted:
+            self._run("audit_lock")
+            [(seq, hash)] = self._run("audit_head")
+            at = datetime.fromtimestamp(float(self._run("clock")[0][0]), UTC)
+            for entry in chain((int(seq), hash), of_notes(by, [(None, event, detail)]), by, at):
+                told = asdict(entry) | {"at": at.isoformat()}
+                self._run("audit_append", *(str(value) for value in told.values()))
 
 
 def _bool(value: bool | None) -> str | None:

@@ -39,6 +39,7 @@ from ledger.records import (
 )
 from ledger.states import State
 from ledger.ticks import Tick, Ticked
+from ledger.who import By
 
 T = TypeVar("T")
 
@@ -370,13 +371,13 @@ class PostgresSession:
     def start_flow(self, new: NewFlow) -> tuple[str, Send]:
         return self._drive(lambda store: drive.start(store, new))
 
-    def signal_flow(self, flow: str, name: str, body: bytes, by: str) -> tuple[bool, Send]:
+    def signal_flow(self, flow: str, name: str, body: bytes, by: By) -> tuple[bool, Send]:
         return self._drive(lambda store: drive.signal(store, flow, name, body, by))
 
-    def cancel_flow(self, flow: str, by: str) -> FlowState:
+    def cancel_flow(self, flow: str, by: By) -> FlowState:
         return self._drive(lambda store: drive.cancel(store, flow, by))[0]
 
-    def retry_flow(self, flow: str, by: str) -> tuple[list[str], Send]:
+    def retry_flow(self, flow: str, by: By) -> tuple[list[str], Send]:
         return self._drive(lambda store: drive.retry(store, flow, by))
 
     def wake_flows(self, limit: int) -> Send:
@@ -418,8 +419,10 @@ class PostgresSession:
     def _drive(self, work: Callable[[Flows], tuple[T, list[NewJob]]]) -> tuple[T, Send]:
         def transaction(cursor: Cursor) -> tuple[T, Send]:
             with cursor.connection.transaction():
-                answer, new = work(Flows(cursor))
+                store = Flows(cursor)
+                answer, new = work(store)
                 send = to_send(new, self._record(cursor, new)) if new else ()
+                store.conclude()
             return answer, send
 
         return self._connection.call(transaction)

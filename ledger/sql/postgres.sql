@@ -1311,3 +1311,18 @@ WITH old AS MATERIALIZED (
   DELETE FROM flow_values WHERE flow_id = ANY (ARRAY(SELECT id FROM old))
 )
 DELETE FROM flows WHERE id = ANY (ARRAY(SELECT id FROM old));
+
+-- The last lock of a transaction; as in ledger/audit.py.
+-- name: audit_lock
+SELECT pg_advisory_xact_lock(hashtextextended('hareline.audit', 0));
+
+-- name: audit_head
+SELECT seq, hash FROM (
+    (SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1) UNION ALL
+    (SELECT seq, hash FROM audit_anchors ORDER BY seq DESC LIMIT 1) UNION ALL
+    SELECT 0, repeat('0', 64)
+) heads ORDER BY seq DESC LIMIT 1;
+
+-- name: audit_append
+INSERT INTO audit (seq, at, name, via, role, token, address, request, operation, target, count, change, result, hash)
+VALUES ($1::bigint, $2::timestamptz, $3, $4, $5, $6, $7, $8, $9, $10, $11::integer, $12, $13, $14);

@@ -756,3 +756,14 @@ DELETE FROM flow_values WHERE flow_id = ?;
 
 -- name: drop_flow
 DELETE FROM flows WHERE id = ?;
+
+-- name: audit_head
+SELECT seq, hash FROM (
+    SELECT * FROM (SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1) UNION ALL
+    SELECT * FROM (SELECT seq, hash FROM audit_anchors ORDER BY seq DESC LIMIT 1) UNION ALL
+    SELECT 0, '0000000000000000000000000000000000000000000000000000000000000000'
+) ORDER BY seq DESC LIMIT 1;
+
+-- name: audit_append
+INSERT INTO audit (seq, at, name, via, role, token, address, request, operation, target, count, change, result, hash)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);

@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 
 from ledger.flows.graph import Graph, parse
 from ledger.flows.states import OVER, FlowState, ItemState, Step, StepState
 from ledger.flows.store import Locked, NewFlow
+from ledger.instants import from_micros
 from ledger.sqlite.connection import Transaction
 from ledger.states import Event, State
+from ledger.who import By
 
 
 class Flows:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
+        self._noted: list[tuple[By, str, Mapping[str, object]]] = []
 
     def add(self, new: NewFlow) -> str:
         tx, graph = self._tx, new.graph
@@ -91,17 +95,29 @@ class Flows:
     def lost(self, limit: int) -> list[tuple[str, str, int, str, str]]:
         return self._tx.run("lost_flow_jobs", limit).fetchall()
 
-    def cancel_jobs(self, flow: str, by: str) -> list[tuple[str, str]]:
-        tx, rows = self._tx, self._tx.run("live_flow_jobs", flow).fetchall()
+    def cancel_jobs(self, flow: str, by: By) -> list[tuple[str, str]]:
+        tx, rows, name = self._tx, self._tx.run("live_flow_jobs", flow).fetchall(), str(by)
         stopped = [(step, job) for step, job, state in rows if state != State.ACTIVE]
         asked = [job for _, job, state in rows if state == State.ACTIVE]
         tx.many("cancel_job", [(tx.now, job) for _, job in stopped])
         tx.many("drop_ticket", [(job,) for _, job in stopped])
         tx.many("ask_to_stop", [(job,) for job in asked])
         detail = json.dumps({"flow": flow})
-        tx.many("insert_told", [(job, tx.now, Event.CANCELLED.value, by, detail, tx.number) for _, job in stopped])
-        tx.many("insert_journal", [(job, tx.now, "cancel_requested", by, detail) for job in asked])
+        tx.many("insert_told", [(job, tx.now, Event.CANCELLED.value, name, detail, tx.number) for _, job in stopped])
+        tx.many("insert_journal", [(job, tx.now, "cancel_requested", name, detail) for job in asked])
         return stopped
 
-    def note(self, event: str, by: str, detail: Mapping[str, object]) -> None:
-        self._tx.run("insert_journal", None, self._tx.now, event, by, json.dumps(detail))
+    def note(self, event: str, by: By, detail: Mapping[str, object]) -> None:
+        self._tx.run("insert_journal", None, self._tx.now, event, str(by), json.dumps(detail))
+        self._noted.append((by, event, detail))
+
+    def conclude(self) -> None:
+        if not self._noted:
+            return
+        from ledger.audit import chain, of_notes  # and with it SQLAlchemy, which a worker's start is not to wait for
+
+        for by, event, detail in self._noted:
+            seq, hash = self._tx.run("audit_head").fetchone()
+            for entry in chain((seq, hash), of_notes(by, [(None, event, detail)]), by, from_micros(self._tx.now)):
+                told = asdict(entry) | {"at": self._tx.now}
+                self._tx.run("audit_append", *told.values())

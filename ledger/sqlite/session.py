@@ -36,6 +36,7 @@ from ledger.sqlite.connection import Connection
 from ledger.sqlite.flows import Flows
 from ledger.text import clean
 from ledger.ticks import Tick, Ticked
+from ledger.who import By
 
 T = TypeVar("T")
 
@@ -255,13 +256,13 @@ class SqliteSession:
     def start_flow(self, new: NewFlow) -> tuple[str, Send]:
         return self._drive(lambda store: drive.start(store, new))
 
-    def signal_flow(self, flow: str, name: str, body: bytes, by: str) -> tuple[bool, Send]:
+    def signal_flow(self, flow: str, name: str, body: bytes, by: By) -> tuple[bool, Send]:
         return self._drive(lambda store: drive.signal(store, flow, name, body, by))
 
-    def cancel_flow(self, flow: str, by: str) -> FlowState:
+    def cancel_flow(self, flow: str, by: By) -> FlowState:
         return self._drive(lambda store: drive.cancel(store, flow, by))[0]
 
-    def retry_flow(self, flow: str, by: str) -> tuple[list[str], Send]:
+    def retry_flow(self, flow: str, by: By) -> tuple[list[str], Send]:
         return self._drive(lambda store: drive.retry(store, flow, by))
 
     def wake_flows(self, limit: int) -> Send:
@@ -299,8 +300,10 @@ class SqliteSession:
 
     def _drive(self, work: Callable[[Flows], tuple[T, list[NewJob]]]) -> tuple[T, Send]:
         with self._connection.write() as tx:
-            answer, new = work(Flows(tx))
+            store = Flows(tx)
+            answer, new = work(store)
             send = to_send(new, enqueue.record(tx, new)) if new else ()
+            store.conclude()
         return answer, send
 
     def close(self) -> None:
