@@ -4,6 +4,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import dramatiq
 import httpx2
@@ -74,12 +75,24 @@ def job_with(*args: object, **fields: object) -> NewJob:
     return new_job(id=job.id, body=json.dumps(message).encode(), **fields)
 
 
-@pytest.fixture
-def world(database_url: str) -> Iterator[World]:
-    found = World(database_url)
+@contextmanager
+def opened(url: str, prefix: str = "") -> Iterator[World]:
+    found = World(url, prefix)
     with found.client:
         yield found
     found.session.close()
+
+
+@pytest.fixture
+def anywhere(database_url: str) -> Iterator[World]:
+    with opened(database_url) as found:
+        yield found
+
+
+@pytest.fixture
+def world(sqlite_url: str) -> Iterator[World]:
+    with opened(sqlite_url) as found:
+        yield found
 
 
 @pytest.fixture
@@ -98,34 +111,34 @@ def text(answer: httpx2.Response) -> str:
     return answer.text
 
 
-def test_every_page_is_there_and_counts_what_the_ledger_has(world: World) -> None:
-    waiting, dead = world.send("ada"), world.dead("bob")
-    delayed = world.send("later", delay_ms=3_600_000)
-    overview = re.sub(r"\s+", " ", text(world.get("/")))
+def test_every_page_is_there_and_counts_what_the_ledger_has(anywhere: World) -> None:
+    waiting, dead = anywhere.send("ada"), anywhere.dead("bob")
+    delayed = anywhere.send("later", delay_ms=3_600_000)
+    overview = re.sub(r"\s+", " ", text(anywhere.get("/")))
     assert '<a href="/dramatiq/queues/letters"> letters </a>' in overview
     assert re.findall(r"table__number--\w+\"> (\S+) </td>", overview)[:3] == ["1", "1", "1"]
     for path, job in (("", waiting), ("/delayed", delayed), ("/failed", dead)):
-        page = text(world.get(f"/queues/letters{path}"))
+        page = text(anywhere.get(f"/queues/letters{path}"))
         assert page.count("Delete</button>") == 1
         assert f"/{job.id}" in page
-        about = text(world.get(f"/queues/letters{path or '/standard'}/{job.id}"))
+        about = text(anywhere.get(f"/queues/letters{path or '/standard'}/{job.id}"))
         assert job.message_id in about
-    assert text(world.get("/queues/letters/failed")).count("Requeue</button>") == 1
-    assert "Traceback\nno" in text(world.get(f"/queues/letters/failed/{dead.id}"))
+    assert text(anywhere.get("/queues/letters/failed")).count("Requeue</button>") == 1
+    assert "Traceback\nno" in text(anywhere.get(f"/queues/letters/failed/{dead.id}"))
 
 
-def test_a_dead_letter_is_requeued_and_removed_by_the_verbs_with_who_did_it(world: World) -> None:
-    again, gone = world.dead("ada"), world.dead("bob")
+def test_a_dead_letter_is_requeued_and_removed_by_the_verbs_with_who_did_it(anywhere: World) -> None:
+    again, gone = anywhere.dead("ada"), anywhere.dead("bob")
     form = {"queue": "letters.XQ", "id": again.id}
-    answer = world.post("requeue-message", **form)
+    answer = anywhere.post("requeue-message", **form)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/dramatiq/queues/letters/standard/{again.id}")
-    assert world.state(again) == "waiting"
-    assert "<pre>waiting</pre>" in text(world.client.get(answer.headers["location"]))
-    assert world.post("requeue-message", **form).status_code == 409  # twice is not twice as good
-    answer = world.post("delete-message", queue="letters.XQ", id=gone.id)
+    assert anywhere.state(again) == "waiting"
+    assert "<pre>waiting</pre>" in text(anywhere.client.get(answer.headers["location"]))
+    assert anywhere.post("requeue-message", **form).status_code == 409  # twice is not twice as good
+    answer = anywhere.post("delete-message", queue="letters.XQ", id=gone.id)
     assert (answer.status_code, answer.headers["location"]) == (303, "/dramatiq/queues/letters/failed")
-    assert world.state(gone) is None
-    view = world.broker.queries.job(again.id)
+    assert anywhere.state(gone) is None
+    view = anywhere.broker.queries.job(again.id)
     assert view is not None
     assert [(row.event, row.actor) for row in view.journal if row.event == "retried"] == [("retried", "console:local")]
 
@@ -138,11 +151,11 @@ def test_a_job_that_is_not_over_is_cancelled_and_kept(world: World) -> None:
     assert world.state(job) is None
 
 
-def test_long_lists_have_pages(world: World) -> None:
-    jobs = [world.send(n) for n in range(60)]
-    first = text(world.get("/queues/letters"))
+def test_long_lists_have_pages(anywhere: World) -> None:
+    jobs = [anywhere.send(n) for n in range(60)]
+    first = text(anywhere.get("/queues/letters"))
     [rest] = re.findall(r"\?cursor=(\d+)", first)
-    second = text(world.get("/queues/letters/standard", params={"cursor": rest}))
+    second = text(anywhere.get("/queues/letters/standard", params={"cursor": rest}))
     shown = [re.findall(r"/standard/([0-9a-f-]{36})", page) for page in (first, second)]
     assert [len(page) for page in shown] == [50, 10]
     assert [*shown[0], *shown[1]] == [job.id for job in reversed(jobs)]
@@ -289,9 +302,8 @@ def test_another_sites_form_is_refused(world: World) -> None:
     assert world.state(job) == "failed"
 
 
-def test_below_a_prefix_every_link_has_it(database_url: str) -> None:
-    world = World(database_url, prefix="/ops")
-    with world.client:
+def test_below_a_prefix_every_link_has_it(sqlite_url: str) -> None:
+    with opened(sqlite_url, prefix="/ops") as world:
         job = world.dead("ada")
         assert world.client.get("/ops/dramatiq").headers["location"] == "/ops/dramatiq/"
         for path in ("/", "/queues/letters/failed", f"/queues/letters/failed/{job.id}"):
@@ -300,7 +312,6 @@ def test_below_a_prefix_every_link_has_it(database_url: str) -> None:
         form = {"queue": "letters.XQ", "id": job.id}
         answer = world.client.post("/ops/dramatiq/requeue-message", data=form)
         assert answer.headers["location"].startswith("/ops/dramatiq/queues/letters/")
-    world.session.close()
 
 
 def test_paused_queues_and_those_without_jobs_are_listed(world: World) -> None:
