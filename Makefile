@@ -40,7 +40,9 @@ check: setup ## Lint, formatting and types
 	$(BIN)/mypy
 
 prove: setup-servers ## Run the long campaigns and state machines, the tests ten times in a row, and the road on newer RabbitMQs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.prove.lock
 	$(MAKE) --no-print-directory test ARGS="-rP tests/campaigns"
+	$(MAKE) --no-print-directory test ARGS="tests/browser"
 	HARELINE_TEST_ITEMS=10000 $(MAKE) --no-print-directory test ARGS="tests/acceptance/test_flows.py -k many_items"
 	set -e; export HARELINE_TEST_ROADS=all; for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; $(MAKE) --no-print-directory test; done
 	HARELINE_TEST_EXAMPLES=1000 $(MAKE) --no-print-directory test ARGS="$(BESIDE) --timeout 3600 -k 'model_says'"

@@ -297,6 +297,8 @@ class Settings(BaseModel):
     """Nobody has to log in, and whoever is on this machine is an admin; console_host has to be a loopback address."""
     console_read_only: bool = False
     """Nobody may change anything by the console or the HTTP API, whatever their role."""
+    console_environment: str = Field(default="", max_length=24)
+    """Shown on every page, in colour for production and staging, so that nobody mistakes one for another."""
     console_session_s: PositiveInt = 43_200
     """How long somebody stays logged in."""
     console_trusted_proxies: str = ""

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from broker import Broker
-from dashboard import api, dramatiq_pages, problems, security
+from dashboard import api, dramatiq_pages, pages, problems, security
 from dashboard.bounded import Bounded
 from dashboard.live import Hub
 from dashboard.prefix import Prefixed
@@ -47,6 +47,7 @@ def build(settings: Settings, *, broker: Broker | None = None) -> FastAPI:
     problems.install(app)
     api.install(app, settings)
     app.include_router(dramatiq_pages.router)
+    pages.install(app)
     app.add_middleware(Bounded)
     security.install(app, settings)
     app.add_middleware(Prefixed, prefix=settings.console_prefix)  # around all others

@@ -402,6 +402,12 @@ class Queries:
             id = newest_of_message(connection, message_id)
         return ResultView("missing") if id is None else self.result_of(id)
 
+    def result_body(self, id: str) -> bytes | None:
+        """What is kept of a result, for those who only look: it is not noted as read."""
+        with self._database.read() as connection:
+            body = connection.scalar(select(results.c.body).where(results.c.job_id == id))
+            return None if body is None else bytes(body)
+
     def result_of(self, id: str) -> ResultView:
         """The same, of the job with this id."""
         with self._database.read() as connection:

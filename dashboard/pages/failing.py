@@ -1,0 +1,66 @@
+"""Errors as pages, where a browser asks; programs get what the API gives."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from dashboard import problems
+from dashboard.pages.rendering import page, wants_html
+from errors import HarelineError, NotAuthenticated
+
+Handler = Callable[[Request, Any], Response | Awaitable[Response]]
+
+
+def install(app: FastAPI) -> None:
+    """Put pages in front of the handlers that are there."""
+    for kind, was in list(app.exception_handlers.items()):
+        if kind in (HarelineError, RequestValidationError, HTTPException, Exception):
+            app.exception_handlers[kind] = _as_page(was)
+
+
+def _as_page(was: Handler) -> Handler:
+    async def handle(request: Request, error: Exception) -> Response:
+        if isinstance(error, NotAuthenticated) and wants_html(request):
+            return _to_login(request)
+        answer = was(request, error)
+        plain = answer if isinstance(answer, Response) else await answer
+        if not wants_html(request):
+            return plain
+        return await run_in_threadpool(_page, request, error, plain)
+
+    return handle
+
+
+def _page(request: Request, error: Exception, plain: Response) -> Response:
+    title, told, remedy = _words(plain.status_code, error)
+    return page(request, "error.html", status=plain.status_code, title=title, told=told, remedy=remedy)
+
+
+def _words(status: int, error: Exception) -> tuple[str, str, str]:
+    if isinstance(error, HarelineError):
+        _, kind = problems.kind_of(error)
+        return kind.title, str(error), kind.remedy
+    if status == 404:
+        return (
+            "There is no such page",
+            "The address leads nowhere here.",
+            "Find it from the overview, or search for it.",
+        )
+    if isinstance(error, RequestValidationError):
+        return "The address does not fit", "Something in it is not what this page takes.", "Go back, and choose again."
+    if status == 500:
+        return "Something went wrong here", "The console's log has more.", "Load the page again; nothing was changed."
+    return "That is not possible", str(getattr(error, "detail", "")), ""
+
+
+def _to_login(request: Request) -> Response:
+    root: str = request.scope.get("root_path", "")
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    back = f"?to={quote(here, safe='')}" if request.method == "GET" and here.rstrip("/") != root else ""
+    return RedirectResponse(f"{root}/login{back}", 303)

@@ -1,0 +1,156 @@
+"""One job: all that is known of it, and what can be done with it."""
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from broker.edits import edit
+from control import jobs as verbs
+from dashboard.pages.forms import Act, Field, Verb, offer, offered
+from dashboard.pages.reading import Payload, asked, payload_of, revealed
+from dashboard.pages.rendering import page
+from dashboard.security import By, allow, principal
+from dashboard.services import Opened, Services
+from errors import JobNotFound
+from ledger.flows.states import OPTION
+from ledger.redact import redacted
+from ledger.states import FINISHED, State
+from ledger.views import JobView
+
+router = APIRouter()
+
+
+def _retry(act: Act) -> str:
+    return f"{verbs.retry(act.services.control, act.key, by=act.by)} is waiting to run again"
+
+
+def _run_now(act: Act) -> str:
+    return f"{verbs.run_now(act.services.control, act.key, by=act.by)} is due now"
+
+
+def _cancel(act: Act) -> str:
+    asked = verbs.cancel(act.services.control, act.key, by=act.by) == "requested"
+    return "It is running, and was asked to stop" if asked else "It is cancelled, and will not start"
+
+
+def _remove(act: Act) -> str:
+    verbs.remove(act.services.control, act.key, by=act.by)
+    act.to = "/jobs"
+    return f"Job {act.key} is forgotten; only its journal stays"
+
+
+def _edit(act: Act) -> str:
+    args, kwargs = act.json("args", list, "[]"), act.json("kwargs", dict, "{}")
+    new = edit(act.services.broker, act.services.control, act.key, args=args, kwargs=kwargs, by=act.by)
+    act.to = f"/jobs/{new}"
+    return "This is the new job; the old one stays as it was"
+
+
+def _as_sent(request: Request, services: Services, key: str) -> dict[str, str]:
+    """Its arguments in clear, to be changed.  Who may not see secrets may not edit what has them."""
+    message = known(request, services, key).message or {}
+    if redacted(message) != message:
+        principal(request).demand("reveal_job_payload")
+    return {name: json.dumps(message.get(name), indent=2, ensure_ascii=False) for name in ("args", "kwargs")}
+
+
+VERBS: Final = (
+    Verb("retry", "retry_job", "Retry", _retry),
+    Verb("run-now", "run_job_now", "Run now", _run_now),
+    Verb(
+        "edit",
+        "edit_job",
+        "Edit and send",
+        _edit,
+        say="A new job with these arguments is sent, linked to this one, which stays.",
+        fields=(
+            Field("args", "Arguments", "a JSON list", kind="area"),
+            Field("kwargs", "By name", "JSON", kind="area"),
+        ),
+        prefill=_as_sent,
+    ),
+    Verb(
+        "cancel",
+        "cancel_job",
+        "Cancel",
+        _cancel,
+        say="If it has not started it never will. If it is running it is asked to stop, and has a grace to do so.",
+        danger=True,
+    ),
+    Verb(
+        "remove",
+        "remove_job",
+        "Remove",
+        _remove,
+        say="Its arguments, attempts, result and checkpoint are deleted for good. Only its journal stays.",
+        danger=True,
+    ),
+)
+offer(router, "/jobs", "job", VERBS)
+
+#: What makes sense in each state; the verb itself decides.
+_FITTING: Final[Mapping[State, tuple[str, ...]]] = {
+    State.DELAYED: ("run-now", "edit", "cancel"),
+    State.WAITING: ("cancel",),
+    State.ACTIVE: ("cancel",),
+    State.COMPLETED: ("edit", "remove"),
+    State.FAILED: ("retry", "edit", "remove"),
+    State.CANCELLED: ("retry", "edit", "remove"),
+}
+
+
+@router.get("/jobs/{id}", dependencies=[Depends(allow("get_job"))])
+def show(request: Request, opened: Opened, id: str) -> Response:
+    found = known(request, opened, id)
+    return _page(request, found, payload_of(request, opened, found))
+
+
+@router.post("/jobs/{id}/reveal", dependencies=[Depends(allow("reveal_job_payload"))])
+def reveal(request: Request, opened: Opened, by: By, id: str) -> Response:
+    """Everything as it was sent; the journal says first who looked."""
+    found = revealed(opened, known(request, opened, id).id, by)
+    return _page(request, found, payload_of(request, opened, found, revealed=True), revealed=True)
+
+
+def _page(request: Request, job: JobView, payload: Payload | None, *, revealed: bool = False) -> Response:
+    return page(
+        request,
+        "job.html",
+        title=job.actor,
+        topics="" if revealed else "jobs",
+        job=job,
+        payload=payload,
+        revealed=revealed,
+        offered=offered(request, VERBS, *_FITTING[job.state]),
+        finished=job.state in FINISHED,
+        lineage=_lineage(job),
+        commands=_commands(job),
+    )
+
+
+def known(request: Request, opened: Opened, ref: str) -> JobView:
+    """Raises ``JobNotFound``."""
+    found = asked(request, opened).job(ref)
+    if found is None:
+        raise JobNotFound(f"no job {ref!r}: give its id, at least 8 characters of it, or its Dramatiq message id")
+    return found
+
+
+def _lineage(job: JobView) -> list[tuple[str, str, str]]:
+    """What it belongs to, as (words, path, id)."""
+    options = (job.message or {}).get("options") or {}
+    step = options.get(OPTION) if isinstance(options, dict) else None
+    found = [("Made of", "/jobs", job.edited_from)] if job.edited_from else []
+    found += [("Changed into", "/jobs", id) for id in job.edited_into]
+    if isinstance(step, dict) and isinstance(step.get("id"), str):
+        found.append((f"Step {step.get('step', '')} of flow", "/flows", step["id"]))
+    return found
+
+
+def _commands(job: JobView) -> list[str]:
+    """The same at a terminal."""
+    again = {State.FAILED: "retry", State.CANCELLED: "retry", State.DELAYED: "retry"}.get(job.state, "")
+    return [f"hareline jobs show {job.id}", *([f"hareline jobs {again} {job.id}"] if again else [])]

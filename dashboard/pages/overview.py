@@ -1,0 +1,35 @@
+"""The first page: whether something is wrong, and where."""
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from dashboard.pages.periods import PERIODS, period
+from dashboard.pages.reading import asked
+from dashboard.pages.rendering import page
+from dashboard.security import allow
+from dashboard.services import Opened
+
+router = APIRouter()
+
+
+@router.get("/", dependencies=[Depends(allow("get_overview"))])
+def overview(request: Request, opened: Opened, window: str = "") -> Response:
+    queries = asked(request, opened)
+    found = queries.overview()
+    chosen = period(window, "1h")
+    length, parts = PERIODS[chosen]
+    series = found.series if chosen == "1h" else queries.series(since=found.at - length, until=found.at, points=parts)
+    return page(
+        request,
+        "overview.html",
+        title="Overview",
+        topics="jobs,queues,workers",
+        now=found.at,
+        found=found,
+        ended=[(x.at, (x.completed, x.failed, x.retried)) for x in series.points],
+        took=[(x.at, (x.run.p50, x.run.p95, x.run.p99) if x.run.count else (None,) * 3) for x in series.points],
+        window=chosen,
+        windows=list(PERIODS),
+        queues=queries.queues(),
+        road=opened.road,
+    )

@@ -1,0 +1,345 @@
+"""The console's pages as the server sends them, on both databases: they render, and nothing in them acts."""
+
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import dramatiq
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from broker import Broker
+from broker import build as build_broker
+from control import Control
+from control.limits import change
+from control.operations import go_on
+from control.queues import pause
+from control.schedules import put
+from dashboard.app import build
+from ledger import open_ledger
+from ledger.ledger import Session
+from ledger.schedules import Schedule
+from ledger.states import Outcome, Reason
+from middleware.rates import Rate
+from middleware.workflow import wait, workflow
+from settings import Settings
+from tests.hostile import CORPUS
+from tests.ledgers import claim, join, new_job, run
+
+LISTS = (
+    *("/", "/jobs", "/jobs/counts", "/failures", "/flows", "/schedules", "/queues", "/workers", "/limits"),
+    *("/operations", "/operations/new?q=state:failed", "/settings"),
+)
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return Settings(database_url=database_url, console_insecure_local=True, console_environment="staging")
+
+
+@pytest.fixture
+def broker(settings: Settings) -> Broker:
+    broker = build_broker(settings)
+
+    @dramatiq.actor(broker=broker, queue_name="letters", rate_limit=Rate(5))
+    def post(to: str, copies: int = 1) -> None: ...
+
+    @dramatiq.actor(broker=broker, queue_name="letters")
+    def answer(post: None) -> None: ...
+
+    return broker
+
+
+@pytest.fixture
+def console(settings: Settings, broker: Broker) -> Iterator[TestClient]:
+    with TestClient(
+        build(settings, broker=broker), base_url="http://127.0.0.1", headers={"Accept": "text/html"}
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def session(settings: Settings) -> Iterator[Session]:
+    session = open_ledger(settings.database_url, road="embedded").session("test")
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def control(settings: Settings) -> Iterator[Control]:
+    control = Control(settings.database_url, "embedded")
+    yield control
+    control.close()
+
+
+class Page(HTMLParser):
+    """What a browser would find in a page that acts, looks elsewhere, or leads somewhere."""
+
+    def __init__(self, answer: httpx2.Response) -> None:
+        super().__init__()
+        self.acts: list[str] = []
+        self.links: set[str] = set()
+        self.forms: list[str] = []
+        self.text = ""
+        self._script = False
+        self.feed(answer.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag in ("script", "style", "img", "iframe", "object", "embed", "base"):
+            self._script = tag in ("script", "style")
+            if not (given.get("src") or "").startswith("/static/"):
+                self.acts.append(f"<{tag}>")
+        for name, value in attrs:
+            if name.startswith("on") or name in ("style", "srcdoc", "hx-on", "hx-vals"):
+                self.acts.append(f"{tag} {name}")
+            if name in ("href", "src", "action", "formaction", "hx-get") and value:
+                if not value.startswith(("/", "#")) or value.startswith("//"):
+                    self.acts.append(f"{tag} {name}={value}")
+                self.links.add(value)
+            if name == "action":
+                self.forms.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._script = False
+
+    def handle_data(self, data: str) -> None:
+        if self._script and data.strip():
+            self.acts.append("an inline script")
+        self.text += data
+
+
+def seen(console: TestClient, path: str) -> Page:
+    answer = console.get(path)
+    assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[-2000:]}"
+    assert answer.headers["content-type"].startswith("text/html")
+    page = Page(answer)
+    assert page.acts == [], path
+    return page
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_page_of_an_empty_ledger_says_what_to_do(console: TestClient, path: str) -> None:
+    page = seen(console, path)
+    assert len(page.text) > 100 or path == "/jobs/counts"
+
+
+def _hostile(session: Session, control: Control, broker: Broker, text: str) -> list[str]:
+    """Something of everything that has this text in it; the ids of the jobs."""
+    worker = session.join(host=text[:60], pid=7, queues=["letters", text], threads=2, version=text[:60])
+    done, dead, running = (new_job(queue=text, actor=text, body=_message(text)) for _ in range(3))
+    run(session, worker, done, result=f'"{_json(text)}"'.encode(), result_ttl_ms=60_000)
+    run(
+        *(session, worker, dead, Outcome.FAILED),
+        reason=Reason.REFUSED,
+        error_type=text,
+        error_message=text,
+        traceback=f"{text}\n{text}",
+    )
+    session.enqueue([running])
+    claim(session, worker, running)
+    session.progress([(running.id, 1, 4, text)])
+    pause(control, text, by=text)
+    change(control, text, 2, 1, 1, by=text)
+    key = "s" + "".join(letter for letter in text if letter.isprintable())
+    put(control, [Schedule(key, "post", "every 1h", args=(text,))], judge=broker, by=text)
+    return [done.id, dead.id, running.id]
+
+
+def _json(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+def _message(text: str) -> bytes:
+    fields: dict[str, Any] = {"queue_name": text, "actor_name": text, "args": [text], "kwargs": {text: text}}
+    return json.dumps(fields | {"options": {text: text}, "message_id": text, "message_timestamp": 1}).encode()
+
+
+def test_hostile_texts_are_shown_and_do_nothing(
+    console: TestClient, session: Session, control: Control, broker: Broker
+) -> None:
+    jobs = {text: _hostile(session, control, broker, text) for text in CORPUS}
+    links: set[str] = set()
+    for path in (*LISTS, *(f"/jobs/{id}" for ids in jobs.values() for id in ids)):
+        links |= {link for link in seen(console, path).links if not link.startswith(("/static/", "#"))}
+    for link in sorted(links):
+        answer = console.get(link)
+        assert answer.status_code in (200, 404, 405), f"{link}: {answer.status_code} {answer.text[-1500:]}"
+        if "text/html" in answer.headers["content-type"]:
+            assert Page(answer).acts == [], link
+    for text, (_, dead, _) in jobs.items():
+        assert " ".join(text.split()) in " ".join(seen(console, f"/jobs/{dead}").text.split())
+
+
+def test_a_job_is_retried_cancelled_and_removed_by_forms(console: TestClient, session: Session) -> None:
+    worker = join(session)
+    job = new_job()
+    run(session, worker, job, Outcome.FAILED, reason=Reason.REFUSED, error_type="ValueError", error_message="no stamp")
+    page = seen(console, f"/jobs/{job.id}")
+    assert f"/jobs/{job.id}/retry" in page.forms
+    assert "no stamp" in page.text
+    answer = console.post(f"/jobs/{job.id}/retry")
+    assert "is waiting to run again" in Page(answer).text
+    assert f"/jobs/{job.id}/cancel" in seen(console, f"/jobs/{job.id}/cancel").forms
+    assert "is cancelled" in Page(console.post(f"/jobs/{job.id}/cancel")).text
+    again = console.post(f"/jobs/{job.id}/cancel")
+    assert "there is nothing to cancel" in Page(again).text
+    assert "is forgotten" in Page(console.post(f"/jobs/{job.id}/remove")).text
+    assert console.get(f"/jobs/{job.id}").status_code == 404
+
+
+def test_what_was_done_is_told_once(console: TestClient, session: Session) -> None:
+    session.enqueue([job := new_job()])
+    assert "It is cancelled" in console.post(f"/jobs/{job.id}/cancel").text
+    assert "It is cancelled" not in console.get(f"/jobs/{job.id}").text
+
+
+def test_a_name_has_to_be_typed_before_a_schedule_is_removed(
+    console: TestClient, control: Control, broker: Broker
+) -> None:
+    put(control, [Schedule("tidy/up", "post", "every 1h", args=("Ada",))], judge=broker, by="test")
+    assert "Type" in seen(console, "/schedules/tidy%2Fup/remove").text
+    refused = console.post("/schedules/tidy%2Fup/remove", data={"typed": "tidy"})
+    assert "nothing was done" in Page(refused).text
+    assert "is forgotten" in Page(console.post("/schedules/tidy%2Fup/remove", data={"typed": "tidy/up"})).text
+
+
+def test_a_schedule_says_when_it_fires_here_and_in_utc(console: TestClient, control: Control, broker: Broker) -> None:
+    schedule = Schedule("morning", "post", "0 9 * * *", tz="Europe/Paris", args=("Ada",))
+    put(control, [schedule], judge=broker, by="test")
+    text = seen(console, "/schedules/morning").text
+    assert "09:00:00 CE" in text
+    assert "Europe/Paris" in text
+
+
+def test_jobs_are_filtered_by_the_address(console: TestClient, session: Session) -> None:
+    session.enqueue([new_job(queue="letters", actor="post"), new_job(queue="parcels", actor="carry")])
+    assert "carry" not in _rows(seen(console, "/jobs?queue=letters"))
+    assert "post" in _rows(seen(console, "/jobs?q=actor:post"))
+    assert "did you mean 'actor'" in seen(console, "/jobs?q=actr:post").text
+    assert "No job fits" in seen(console, "/jobs?state=failed").text
+
+
+def _rows(page: Page) -> str:
+    return page.text.partition("Took")[2]
+
+
+def test_a_pasted_id_leads_to_its_job(console: TestClient, session: Session) -> None:
+    session.enqueue([job := new_job()])
+    answer = console.get("/jobs", params={"q": job.id}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job.id}")
+
+
+def test_the_query_box_is_completed(console: TestClient, session: Session) -> None:
+    session.enqueue([new_job(queue="letters")])
+    assert ["error:", "error:", "a part of the error that made it a dead letter"] in console.get(
+        "/jobs/suggest?q=er"
+    ).json()
+    assert ["state:failed queue:letters ", "letters", "queue"] in console.get(
+        "/jobs/suggest", params={"q": "state:failed queue:l"}
+    ).json()
+
+
+def test_what_is_secret_is_not_shown(console: TestClient, session: Session) -> None:
+    body = (
+        b'{"queue_name": "letters", "actor_name": "post", "args": [], "kwargs": {"password": "hunter2"}, "options": {}}'
+    )
+    session.enqueue([job := new_job(body=body)])
+    page = seen(console, f"/jobs/{job.id}")
+    assert "hunter2" not in page.text
+    assert "[redacted]" in page.text
+    assert "hunter2" in Page(console.post(f"/jobs/{job.id}/reveal")).text
+    assert "revealed" in seen(console, f"/jobs/{job.id}").text
+
+
+def test_a_flow_is_drawn(console: TestClient, broker: Broker) -> None:
+    actors = [broker.get_actor("post"), broker.get_actor("answer")]
+    started = workflow("chat").then(actors[0]).then(wait("signed")).then(actors[1]).start(to="Ada")
+    page = seen(console, f"/flows/{started.id}")
+    assert "signed" in page.text
+    assert console.get(f"/flows/{started.id}").text.count('class="node"') == 3
+    assert "has the signal signed" in Page(console.post(f"/flows/{started.id}/signal", data={"name": "signed"})).text
+
+
+def test_ticked_jobs_are_dealt_with_as_one_operation(console: TestClient, session: Session, control: Control) -> None:
+    worker = join(session)
+    dead = [new_job() for _ in range(3)]
+    for job in dead:
+        run(session, worker, job, Outcome.FAILED, reason=Reason.REFUSED, error_type="ValueError", error_message="x")
+    answer = console.post("/jobs/bulk", data={"verb": "retry", "id": [dead[0].id, dead[1].id]})
+    assert "Retry 2 jobs" in Page(answer).text
+    go_on(control)
+    assert "2 of 2" in seen(console, answer.url.path).text
+    assert "Retry 1 job?" in " ".join(seen(console, "/operations/new?q=state:failed&verb=retry").text.split())
+    asked = console.post("/jobs/bulk", data={"verb": "remove", "id": [dead[2].id]})
+    assert "Remove 1 job?" in " ".join(Page(asked).text.split())
+    drifted = console.post("/operations/new", data={"q": "state:failed", "verb": "retry", "expected": "9"})
+    assert "were expected" in Page(drifted).text
+    assert "Tick the jobs first" in Page(console.post("/jobs/bulk", data={"verb": "retry"})).text
+
+
+def test_a_job_is_sent_again_with_other_arguments(console: TestClient, broker: Broker) -> None:
+    sent = broker.get_actor("post").send_with_options(args=("Ada",), delay=3_600_000)
+    job = broker.queries.job(sent.message_id)
+    assert job is not None
+    assert "Ada" in seen(console, f"/jobs/{job.id}/edit").text
+    wrong = console.post(f"/jobs/{job.id}/edit", data={"args": "[", "kwargs": "{}"})
+    assert "args is no JSON" in Page(wrong).text
+    new = console.post(f"/jobs/{job.id}/edit", data={"args": '["Grace"]', "kwargs": '{"copies": 2}'})
+    page = Page(new)
+    assert "This is the new job" in page.text
+    assert "Grace" in page.text
+    assert f"/jobs/{job.id}" in page.links
+    assert new.url.path in seen(console, f"/jobs/{job.id}").links
+
+
+def test_what_matches_is_exported(console: TestClient, session: Session) -> None:
+    session.enqueue([new_job(queue="letters"), new_job(queue="parcels")])
+    assert console.get("/jobs/export.csv?queue=letters").text.count("letters") == 1
+    assert len(console.get("/jobs/export.ndjson").text.splitlines()) == 2
+
+
+def test_errors_are_pages_for_browsers_and_problems_for_programs(console: TestClient) -> None:
+    for path in ("/nothing", "/jobs/00000000-0000-7000-8000-000000000000", "/queues/none", "/workers/9", "/workers/x"):
+        answer = console.get(path)
+        assert answer.status_code == 404, path
+        assert "<h1>There is no" in answer.text
+        assert Page(answer).acts == []
+    plain = console.get("/nothing", headers={"Accept": "application/json"})
+    assert plain.headers["content-type"] == "application/problem+json"
+
+
+def test_everything_is_below_the_prefix(settings: Settings, broker: Broker) -> None:
+    below = settings.model_copy(update={"console_prefix": "/ops"})
+    with TestClient(
+        build(below, broker=broker), base_url="http://127.0.0.1", headers={"Accept": "text/html"}
+    ) as client:
+        for path in LISTS:
+            found = re.findall(r'(?:href|src|action|hx-get)="(/[^"]*)"', client.get(f"/ops{path}").text)
+            assert found
+            assert [link for link in found if not link.startswith("/ops/")] == [], path
+        assert client.get("/opsx/jobs").status_code == 404
+
+
+def test_read_only_offers_nothing_that_changes(settings: Settings, broker: Broker, session: Session) -> None:
+    session.enqueue([job := new_job()])
+    only = settings.model_copy(update={"console_read_only": True})
+    with TestClient(build(only, broker=broker), base_url="http://127.0.0.1", headers={"Accept": "text/html"}) as client:
+        page = seen(client, f"/jobs/{job.id}")
+        assert "READ-ONLY" in page.text
+        reading = ("/jobs", "/preferences", f"/jobs/{job.id}/reveal")
+        assert [form for form in page.forms if form not in reading] == []
+        assert client.post(f"/jobs/{job.id}/cancel").status_code == 403
+
+
+def test_times_are_shown_in_the_zone_that_was_chosen(console: TestClient, session: Session) -> None:
+    session.enqueue([job := new_job()])
+    console.post("/preferences", data={"zone": "Asia/Tokyo", "to": "/"})
+    assert "JST" in console.get(f"/jobs/{job.id}").text
+    console.post("/preferences", data={"zone": "Mars/Phobos", "theme": "dark", "to": "//elsewhere.example"})
+    page = console.get(f"/jobs/{job.id}").text
+    assert " UTC" in page
+    assert 'data-theme="dark"' in page
