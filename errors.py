@@ -13,7 +13,8 @@
     │   ├── InvalidPayload         the arguments do not fit the actor's signature
     │   ├── PayloadTooLarge
     │   ├── Forbidden              the actor does not allow this producer
-    │   └── QueueFull              as many jobs wait there as may
+    │   ├── QueueFull              as many jobs wait there as may
+    │   └── QueueDraining          it takes no new jobs until an operator says so
     ├── Undecipherable             (also a dramatiq MiddlewareError) what is encrypted does not open: a key is missing
     ├── BadInput                   what a person gave cannot be used
     ├── NotFound                   a queue, an actor, a limit … that was named does not exist
@@ -110,9 +111,11 @@ __all__ = [
     "NoResult",
     "NotAuthenticated",
     "NotFinished",
+    "NotFound",
     "OperationNotFound",
     "PayloadTooLarge",
     "QuestionTooSlow",
+    "QueueDraining",
     "QueueFull",
     "RateLimited",
     "ReadOnly",
@@ -214,6 +217,10 @@ class Forbidden(Refusal):
 
 class QueueFull(Refusal):
     """Raised by ``send()`` when as many jobs of its queue have not ended as its ``max_waiting`` allows; send later."""
+
+
+class QueueDraining(Refusal):
+    """Raised by ``send()`` while an operator has the queue drained; what is in it runs, and no new job comes in."""
 
 
 class Undecipherable(HarelineError, MiddlewareError):

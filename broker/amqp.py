@@ -73,8 +73,7 @@ class AmqpRoad(Intakes):
         with self._lock:
             resumed, paused, self._paused = self._paused - queues, queues - self._paused, queues
         for queue in resumed & self.intakes.keys():
-            if not self.intakes[queue].closing:
-                self.consumers.resume(queue)
+            self._go_on(self.intakes[queue])
         for queue in paused & self.intakes.keys():
             self._hold(queue)
 
@@ -101,11 +100,25 @@ class AmqpRoad(Intakes):
         assert self.consumers is not None, "start() first"
         super()._begin(intake)
         self.consumers.open(intake.queue, prefetch=intake.prefetch)
-        if intake.queue in self._paused:
+        if intake.queue in self._paused or intake.quiet:
             self._hold(intake.queue)
 
+    def _on_quiet(self, intake: Intake) -> None:
+        if self.consumers is None:
+            return
+        if intake.quiet:
+            self._hold(intake.queue)
+        else:
+            self.consumers.set_prefetch(intake.queue, intake.prefetch)
+            self._go_on(intake)
+
+    def _go_on(self, intake: Intake) -> None:
+        assert self.consumers is not None
+        if intake.queue not in self._paused and not intake.closing and not intake.quiet:
+            self.consumers.resume(intake.queue)
+
     def _hold(self, queue: str) -> None:
-        """Stop consuming a paused queue, and put back what has not been claimed."""
+        """Stop consuming a queue, and put back what has not been claimed: once, since nobody consumes it here then."""
         assert self.consumers is not None
         self.consumers.pause(queue)
         for delivery in self.intakes[queue].drain():
@@ -114,7 +127,7 @@ class AmqpRoad(Intakes):
     def _arrived(self, delivery: Delivery) -> None:
         """On the I/O thread: must be quick."""
         intake = self.intakes.get(delivery.queue)
-        if intake is None or intake.closing:
+        if intake is None or intake.closing or intake.quiet:
             delivery.reject()
         elif intake.reserve(delivery, delivery.priority or 0):
             self._claim(intake, delivery)
@@ -130,8 +143,7 @@ class AmqpRoad(Intakes):
                 self._hold(intake.queue)
             return
         self.consumers.set_prefetch(intake.queue, intake.prefetch)
-        if intake.queue not in self._paused:
-            self.consumers.resume(intake.queue)
+        self._go_on(intake)
 
     def _claim(self, intake: Intake, delivery: Delivery) -> None:
         job, number = delivery.headers.get("hareline-job"), delivery.headers.get("hareline-ticket")

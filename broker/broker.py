@@ -21,11 +21,13 @@ from dramatiq.middleware import Retries as StockRetries
 from uuid_utils import uuid7
 
 from broker.actors import Actor as AsyncActor
+from broker.ends import Exit
 from broker.intake import Intake
 from broker.jobs import LedgerJobs
 from broker.options import ActorOptions
 from broker.road import Road
 from broker.room import Room
+from broker.sizes import Sizes
 from broker.transactional import block
 from errors import Failure, PayloadTooLarge, Refusal, WrongMiddleware
 from ledger.ledger import Ledger
@@ -83,7 +85,7 @@ class Broker(dramatiq.Broker):
         url: str,
         *,
         max_payload_bytes: int,
-        concurrency: Callable[[str], int],
+        concurrency: Sizes,
         ring: KeyRing | None = None,
         producer: str = "",
     ) -> None:
@@ -108,6 +110,7 @@ class Broker(dramatiq.Broker):
         self.listeners: Listeners
         self.tracing: Tracing | None = None
         self.metering: Metering | None = None
+        self.exit = Exit()
         self.max_age_ms: float | None = None  #: of jobs that say nothing of ``expires``
         self.keep: Mapping[str, Keep] = {}  #: retention of queues that do not go by the settings
         self._capture = Capture()
@@ -239,6 +242,7 @@ class Broker(dramatiq.Broker):
           Refusal: a policy refuses the message; nothing was recorded.
           LedgerUnavailable: the database is away; nothing was recorded.
         """
+        self._ask_room()
         with self._traced([message]):
             self.emit_before("enqueue", message, delay)
             job = self.new_job(message, delay=delay)
@@ -253,6 +257,7 @@ class Broker(dramatiq.Broker):
         Returns and raises the same as :meth:`enqueue`.
         """
         messages = list(messages)
+        self._ask_room()
         with self._traced(messages):
             jobs = self._prepared(messages, delay)
             return self._sent(messages, jobs, self._accept(jobs), delay) if jobs else []
@@ -268,6 +273,8 @@ class Broker(dramatiq.Broker):
     async def enqueue_many_async(self, messages: Iterable[Message[R]], *, delay: int | None = None) -> list[Sent[R]]:
         """As :meth:`enqueue_many`, and the event loop goes on meanwhile; cancelled, all are recorded or none."""
         messages = list(messages)
+        if self.room.stale:
+            await asyncio.to_thread(self.room.ask)
         with self._traced(messages):
             jobs = self._prepared(messages, delay)
             return self._sent(messages, jobs, await self._accept_async(jobs), delay) if jobs else []
@@ -442,13 +449,18 @@ class Broker(dramatiq.Broker):
             return await inside.record_async(self, jobs)
         if inside is not None or self._capture.into is not None:
             return self._accept(jobs)
-        if any(job.counted for job in jobs):  # the look into its queue waits for the ledger
+        if self.room.draining or any(job.counted for job in jobs):  # the look into its queue waits for the ledger
             return await asyncio.to_thread(self._record, jobs)
         self._flush_later()
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[list[Enqueued]] = loop.create_future()
         self.recorder.enqueue_soon(jobs, functools.partial(_tell, loop, answered))
         return await answered
+
+    def _ask_room(self) -> None:
+        if self._capture.into is None and self.room.stale:
+            with uninterrupted():
+                self.room.ask()
 
     def _hold(self, jobs: list[NewJob]) -> list[Enqueued]:
         assert self._capture.into is not None
@@ -457,7 +469,7 @@ class Broker(dramatiq.Broker):
 
     def _record(self, jobs: list[NewJob]) -> list[Enqueued]:
         self._flush_later()
-        if not self.room.limits:
+        if not self.room.watched:
             return self.recorder.enqueue(jobs)
         with self.room.taken(jobs):
             return self.recorder.enqueue(jobs)

@@ -18,6 +18,8 @@ from broker.lifecycle import Lifecycle
 from broker.local import LocalRoad
 from broker.road import Road
 from broker.room import Room
+from broker.runtime import Runtime
+from broker.sizes import Sizes
 from errors import SettingsError
 from ledger import open_ledger
 from ledger.checkpoints import Checkpoints
@@ -92,7 +94,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     """
     catalogue = queues or {}
     queued = (catalogue, settings.queues)
-    concurrency = concurrency_of(_last_said(queued, lambda queue: queue.concurrency), settings.queue_concurrency)
+    concurrency = Sizes(concurrency_of(_last_said(queued, lambda queue: queue.concurrency), settings.queue_concurrency))
     rates = {name: Rate.parse(rate) for name, rate in _last_said(queued, lambda queue: queue.rate or None).items()}
     running = _last_said(queued, lambda queue: queue.max_running or None)
     ledger = open_ledger(
@@ -157,7 +159,8 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         cancel_grace_s=settings.cancel_grace_s,
     )
     circuits = Circuits(recorder)
-    limits = Limits(recorder, rates)
+    limits, gates = Limits(recorder, rates), ConcurrencyLimits(recorder, running)
+    runtime = Runtime(recorder, lambda: road, concurrency, broker.room, limits, gates, broker.exit)
     metering = broker.metering
     if metering:
         limits.on_wait = metering.waits
@@ -166,6 +169,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
             road.publisher.on_confirmed = metering.confirmed
 
     def look(session: Session) -> None:
+        runtime.look(session)
         circuits.look(session)
         if metering:
             metering.look(session)
@@ -191,6 +195,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         Capacity(concurrency),  # before the worker registers with its number of threads
         *([metering] if metering else ()),  # before the first claim, and until the last finish
         lifecycle,
+        runtime,  # after the heartbeat's first look
         AsyncIO(),
         Current(recorder, Checkpoints(ledger), max_checkpoint_bytes=settings.max_checkpoint_bytes),
         *([broker.tracing] if broker.tracing else ()),  # around those that send
@@ -213,7 +218,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         broker.encryption,
         broker.schemas,  # after those that decide what becomes of what does not fit
         circuits,  # before the limits: what is put off takes no start
-        ConcurrencyLimits(recorder, running),  # before rates: who is blocked has none reserved
+        gates,  # before rates: who is blocked has none reserved
         OpenResults(flows),
         limits,  # of what will run
         AtomicSends(broker.holding),

@@ -53,6 +53,7 @@ class Intake(Consumer):
         self.slots = slots
         self.timeout_s = timeout_s
         self.closing = False
+        self.quiet = False  #: nothing is to start, until told otherwise
         self.logger = get_logger(__name__, type(self))
         self._begin = begin
         self._on_room = on_room
@@ -75,7 +76,7 @@ class Intake(Consumer):
     def reserve(self, arrival: Any = None, priority: int = 0) -> bool:
         """Take room for a job, or hold the arrival back until there is some; the highest goes first."""
         with self._lock:
-            if self._busy < self.slots + self._ahead and not self.closing:
+            if self._free:
                 self._busy += 1
                 return True
             if arrival is not None:
@@ -85,18 +86,31 @@ class Intake(Consumer):
     @property
     def room(self) -> int:
         """How many jobs may be claimed now."""
-        return 0 if self.closing else max(0, self.slots + self._ahead - self._busy)
+        return max(0, self.slots + self._ahead - self._busy) if self._open else 0
+
+    @property
+    def running(self) -> int:
+        """How many jobs of the queue run in this process."""
+        return self._running
+
+    @property
+    def _open(self) -> bool:
+        return not self.closing and not self.quiet
+
+    @property
+    def _free(self) -> bool:
+        return self._open and self._busy < self.slots + self._ahead
 
     @property
     def prefetch(self) -> int:
         """How many messages RabbitMQ may entrust to us: those of the running jobs, enough never to wait, or none."""
-        return 0 if self._resting or self.closing else 4 * self.slots if self._ahead else self.slots
+        return 0 if self._resting or not self._open else 4 * self.slots if self._ahead else self.slots
 
     def vacate(self) -> None:
         """Give room back, or pass it on to what was held back."""
         with self._lock:
             fits = self._busy <= self.slots + self._ahead  # not when the pace has just slowed down
-            arrival = heapq.heappop(self._held)[2] if fits and self._held and not self.closing else None
+            arrival = heapq.heappop(self._held)[2] if fits and self._held and self._open else None
             if arrival is None:
                 self._busy -= 1
             rested, self._resting = self._resting, False
@@ -108,7 +122,7 @@ class Intake(Consumer):
         """A claimed job, for the next free slot."""
         message.since = time.monotonic()
         with self._lock:
-            if self.closing:
+            if not self._open:
                 starts = False
             elif starts := self._running < self.slots:
                 self._running += 1
@@ -127,6 +141,33 @@ class Intake(Consumer):
             held = [arrival for _, _, arrival, _ in sorted(self._held)]
             self._held.clear()
         return held
+
+    def rest(self, quiet: bool) -> None:
+        """Start nothing, or go on.  What is claimed and has not started goes back to the ledger."""
+        with self._lock:
+            self.quiet, self._resting = quiet, False
+        if quiet:
+            self._return_ahead()
+
+    def resize(self, slots: int) -> None:
+        """From now on so many may run at once; what runs beyond that goes on.  There must be threads for them."""
+        now = time.monotonic()
+        with self._lock:
+            if slots == self.slots:
+                return
+            self.slots, self._ahead = slots, slots if self._ahead else 0
+            starting = [self._next.popleft() for _ in range(min(len(self._next), max(0, slots - self._running)))]
+            self._running += len(starting)
+            arrivals = []
+            while self._held and self._free:
+                self._busy += 1
+                arrivals.append(heapq.heappop(self._held)[2])
+        for message in starting:
+            message.since = now
+            self._work.put(message)
+        self._on_pace(self)
+        for arrival in arrivals:
+            self._on_room(self, arrival)
 
     def stop(self) -> list[Any]:
         """Admit nothing more: what is claimed goes back to the ledger.  Returns what was held back."""
@@ -187,7 +228,8 @@ class Intake(Consumer):
         now = time.monotonic()
         with self._lock:
             self._mean_s += (now - ended.since - self._mean_s) * _WEIGHT
-            following = self._next.popleft() if self._next else None
+            # Not when the queue was just given fewer slots.
+            following = self._next.popleft() if self._next and self._running <= self.slots else None
             if following is None:
                 self._running -= 1
         if following is not None:

@@ -69,6 +69,9 @@ class LocalRoad(Intakes):
         else:  # it was closed while the job was being taken
             self.recorder.release(claim.id, claim.epoch)
 
+    def _on_quiet(self, intake: Intake) -> None:
+        self._on_room(intake, None)
+
     def _on_pace(self, intake: Intake) -> None:
         self._on_room(intake, None)
 

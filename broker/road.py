@@ -2,7 +2,7 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from broker.desk import Desk
@@ -40,6 +40,19 @@ class Road(Protocol):
         """Exactly these queues are paused."""
         ...
 
+    def quiet(self, quiet: bool) -> None:
+        """Start nothing of any queue, or go on.  What runs, ends; what has not started goes back."""
+        ...
+
+    def resize(self) -> None:
+        """As many jobs of each queue may run as its ``slots`` now say."""
+        ...
+
+    @property
+    def intakes(self) -> Mapping[str, Intake]:
+        """By queue."""
+        ...
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything sent is confirmed; false when time ran out."""
         ...
@@ -61,8 +74,19 @@ class Intakes(ABC):
         self.desk = desk
         self.slots = slots
         self.intakes: dict[str, Intake] = {}
+        self._quiet = False
         self._work: WorkQueue
         self._lock = threading.Lock()
+
+    def quiet(self, quiet: bool) -> None:
+        self._quiet = quiet
+        for intake in self.intakes.values():
+            intake.rest(quiet)
+            self._on_quiet(intake)
+
+    def resize(self) -> None:
+        for intake in self.intakes.values():
+            intake.resize(self.slots(intake.queue))
 
     def consume(self, queue: str, timeout_s: float) -> Intake:
         if (known := self.intakes.get(queue)) is not None and known.reopen(self._work):
@@ -82,6 +106,11 @@ class Intakes(ABC):
     def _begin(self, intake: Intake) -> None:
         with self._lock:
             self.intakes = {**self.intakes, intake.queue: intake}
+        intake.rest(self._quiet)
+
+    @abstractmethod
+    def _on_quiet(self, intake: Intake) -> None:
+        """It has begun, or ceased, to rest."""
 
     @abstractmethod
     def _on_room(self, intake: Intake, arrival: Any) -> None: ...

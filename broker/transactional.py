@@ -135,7 +135,7 @@ class transactional:
 
     def _take_room(self, broker: "Broker", jobs: Sequence[NewJob]) -> None:
         """In the queues with ``max_waiting``; held until the end, for until the commit nobody sees these jobs."""
-        if broker.room.limits:
+        if broker.room.watched:
             self._room.enter_context(broker.room.taken(jobs))
 
     def _outbox_of(self, broker: "Broker", driver: object) -> Outbox | AsyncOutbox:

@@ -21,6 +21,7 @@ from cli import (
     schedules,
     upkeep,
     work,
+    workers,
 )
 from cli.exits import EXPLAINED, Commands
 from settings import load
@@ -82,7 +83,7 @@ GROUPS = {
     "circuits": circuits.app,
     "events": events.app,
     "schedules": schedules.app,
-    "workers": upkeep.workers,
+    "workers": workers.app,
 }
 for name, group in GROUPS.items():
     main.add_typer(group, name=name)

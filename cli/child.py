@@ -9,7 +9,7 @@ import dramatiq
 from dramatiq import Middleware, Worker
 
 import logs
-from cli.children import SUPERVISOR_FD
+from cli.children import DISMISSED, READY, SUPERVISOR_FD
 from settings import load
 
 
@@ -23,8 +23,12 @@ class Supervised(Middleware):
         self.fd = fd
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: Worker) -> None:
-        os.write(self.fd, b".")
+        os.write(self.fd, READY)
         threading.Thread(target=self._watch, name="hareline-leash", daemon=True).start()
+
+    def dismissed(self) -> None:
+        """An operator has asked this worker to stop: none is to take its place."""
+        os.write(self.fd, DISMISSED)
 
     def _watch(self) -> None:
         poll = select.poll()
@@ -39,4 +43,6 @@ def boot() -> None:
     from actors import broker
 
     if fd := os.environ.get(SUPERVISOR_FD):
-        broker.add_middleware(Supervised(int(fd)))
+        supervised = Supervised(int(fd))
+        broker.exit.alone = supervised.dismissed
+        broker.add_middleware(supervised)

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 
 #: Where a worker writes that it is ready, and sees that its supervisor has died.
 SUPERVISOR_FD = "SUPERVISOR_FD"
+READY, DISMISSED = b".", b"x"
 
 
 #: Signals to stop within this time are one request.
@@ -63,6 +64,7 @@ class Child:
         self._inbox = inbox
         self.started_at = time.monotonic()
         self.ready = False
+        self.dismissed = False  #: an operator has asked it to stop
         end, mine = os.pipe() if leash else (-1, -1)
         self.process = subprocess.Popen(
             command,
@@ -101,10 +103,12 @@ class Child:
 
     def _listen(self, end: int) -> None:
         with os.fdopen(end, "rb", buffering=0) as pipe:
-            if pipe.read(1):
-                self.ready = True
-                self._inbox.put(Ready(self))
-            pipe.read(1)  # until it, and all its children, are gone: they see our end closed when we die
+            while said := pipe.read(1):  # until it, and all its children, are gone: they see our end closed when we die
+                if said == DISMISSED:
+                    self.dismissed = True
+                elif not self.ready:
+                    self.ready = True
+                    self._inbox.put(Ready(self))
 
 
 def catch(inbox: Inbox, *numbers: signal.Signals) -> None:

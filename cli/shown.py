@@ -24,6 +24,9 @@ _STYLES: Mapping[str, str] = {
     "crashed": "red",
     "cancelled": "yellow",
     "paused": "yellow",
+    "quiet": "yellow",
+    "warning": "yellow",
+    "critical": "red",
     "open": "red",
     "half-open": "yellow",
     "retrying": "yellow",
@@ -120,6 +123,13 @@ def moment(at: datetime) -> str:
     if sys.stdout.isatty():
         return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def size(count: int | None) -> str:
+    """Bytes: ``87 MiB``."""
+    if count is None:
+        return ""
+    return f"{count / 2**20:.0f} MiB" if count < 10 * 2**30 else f"{count / 2**30:.1f} GiB"
 
 
 def duration(seconds: float | None) -> str:

@@ -34,10 +34,19 @@ class Place:
         self.deaths = 0  #: in a row
         self.start_at = 0.0  #: on the monotonic clock, when there is no child
         self.retiring = False  #: it was asked to end, to be replaced
+        self.dismissed = False  #: an operator has stopped it; until a SIGHUP nothing takes its place
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is no process, and is to be one."""
+        return self.child is None and not self.dismissed
 
 
 class Supervisor:
     """Runs ``count`` workers until SIGTERM or SIGINT; SIGHUP restarts them one by one.
+
+    One that an operator stops (`hareline workers stop`) is not started again before a SIGHUP; when the last one is
+    stopped so, this ends too, in good order.
 
     Parameters:
       queues: the only ones to serve; all if empty.
@@ -75,6 +84,8 @@ class Supervisor:
             self._start_due()
             match receive(self._inbox, self._patience_s()):
                 case signal.SIGHUP:
+                    for place in self._places:
+                        place.dismissed = False
                     self._turn.extend(place for place in self._places if place not in self._turn)
                 case signal.Signals():
                     self._stop()
@@ -90,7 +101,7 @@ class Supervisor:
 
     def _start_due(self) -> None:
         for place in self._places:
-            if place.child is None and not self._stopping and time.monotonic() >= place.start_at:
+            if place.is_wanted and not self._stopping and time.monotonic() >= place.start_at:
                 place.child = Child(self._command, self._inbox, env=self._env, leash=True)
                 if place is self._renewing and self._renew_until is None:
                     self._renew_until = time.monotonic() + READY_S
@@ -99,7 +110,7 @@ class Supervisor:
     def _patience_s(self) -> float | None:
         if self._stopping:
             return None
-        moments = [place.start_at for place in self._places if place.child is None]
+        moments = [place.start_at for place in self._places if place.is_wanted]
         moments += [self._renew_until] if self._renew_until is not None else []
         return min(moments) - time.monotonic() if moments else None
 
@@ -134,6 +145,12 @@ class Supervisor:
         if place.retiring:
             place.retiring, place.start_at = False, 0.0
             return False
+        if child.dismissed:
+            place.dismissed = True
+            log.info("worker.dismissed", worker=place.number, pid=child.pid)
+            if all(place.dismissed for place in self._places):
+                self._stopping = True
+            return code != 0
         place.deaths = 0 if time.monotonic() - child.started_at > SETTLED_S else place.deaths + 1
         shortest, longest = BACKOFF_S
         delay_s = min(longest, shortest * 2 ** min(place.deaths - 1, 10)) if place.deaths else shortest

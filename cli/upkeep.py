@@ -1,4 +1,4 @@
-"""``hareline migrate``, ``config``, ``rebuild`` and ``workers ls``: the small commands of whoever runs it."""
+"""``hareline migrate``, ``config`` and ``rebuild``: the small commands of whoever runs it."""
 
 from typing import Annotated
 
@@ -6,13 +6,11 @@ import typer
 
 from cli.given import operator
 from cli.opened import control, queries, road_of
-from cli.shown import as_json, duration, say, table
+from cli.shown import as_json, say, table
 from errors import NotFound, nearest
 from settings import load, mask
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-workers = typer.Typer(no_args_is_help=True, help="Worker processes.")
 
 
 def migrate(json: Json = False) -> None:
@@ -83,29 +81,3 @@ def rebuild(
     if json:
         return as_json({"jobs": count})
     say(f"{count} waiting jobs are sent again")
-
-
-@workers.command("ls")
-def ls(
-    everyone: Annotated[bool, typer.Option("--all", help="Also those that stopped or died.")] = False,
-    json: Json = False,
-) -> None:
-    """List the worker processes.
-
-    How many jobs each runs, and when it was last heard of.
-    """
-    with queries() as asked:
-        rows = asked.workers(everyone=everyone)
-    if json:
-        return as_json(rows)
-    table(
-        ("id", "host", "pid", "state", "active", "threads", "heard", "started", "queues"),
-        [
-            (x.id, x.host, x.pid, x.state, x.active, x.threads, _ago(x.silent_s), x.started_at, " ".join(x.queues))
-            for x in rows
-        ],
-    )  # fmt: skip
-
-
-def _ago(seconds: float) -> str:
-    return f"{duration(seconds)} ago"

@@ -17,30 +17,34 @@ def change(control: Control, rule: str, count: float, per_s: float, burst: int, 
     in at once if there is room for more, and what runs goes on if there is room for less.
     """
 
-    def verb(tx: Transaction) -> None:
-        tx.connection.execute(delete(limit_rules).where(limit_rules.c.rule == rule))
-        tx.connection.execute(
-            insert(limit_rules).values(
-                rule=rule, count=count, per_s=per_s, burst=burst, changed_at=tx.now, changed_by=tx.by
-            )
-        )
-        look_at_rule(tx, rule)
-        tx.note(None, "limit changed", {"rule": rule, "count": count, "per_s": per_s, "burst": burst})
+    control.run(lambda tx: change_in(tx, rule, count, per_s, burst), by=by)
 
-    control.run(verb, by=by)
+
+def change_in(tx: Transaction, rule: str, count: float, per_s: float, burst: int) -> None:
+    """The same, as a part of something larger."""
+    tx.connection.execute(delete(limit_rules).where(limit_rules.c.rule == rule))
+    tx.connection.execute(
+        insert(limit_rules).values(
+            rule=rule, count=count, per_s=per_s, burst=burst, changed_at=tx.now, changed_by=tx.by
+        )
+    )
+    look_at_rule(tx, rule)
+    tx.note(None, "limit changed", {"rule": rule, "count": count, "per_s": per_s, "burst": burst})
 
 
 def restore(control: Control, rule: str, *, by: By) -> bool:
     """Go by the code again; false when nothing was changed."""
 
-    def verb(tx: Transaction) -> bool:
-        if not tx.connection.execute(delete(limit_rules).where(limit_rules.c.rule == rule)).rowcount:
-            return False
-        look_at_rule(tx, rule)
-        tx.note(None, "limit restored", {"rule": rule})
-        return True
+    return control.run(lambda tx: restore_in(tx, rule), by=by)
 
-    return control.run(verb, by=by)
+
+def restore_in(tx: Transaction, rule: str) -> bool:
+    """The same, as a part of something larger."""
+    if not tx.connection.execute(delete(limit_rules).where(limit_rules.c.rule == rule)).rowcount:
+        return False
+    look_at_rule(tx, rule)
+    tx.note(None, "limit restored", {"rule": rule})
+    return True
 
 
 def release(control: Control, key: str, *, by: By) -> bool:

@@ -1,13 +1,33 @@
-"""Verbs for queues."""
+"""Verbs for queues.
 
-from sqlalchemy import ColumnElement, exists, func, insert, literal_column, select, update
+pause    start nothing; jobs may come in
+drain    let nothing in; what is there runs
+resume   both go on
+"""
 
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, Table, exists, func, insert, literal_column, select, update
+
+from control import dead
+from control.jobs import remove_all
+from control.limits import change_in, restore_in
+from control.rows import lock_ids
 from control.transaction import Control, Transaction
 from control.who import By
+from errors import BadInput
+from ledger.orders import Knob, rule_of
 from ledger.queries import Queries
-from ledger.states import State
-from ledger.tables import jobs, queues, tickets
+from ledger.queue_stats import QueueStats
+from ledger.states import FINISHED, State
+from ledger.tables import history, jobs, queues, tickets
 from ledger.views import QueueView
+from settings import rate_of
+
+_BATCH: Final = 500  #: jobs in one transaction: their rows are locked until it commits
+_MOST: Final = 1_000_000  #: a number above this is a slip
 
 
 def pause(control: Control, name: str, *, by: By) -> None:
@@ -24,12 +44,30 @@ def pause(control: Control, name: str, *, by: By) -> None:
     control.run(verb, by=by)
 
 
+def drain(control: Control, name: str, *, by: By) -> None:
+    """Let no new jobs in; everything that is there runs, and is retried.  Idempotent; :func:`resume` ends it.
+
+    A process that sends hears of it within a second; from then on its sends raise ``QueueDraining``, and schedules
+    note their ticks as refused.  What follows from a job that is there (steps of a flow, callbacks, what an actor
+    with ``atomic_sends`` sends, an operator's retry) is let in: a job that was accepted may end.
+    """
+
+    def verb(tx: Transaction) -> None:
+        known = _row(tx, name)
+        if known is None or known.draining_at is None:
+            _write(tx, name, known is not None, {"draining_at": tx.now, "draining_by": tx.by})
+            tx.note(None, "draining", {"queue": name})
+
+    control.run(verb, by=by)
+
+
 def resume(control: Control, name: str, *, by: By) -> int:
-    """Let the queue go on; returns how many jobs its pause had held back.  Idempotent."""
+    """Let the queue go on, and new jobs in; returns how many jobs its pause had held back.  Idempotent."""
 
     def verb(tx: Transaction) -> int:
         _lock(tx, name)
         _set(tx, name, paused=False)
+        tx.connection.execute(update(queues).where(queues.c.name == name).values(draining_at=None, draining_by=None))
         waits = exists().where(jobs.c.id == tickets.c.job_id, jobs.c.state == State.WAITING)
         held_back = tx.connection.execute(
             update(tickets)
@@ -42,9 +80,97 @@ def resume(control: Control, name: str, *, by: By) -> int:
     return control.run(verb, by=by)
 
 
+def clean(
+    control: Control, name: str, state: State, *, older_than_s: float = 0.0, limit: int | None = None, by: By
+) -> int:
+    """Remove finished jobs that ended longer ago than that, the oldest first; returns how many.
+
+    In batches, each one transaction with a line in the journal for each job: killed midway, it has removed what it has
+    removed.  Raises ``BadInput`` for a state in which a job is not finished.
+    """
+    if state not in FINISHED:
+        raise BadInput(f"only finished jobs are cleaned away (completed, failed, cancelled), not {state}")
+
+    def batch(tx: Transaction, table: Table, room: int) -> int:
+        wanted = (
+            select(table.c.id)
+            .where(table.c.queue == name, table.c.state == state)
+            .where(table.c.finished_at <= tx.now - timedelta(seconds=older_than_s))
+            .order_by(table.c.finished_at)
+            .limit(room)
+        )
+        if table is jobs:  # as the indexes of finished jobs have it
+            reason = jobs.c.reason.is_not(None) if state is State.FAILED else jobs.c.reason.is_(None)
+            wanted = wanted.where(jobs.c.finished_at.is_not(None), reason)
+        # One that was retried since it was listed is left alone.
+        locked = [job for job in lock_ids(tx, list(tx.connection.scalars(wanted))) if job.state is state]
+        remove_all(tx, locked, "removed")
+        return len(locked)
+
+    removed = 0
+    for table in (history, jobs):
+        while (room := _BATCH if limit is None else min(_BATCH, limit - removed)) > 0:
+            count = control.run(lambda tx, t=table, r=room: batch(tx, t, r), by=by)  # type: ignore[misc]
+            removed += count
+            if count < room:
+                break
+    if removed:
+        told = {"queue": name, "state": state, "older_than_s": older_than_s, "jobs": removed}
+        control.run(lambda tx: tx.note(None, "cleaned", told), by=by)
+    return removed
+
+
+def retry_failed(control: Control, name: str, *, limit: int | None = None, by: By) -> int:
+    """Send the dead letters of a queue round again, the oldest first; returns how many."""
+    return len(dead.retry(control, queue=name, limit=limit, by=by))
+
+
+def change(control: Control, name: str, wanted: Mapping[Knob, int | str], *, by: By) -> None:
+    """From now on these of the queue are others than the code's, in every process within two seconds.  Idempotent.
+
+    What runs goes on.  ``concurrency`` is per process; ``rate`` is ``"10/s"``; a ``max_running`` where the code has
+    none counts what starts from then on, a ``max_waiting`` what is sent from then on.  Raises ``BadInput``; nothing was
+    changed then.
+    """
+    rules = {knob: _rule(knob, value) for knob, value in wanted.items()}
+
+    def verb(tx: Transaction) -> None:
+        for knob, (count, per_s) in sorted(rules.items()):
+            change_in(tx, rule_of(knob, name), count, per_s, 1)
+
+    control.run(verb, by=by)
+
+
+def restore(control: Control, name: str, *knobs: Knob, by: By) -> list[Knob]:
+    """Go by the code again, in these or in everything; returns what had been changed."""
+    return control.run(
+        lambda tx: [knob for knob in sorted(knobs or Knob) if restore_in(tx, rule_of(knob, name))], by=by
+    )
+
+
 def listing(queries: Queries) -> list[QueueView]:
     """Every queue, by name."""
     return queries.queues()
+
+
+def stats(queries: Queries, names: Sequence[str] = (), *, only: Sequence[str] | None = None) -> list[QueueStats]:
+    """How every queue does, by name; ``names`` are shown also if they have no jobs."""
+    return queries.queue_stats(names, only=only)
+
+
+def _rule(knob: Knob, value: int | str) -> tuple[float, float]:
+    """As the ledger keeps it: a count, and for a rate the seconds."""
+    try:
+        if knob is Knob.RATE:
+            return rate_of(str(value).strip())
+        number = int(value)
+    except ValueError:
+        number = 0
+        if knob is Knob.RATE:
+            raise BadInput(f"{knob} is so many starts in a time: 10/s, 0.5/s, 100/5m, 1000/h; got {value!r}") from None
+    if not 1 <= number <= _MOST:
+        raise BadInput(f"{knob} is a whole number from 1 to {_MOST:,}; got {value!r}")
+    return number, 0.0
 
 
 def _lock(tx: Transaction, name: str) -> None:
@@ -55,12 +181,21 @@ def _lock(tx: Transaction, name: str) -> None:
 
 
 def _set(tx: Transaction, name: str, *, paused: bool) -> None:
-    known = tx.connection.execute(select(queues.c.paused).where(queues.c.name == name)).one_or_none()
-    values = {"paused": paused, "paused_at": tx.now if paused else None, "paused_by": tx.by if paused else None}
-    if known is None:
-        tx.connection.execute(insert(queues).values(name=name, **values))
-    elif known.paused != paused:
+    known = _row(tx, name)
+    if known is None or known.paused != paused:
+        values = {"paused": paused, "paused_at": tx.now if paused else None, "paused_by": tx.by if paused else None}
+        _write(tx, name, known is not None, values)
+
+
+def _row(tx: Transaction, name: str) -> Row[Any] | None:
+    return tx.connection.execute(select(queues).where(queues.c.name == name).with_for_update()).one_or_none()
+
+
+def _write(tx: Transaction, name: str, known: bool, values: Mapping[str, Any]) -> None:
+    if known:
         tx.connection.execute(update(queues).where(queues.c.name == name).values(**values))
+    else:
+        tx.connection.execute(insert(queues).values(name=name, **values))
 
 
 def _never(tx: Transaction) -> ColumnElement[object]:

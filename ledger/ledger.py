@@ -18,6 +18,7 @@ from ledger.flows.states import FlowState
 from ledger.flows.store import NewFlow
 from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
+from ledger.orders import Orders, WorkerReport
 from ledger.outbox import AsyncOutbox, Outbox
 from ledger.records import (
     Beat,
@@ -172,6 +173,14 @@ class Session(Protocol):
 
     def asked_to_stop(self, worker: int) -> list[tuple[str, int]]:
         """The jobs ``worker`` owns that were asked to stop, as (id, epoch).  Only reads."""
+        ...
+
+    def orders(self, worker: int) -> Orders:
+        """What ``worker`` is asked for, and what operators have changed of queues; of no worker with 0.  Only reads."""
+        ...
+
+    def report_worker(self, worker: int, report: WorkerReport) -> None:
+        """Say how ``worker`` is, in place of what was said before."""
         ...
 
     def announce(self, worker: int) -> None:

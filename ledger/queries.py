@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, Select, Table, func, literal, null, sele
 
 from errors import Undecipherable
 from ledger import failures as failing
-from ledger import feed, finder, found, tally
+from ledger import feed, finder, found, queue_stats, staff, tally
 from ledger import operations as operating
 from ledger.circuits import listed
 from ledger.engine import Database
@@ -23,6 +23,7 @@ from ledger.in_flight import InFlight, in_flight
 from ledger.lookup import find, newest_of_message
 from ledger.operations import OperationView
 from ledger.overview import Overview, overview
+from ledger.queue_stats import QueueStats
 from ledger.resting import usage
 from ledger.sealing import CHECKPOINT, ERROR, NOTE, KeyRing, Seal, masked
 from ledger.search import MOST, Bounded, Filter, Page, Suggestions
@@ -338,31 +339,19 @@ class Queries:
             return holder
 
     def workers(self, *, everyone: bool = False) -> list[WorkerView]:
-        """Worker processes at work; with ``everyone`` also those that stopped or died."""
-        active = select(func.count()).where(claims.c.worker_id == workers.c.id).scalar_subquery()
-        wanted = select(workers, active.label("active")).order_by(workers.c.id)
-        if not everyone:
-            wanted = wanted.where(workers.c.state.in_(("running", "stopping")))
+        """Worker processes at work, with what they run; with ``everyone`` also those that stopped or died."""
         with self._database.read() as connection:
-            now = self._database.time(connection)
-            rows = connection.execute(wanted).all()
-        return [
-            WorkerView(
-                id=row.id,
-                host=row.host,
-                pid=row.pid,
-                state=row.state,
-                queues=json.loads(row.queues),
-                threads=row.threads,
-                version=row.version,
-                started_at=row.started_at,
-                heartbeat_at=row.heartbeat_at,
-                stopped_at=row.stopped_at,
-                silent_s=max(0.0, (now - row.heartbeat_at).total_seconds()),
-                active=row.active,
-            )
-            for row in rows
-        ]
+            return staff.listing(connection, self._database.time(connection), everyone=everyone)
+
+    def queue_stats(self, names: Sequence[str] = (), *, only: Sequence[str] | None = None) -> list[QueueStats]:
+        """How every queue does, by name; however long they are, within bounds (ledger/queue_stats.py)."""
+        with self._database.read() as connection:
+            return queue_stats.stats(connection, self._database.time(connection), names=names, only=only)
+
+    def worker(self, id: int) -> WorkerView | None:
+        """One of them, whatever its state."""
+        with self._database.read() as connection:
+            return next(iter(staff.listing(connection, self._database.time(connection), id=id)), None)
 
     def status(self, id: str, *, ring: KeyRing | None = None) -> JobStatus | None:
         """How the job with this id is doing; of all that is known of it, what can be asked often.

@@ -41,6 +41,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from ledger.append_only import protect
 from ledger.flows.states import FlowState, ItemState, StepState
 from ledger.instants import from_micros, to_micros
+from ledger.orders import Ends, Mode, Wish
 from ledger.states import State
 
 
@@ -416,6 +417,31 @@ workers = Table(
 )
 Index("workers_heartbeat", workers.c.state, workers.c.heartbeat_at)
 
+# What operators ask of a worker, which looks every second; the last word counts.
+worker_requests = Table(
+    "worker_requests",
+    metadata,
+    Column("worker_id", Integer, primary_key=True, autoincrement=False),
+    Column("wish", Text, CheckConstraint(f"wish IN ({_words(Wish)})", name="wish"), nullable=False),
+    Column("asked_at", Instant, nullable=False),
+    Column("asked_by", Text, nullable=False),
+)
+
+# What a worker says of itself; no more often than every few seconds, and nothing when nothing has changed.
+worker_reports = Table(
+    "worker_reports",
+    metadata,
+    Column("worker_id", Integer, primary_key=True, autoincrement=False),
+    Column("mode", Text, CheckConstraint(f"mode IN ({_words(Mode)})", name="mode"), nullable=False),
+    Column("ends", Text, CheckConstraint(f"ends IN ({_words(Ends)})", name="ends"), nullable=False),
+    Column("master", Integer),  # pid of the process that started it with others
+    Column("busy", Integer, nullable=False),  # threads
+    Column("rss", BigInteger),  # bytes
+    Column("slots", Text, nullable=False),  # JSON: by queue
+    Column("at", Instant, nullable=False),
+    postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
+)
+
 queues = Table(
     "queues",
     metadata,
@@ -423,6 +449,8 @@ queues = Table(
     Column("paused", Boolean, nullable=False, server_default=false()),
     Column("paused_at", Instant),
     Column("paused_by", Text),
+    Column("draining_at", Instant),  # since then it takes no new jobs
+    Column("draining_by", Text),
 )
 
 limits = Table(

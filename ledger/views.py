@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+from ledger.orders import DOES, Ends, Mode, Wish
 from ledger.sealing import mapped, masked
 from ledger.states import FINISHED, Outcome, Reason, State
 
@@ -271,6 +272,36 @@ class WorkerView:
     stopped_at: datetime | None
     silent_s: float  #: since its last heartbeat
     active: int  #: jobs in its hands
+    mode: Mode | None = None  #: what it does, as it said last; None: it has not said
+    asked: Wish | None = None  #: what an operator wants of it; done when ``mode`` says so
+    asked_at: datetime | None = None
+    asked_by: str | None = None
+    ends: Ends | None = None  #: what a stop does to it
+    master: int | None = None  #: pid of the process that started it with others
+    busy: int | None = None  #: threads that ran a job when it said so
+    rss: int | None = None  #: bytes of memory, then
+    said_s: float | None = None  #: how long ago that was
+    slots: Mapping[str, int] = field(default_factory=dict)  #: jobs at once, by queue
+    jobs: Sequence["CurrentJob"] = ()  #: in its hands, the oldest first
+
+    @property
+    def pending(self) -> bool:
+        """Whether it has not yet done what it was asked for."""
+        return self.asked is not None and self.mode is not DOES[self.asked] and self.state in ("running", "stopping")
+
+
+@dataclass(frozen=True)
+class CurrentJob:
+    """A job in a worker's hands."""
+
+    id: str
+    actor: str
+    queue: str
+    epoch: int
+    suspect: bool
+    cancel_requested: bool
+    claimed_at: datetime
+    elapsed_s: float
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How many jobs may run at once: over all workers, per queue, per actor, per value of an argument."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,14 @@ from dramatiq.middleware import SkipMessage
 
 from errors import InvalidActor
 from ledger.gates import Entering, Entry, Gate
+from ledger.orders import Knob, rule_of
 from ledger.recorder import Recorder
 from ledger.states import Outcome
 from middleware.arguments import Argument, demand_path, demand_whole, finder, listed, shown
 from middleware.attempt import JobMessage
+
+#: The capacity of a gate that only an operator has closed, once the operator's rule is gone.
+UNLIMITED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,8 @@ class ConcurrencyLimits(Middleware):
 
     def __init__(self, recorder: Recorder, queues: Mapping[str, int]) -> None:
         self.recorder = recorder
-        self._queues = {name: Gate(rule := f"running:queue:{name}", rule, count) for name, count in queues.items()}
+        self._queues = {name: _gate(name, count) for name, count in queues.items()}
+        self._added: Mapping[str, Gate] = {}
         self._actors: dict[str, list[tuple[Gate, Argument | None]]] = {}
 
     @property
@@ -78,6 +83,10 @@ class ConcurrencyLimits(Middleware):
         """The limits in the code, by the names under which ``hareline limits`` changes them."""
         gates = [*self._queues.values(), *(gate for some in self._actors.values() for gate, _ in some)]
         return {gate.rule: Concurrency(gate.capacity) for gate in gates}
+
+    def learn(self, changed: Collection[str]) -> None:
+        """Queues that operators have limited; how many may run of them is the ledger's to know."""
+        self._added = {name: _gate(name, UNLIMITED) for name in changed if name not in self._queues}
 
     def before_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
         gates: dict[str, tuple[Gate, Argument | None]] = {}
@@ -107,9 +116,14 @@ class ConcurrencyLimits(Middleware):
             raise SkipMessage("it was asked to stop before it began")
 
     def _gates(self, message: JobMessage) -> list[Gate]:
-        queue = self._queues.get(message.queue_name)
+        queue = self._queues.get(message.queue_name) or self._added.get(message.queue_name)
         gates = [] if queue is None else [queue]
         for gate, find in self._actors.get(message.actor_name, ()):
             value = "" if find is None else f"={shown(find(message.args, message.kwargs))}"
             gates.append(Gate(gate.key + value, gate.rule, gate.capacity))
         return gates
+
+
+def _gate(queue: str, capacity: int) -> Gate:
+    rule = rule_of(Knob.MAX_RUNNING, queue)
+    return Gate(rule, rule, capacity)

@@ -10,6 +10,7 @@ from dramatiq.middleware import SkipMessage
 
 from errors import InvalidActor, RateLimited
 from ledger.gcra import Pace, Share, Wanted
+from ledger.orders import Changed
 from ledger.recorder import SOON_S, Recorder
 from ledger.states import Outcome
 from middleware.arguments import Argument, finder, listed, shown
@@ -43,6 +44,7 @@ class Limits(Middleware):
         self.recorder = recorder
         self.queues = queues
         self.on_wait: Callable[[str, float], None] | None = None  #: told a queue, and how long a job of it has to wait
+        self._added: Mapping[str, Rate] = {}
         self._actors: dict[str, list[tuple[str, Rate, Argument | None]]] = {}
 
     @property
@@ -54,6 +56,12 @@ class Limits(Middleware):
         """The rates in the code, by the names under which ``hareline limits`` changes them."""
         actors = {rule: rate for limits in self._actors.values() for rule, rate, _ in limits}
         return {f"queue:{name}": rate for name, rate in self.queues.items()} | actors
+
+    def learn(self, changed: Mapping[str, Changed]) -> None:
+        """Rates that operators have set, by queue; where the code has one too, the ledger sees to that."""
+        self._added = {
+            name: Rate(x.count, x.per_s or 1.0, burst=x.burst) for name, x in changed.items() if name not in self.queues
+        }
 
     def before_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
         limits: list[tuple[str, Rate, Argument | None]] = []
@@ -91,7 +99,7 @@ class Limits(Middleware):
 
     def _shares(self, broker: Broker, message: JobMessage) -> list[Share]:
         limits = self._actors.get(message.actor_name, ())
-        queue = self.queues.get(message.queue_name)
+        queue = self.queues.get(message.queue_name) or self._added.get(message.queue_name)
         if not limits and queue is None:
             return []
         cost = message.options.get("cost", broker.get_actor(message.actor_name).options.get("cost", 1))

@@ -15,6 +15,7 @@ from ledger.flows.store import NewFlow
 from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
 from ledger.ledger import RESEND_BATCH, Send
+from ledger.orders import Orders, WorkerReport, orders_of
 from ledger.postgres import circuits, claim, enqueue, finish, gates, keys, limits, retention
 from ledger.postgres import ticks as ticks_of
 from ledger.postgres.arrays import floats, literal, numbers, texts
@@ -238,6 +239,14 @@ class PostgresSession:
 
     def asked_to_stop(self, worker: int) -> list[tuple[str, int]]:
         return [(id, epoch) for id, epoch in self._connection.call(lambda cursor: cursor.run("asked", str(worker)))]
+
+    def orders(self, worker: int) -> Orders:
+        return orders_of(self._connection.call(lambda cursor: cursor.run("orders", str(worker))))
+
+    def report_worker(self, worker: int, report: WorkerReport) -> None:
+        texts = (None if value is None else str(value) for value in (report.master, report.busy, report.rss))
+        said = (str(worker), report.mode, report.ends, *texts, json.dumps(report.slots))
+        self._connection.call(lambda cursor: cursor.run("report_worker", *said))
 
     def announce(self, worker: int) -> None:
         self._connection.call(lambda cursor: cursor.run("announce", str(worker)))

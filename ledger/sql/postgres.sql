@@ -809,6 +809,18 @@ CROSS JOIN LATERAL (
 -- name: paused
 SELECT name FROM queues WHERE paused;
 
+-- name: orders
+-- What worker $1 is asked for, and what operators have changed of queues; small tables, asked every second.
+SELECT 'wish', '', wish, 0::float8, 0::float8, 0 FROM worker_requests WHERE worker_id = $1::int
+UNION ALL SELECT 'rule', rule, '', count, per_s, burst FROM limit_rules
+UNION ALL SELECT 'draining', name, coalesce(draining_by, ''), 0, 0, 0 FROM queues WHERE draining_at IS NOT NULL;
+
+-- name: report_worker
+INSERT INTO worker_reports AS r (worker_id, mode, ends, master, busy, rss, slots, at)
+VALUES ($1::int, $2, $3, $4::int, $5::int, $6::bigint, $7, clock_timestamp())
+ON CONFLICT (worker_id) DO UPDATE SET mode = excluded.mode, ends = excluded.ends, master = excluded.master,
+  busy = excluded.busy, rss = excluded.rss, slots = excluded.slots, at = excluded.at;
+
 -- name: announce
 UPDATE workers SET state = 'stopping' WHERE id = $1::int AND state = 'running';
 
@@ -1145,12 +1157,18 @@ DELETE FROM ticks WHERE ctid = ANY (ARRAY(
 
 -- name: expire_workers
 -- By heartbeat_at, which has an index; a worker that still owns something is the rescuer's.
-DELETE FROM workers WHERE id = ANY (ARRAY(
-  SELECT id FROM workers w
-  WHERE state IN ('stopped', 'dead') AND heartbeat_at < statement_timestamp() - $1::float8 * interval '1 second'
-    AND (SELECT c.worker_id FROM claims c WHERE c.worker_id = w.id LIMIT 1) IS NULL
-  LIMIT $2::int FOR UPDATE SKIP LOCKED
-));
+WITH gone AS (
+  DELETE FROM workers WHERE id = ANY (ARRAY(
+    SELECT id FROM workers w
+    WHERE state IN ('stopped', 'dead') AND heartbeat_at < statement_timestamp() - $1::float8 * interval '1 second'
+      AND (SELECT c.worker_id FROM claims c WHERE c.worker_id = w.id LIMIT 1) IS NULL
+    LIMIT $2::int FOR UPDATE SKIP LOCKED
+  ))
+  RETURNING id
+), unasked AS (
+  DELETE FROM worker_requests WHERE worker_id = ANY (ARRAY(SELECT id FROM gone))
+)
+DELETE FROM worker_reports WHERE worker_id = ANY (ARRAY(SELECT id FROM gone));
 
 -- name: expire_journal
 -- Lines without a job, and all lines of jobs that an operator removed; an id that came back keeps its others.

@@ -328,6 +328,17 @@ RETURNING id;
 -- name: beat
 UPDATE workers SET heartbeat_at = ? WHERE id = ? AND state IN ('running', 'stopping');
 
+-- name: orders
+-- What the worker is asked for, and what operators have changed of queues; small tables, asked every second.
+SELECT 'wish', '', wish, 0.0, 0.0, 0 FROM worker_requests WHERE worker_id = ?
+UNION ALL SELECT 'rule', rule, '', count, per_s, burst FROM limit_rules
+UNION ALL SELECT 'draining', name, coalesce(draining_by, ''), 0.0, 0.0, 0 FROM queues WHERE draining_at IS NOT NULL;
+
+-- name: report_worker
+INSERT INTO worker_reports (worker_id, mode, ends, master, busy, rss, slots, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (worker_id) DO UPDATE SET mode = excluded.mode, ends = excluded.ends, master = excluded.master,
+busy = excluded.busy, rss = excluded.rss, slots = excluded.slots, at = excluded.at;
+
 -- name: announce
 UPDATE workers SET state = 'stopping' WHERE id = ? AND state = 'running';
 
@@ -651,6 +662,12 @@ SELECT id FROM workers WHERE state IN ('stopped', 'dead') AND heartbeat_at < ?
 AND NOT EXISTS (SELECT 1 FROM claims WHERE worker_id = workers.id)
 LIMIT ?
 );
+
+-- name: expire_requests
+DELETE FROM worker_requests WHERE worker_id NOT IN (SELECT id FROM workers);
+
+-- name: expire_reports
+DELETE FROM worker_reports WHERE worker_id NOT IN (SELECT id FROM workers);
 
 -- name: loose_journal
 -- Lines without a job, and those that tell of a job's removal.

@@ -30,7 +30,9 @@ def retain(tx: Transaction, keep: Mapping[str, Keep], default: Keep, history_s: 
     tx.run("expire_groups", tx.now)
     tx.run("expire_ticks", _before(tx, TICKS_KEPT_S), limit)
     before = _before(tx, max(history_s, TRACES_KEPT_S))
-    tx.run("expire_workers", before, limit)
+    if tx.run("expire_workers", before, limit).rowcount:
+        tx.run("expire_requests")
+        tx.run("expire_reports")
     loose = tx.run("loose_journal", before, limit).fetchall()
     _raise_floor(tx, [job for _, job in loose if job is not None])
     tx.many("drop_line", [(line,) for line, _ in loose])

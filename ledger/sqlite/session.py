@@ -15,6 +15,7 @@ from ledger.gates import Entering, Entry
 from ledger.gcra import Share, Wanted
 from ledger.instants import from_micros
 from ledger.ledger import RESEND_BATCH, Send
+from ledger.orders import Orders, WorkerReport, orders_of
 from ledger.records import (
     Beat,
     Buried,
@@ -161,6 +162,15 @@ class SqliteSession:
     def asked_to_stop(self, worker: int) -> list[tuple[str, int]]:
         with self._connection.read() as tx:
             return tx.run("asked", worker).fetchall()
+
+    def orders(self, worker: int) -> Orders:
+        with self._connection.read() as tx:
+            return orders_of(tx.run("orders", worker).fetchall())
+
+    def report_worker(self, worker: int, report: WorkerReport) -> None:
+        said = (report.mode, report.ends, report.master, report.busy, report.rss, json.dumps(report.slots))
+        with self._connection.write() as tx:
+            tx.run("report_worker", worker, *said, tx.now)
 
     def announce(self, worker: int) -> None:
         with self._connection.write() as tx:

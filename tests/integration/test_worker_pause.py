@@ -65,7 +65,7 @@ def test_a_paused_worker_resumes_with_the_slots_it_had(broker: Broker, monkeypat
         broker.enqueue_many([count.message() for _ in range(30)])
         until(lambda: done == 34)
         assert most == 2, "as many as the queue has slots"
-        [intake] = broker.road.intakes.values()  # type: ignore[attr-defined]
+        [intake] = broker.road.intakes.values()
         until(lambda: intake.room == intake.slots)
     finally:
         worker.stop()
