@@ -122,8 +122,12 @@ class Watch:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        told = ""
         while not self._stop.is_set():
             self.look()
+            if self._trouble != told:  # once for every kind, however long it lasts
+                told = self._trouble
+                log.warning("RabbitMQ cannot be watched: %s", told) if told else log.info("RabbitMQ is watched again")
             try:
                 self._then()
             except Exception:
@@ -133,8 +137,6 @@ class Watch:
 
     def _note(self, trouble: str) -> None:
         with self._lock:
-            if trouble != self._trouble:
-                log.warning("RabbitMQ cannot be watched: %s", trouble)
             self._trouble = trouble
 
     def _read(self) -> Reading:
