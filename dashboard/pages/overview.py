@@ -31,5 +31,5 @@ def overview(request: Request, opened: Opened, window: str = "") -> Response:
         window=chosen,
         windows=list(PERIODS),
         queues=queries.queues(),
-        road=opened.road,
+        road=opened.road.state() if opened.road else None,
     )

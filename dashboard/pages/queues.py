@@ -13,6 +13,7 @@ from dashboard.pages.reading import asked
 from dashboard.pages.rendering import page
 from dashboard.security import allow
 from dashboard.services import Opened
+from rabbitmq.topology import DEAD_LETTERS
 
 router = APIRouter()
 
@@ -72,6 +73,7 @@ def queue(request: Request, opened: Opened, name: str, window: str = "") -> Resp
         took=[(x.at, (x.run.p95, x.wait.p95) if x.run.count else (None, None)) for x in series.points],
         actors=queries.performance(since=now - length, until=now, scopes=[name]),
         workers=[x for x in queries.workers() if name in x.queues],
+        road=opened.road.queues([name, name + DEAD_LETTERS]) if opened.road else None,
         offered=offered(request, VERBS, "resume" if found.paused else "pause"),
     )
 

@@ -42,7 +42,7 @@ def settings(request: Request, opened: Opened) -> Response:
         versions=_versions(),
         vendored=_vendored(),
         explained=opened.settings.explain() if shows else [],
-        road=opened.road,
+        road="rabbitmq" if opened.road else "embedded",
     )
 
 

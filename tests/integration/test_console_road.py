@@ -53,6 +53,12 @@ def world(postgres_url: str, rabbitmq: RabbitMQ, rabbitmq_url: str) -> Iterator[
         yield World(postgres_url, rabbitmq, rabbitmq_url, amqp, api)
 
 
+def page(api: TestClient, path: str) -> str:
+    answer = api.get(f"http://127.0.0.1{path}", headers={"accept": "text/html"})
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
 def test_a_queue_is_shown_with_its_messages_and_as_unknown_when_rabbitmq_is_away(world: World) -> None:
     with TestClient(world.app, base_url="http://127.0.0.1/api/v1/") as api:
         world.send(3)
@@ -73,6 +79,8 @@ def test_a_queue_is_shown_with_its_messages_and_as_unknown_when_rabbitmq_is_away
         assert there["as_of"]
         whole = api.get("road").json()
         assert (whole["known"], whole["alarms"], whole["blocked"], whole["disagreements"]) == (True, [], 0, [])
+        assert "RabbitMQ 3." in (seen := page(api, "/")) or "RabbitMQ 4." in seen
+        assert f'href="{there["link"]}" rel="noreferrer"' in page(api, "/queues/letters")
         for way in world.ways:
             way.refuse()
         away = road()
@@ -84,8 +92,11 @@ def test_a_queue_is_shown_with_its_messages_and_as_unknown_when_rabbitmq_is_away
         whole = api.get("road").json()
         assert (whole["known"], whole["alarms"], whole["blocked"], whole["version"]) == (False, None, None, None)
         assert api.get("queues/letters").json()["counts"] == {"waiting": 3}  # the ledger is not away
-        page = api.get("http://127.0.0.1/dramatiq/").text
-        assert page.count(">unknown<") == 3
+        assert page(api, "/dramatiq/").count(">unknown<") == 3
+        assert "RabbitMQ unknown, as of <time" in page(api, "/")
+        assert (
+            page(api, "/queues/letters").count(">unknown<") == 10
+        )  # five figures of the queue and of its dead letters
         for way in world.ways:
             way.refuse(False)
         assert road()["ready"] == 3
