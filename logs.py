@@ -6,10 +6,12 @@ library's logging comes out in the same format.  Every line that is written whil
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Mapping
+from typing import TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, ExcInfo, Processor
 
 from settings import Settings
 
@@ -32,6 +34,31 @@ def surroundings(logger: object, method: str, event: EventDict) -> EventDict:
         for name, value in give().items():
             event.setdefault(name, value)
     return event
+
+
+def clean(text: object) -> str:
+    """One printable line: control characters, line ends and what reverses the reading direction are spelt out."""
+    line = str(text)
+    return line if line.isprintable() else "".join(c if c.isprintable() else _spelt(c) for c in line)
+
+
+def block(text: str) -> str:
+    """As :func:`clean`, but lines stay lines."""
+    return "\n".join(clean(line) for line in text.splitlines())
+
+
+def _spelt(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def inert(logger: object, method: str, event: EventDict) -> EventDict:
+    """The structlog processor for text: whatever jobs and their errors contain, a line is a line and nothing else."""
+    return {name: clean(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    """Without the values of variables, which the renderer's own prints: they are jobs' arguments, and secrets."""
+    stream.write("\n" + block("".join(traceback.format_exception(*exc_info))))
 
 
 def configure(settings: Settings) -> None:
@@ -57,7 +84,10 @@ def configure(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     render: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=32)]
+        [
+            inert,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=32, exception_formatter=_traceback),
+        ]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     )

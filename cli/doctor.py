@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cli.shown import as_json, clean
+from cli.shown import as_json
+from logs import clean
 
 _STYLES = {"✓": "green", "!": "yellow", "✗": "red"}
 

@@ -12,9 +12,10 @@ import typer
 
 from cli.given import operator
 from cli.opened import control
-from cli.shown import as_json, clean, duration, moment, plain, say, table
+from cli.shown import as_json, duration, moment, plain, say, table
 from errors import NotFound, nearest
 from ledger.events import JobEvent
+from logs import clean
 from settings import load
 
 app = typer.Typer(no_args_is_help=True, help="Follow what happens to jobs, and look after those who do.")

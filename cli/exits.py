@@ -6,7 +6,6 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from cli.shown import clean
 from errors import (
     BadCursor,
     BadInput,
@@ -28,6 +27,7 @@ from errors import (
     UnknownEvent,
     UnknownSignal,
 )
+from logs import clean
 
 __all__ = ["EXPLAINED", "BadInput", "Commands", "Exit", "NotFound", "code_of", "complain"]
 

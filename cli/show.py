@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from cli.shown import as_json as print_json
-from cli.shown import block, clean, duration, moment, plain, say, table
+from cli.shown import duration, moment, plain, say, table
 from ledger.views import JobView
+from logs import block, clean
 
 
 def show_job(job: JobView, *, traceback: bool, as_json: bool) -> None:

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from logs import clean
+
 _STYLES: Mapping[str, str] = {
     "completed": "green",
     "active": "cyan",
@@ -31,21 +33,6 @@ _STYLES: Mapping[str, str] = {
     "half-open": "yellow",
     "retrying": "yellow",
 }
-
-
-def clean(text: object) -> str:
-    """One printable line: control characters, line ends and what reverses the reading direction are spelt out."""
-    line = str(text)
-    return line if line.isprintable() else "".join(c if c.isprintable() else _spelt(c) for c in line)
-
-
-def block(text: str) -> str:
-    """As :func:`clean`, but lines stay lines."""
-    return "\n".join(clean(line) for line in text.splitlines())
-
-
-def _spelt(character: str) -> str:
-    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
 def plain(value: Any) -> Any:

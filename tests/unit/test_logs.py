@@ -19,7 +19,8 @@ log.debug("not this")
 logging.getLogger("pika.connection").info("nor this")
 logging.getLogger("dramatiq.worker").warning("but this")
 try:
-    1 / 0
+    secret = "the value of a variable"
+    raise ZeroDivisionError("\\x1b[31mred\\u202e")
 except ZeroDivisionError:
     log.exception("failed")
 """
@@ -52,6 +53,14 @@ def test_json_has_one_object_per_line_with_every_field() -> None:
     )
     assert dramatiq["event"] == "but this"
     assert "ZeroDivisionError" in failed["exception"]
+
+
+def test_text_has_no_values_of_variables_and_nothing_a_terminal_obeys() -> None:
+    text = stderr("text")
+    assert "ZeroDivisionError" in text
+    assert "Traceback" in text
+    assert "the value of a variable" not in text.replace('secret = "the value of a variable"', "")
+    assert text.replace("\n", "").isprintable()
 
 
 def test_text_is_for_people() -> None:
