@@ -114,7 +114,7 @@ class Interface:
             actor_name=row.actor,
             eta=row.run_at,
             timestamp=row.created_at,
-            retries=row.attempts_spent,
+            retries=max(0, row.attempts_spent - 1),
             state=row.state,
             call=row.args if self.reader.may(CARRIED) else HIDDEN,
         )
@@ -138,7 +138,7 @@ class Interface:
             actor_name=view.actor,
             eta=view.run_at,
             timestamp=view.created_at,
-            retries=view.attempts_spent,
+            retries=max(0, view.attempts_spent - 1),
             state=view.state,
             args=args if isinstance(args, list | tuple) else (args,),
             kwargs=kwargs if isinstance(kwargs, dict) else {},

@@ -119,7 +119,7 @@ def may(label: str, physical: str) -> bool:
 def timeago(at: datetime) -> str:
     seconds = (datetime.now(UTC) - at).total_seconds()
     size, unit = next(((s, u) for s, u in _UNITS if abs(seconds) >= s), (1, "s"))
-    words = f"{abs(seconds) // size:.0f} {unit}"
+    words = f"{abs(seconds) // size:.0f}{unit}"
     return f"in {words}" if seconds < 0 else f"{words} ago"
 
 

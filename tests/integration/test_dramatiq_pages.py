@@ -1,10 +1,13 @@
 """dramatiq-dashboard over the ledger: it shows what is there, and nothing gets in by its holes."""
 
+import base64
+import hashlib
 import html
 import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html.parser import HTMLParser
 
 import dramatiq
 import httpx2
@@ -22,6 +25,7 @@ from ledger.ledger import Session
 from ledger.records import NewJob
 from ledger.states import Outcome, Reason
 from settings import Settings
+from tests.hostile import CORPUS
 from tests.ledgers import finish, join, new_job
 
 HERE = "http://127.0.0.1"
@@ -230,6 +234,27 @@ def test_what_jobs_carry_is_escaped_and_has_no_secrets(world: World) -> None:
         assert "password" in html.unescape(page)
 
 
+class Tags(HTMLParser):
+    """The tags of a page with the names of their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: set[tuple[str, ...]] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.add((tag, *(name for name, _ in attrs)))
+
+
+def test_hostile_texts_add_no_tag_and_no_attribute(world: World) -> None:
+    jobs = [world.dead("harmless", error=("E", "no")), *(world.dead(word, error=(word, word)) for word in CORPUS)]
+    harmless, *hostile = (Tags(text(world.get(f"/queues/letters/failed/{job.id}"))).found for job in jobs)
+    assert ("form", "action", "method") in harmless
+    assert [found - harmless for found in hostile if found - harmless] == []
+    listed = Tags(text(world.get("/queues/letters/failed"))).found
+    assert {tag for tag, *_ in listed} <= {tag for tag, *_ in harmless} | {"thead", "time", "em"}
+
+
 def test_its_pages_may_load_nothing_and_be_framed_nowhere(world: World) -> None:
     answer = world.get("/")
     policy = answer.headers["content-security-policy"]
@@ -238,7 +263,9 @@ def test_its_pages_may_load_nothing_and_be_framed_nowhere(world: World) -> None:
     assert "frame-ancestors 'none'" in policy
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert text(answer).count("<style") == 1
+    [style] = re.findall(r"<style>(.*?)</style>", text(answer), re.DOTALL)
+    assert f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" in policy
+    assert answer.text.count("<style") == 1
     assert "style=" not in answer.text
 
 
