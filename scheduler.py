@@ -57,6 +57,31 @@ SCHEDULES: Sequence[Schedule] = (
         within_s=86_400,
         skip=lambda settings: "" if settings.audit_log_retention_days else "AUDIT_LOG_RETENTION_DAYS is 0",
     ),
+    Schedule(
+        "cleanup-embeddings",
+        actor="cleanup_embeddings",
+        when="30 3 * * sun",
+        within_s=86_400,
+        overlap="skip",
+        skip=lambda settings: "" if settings.openai_url else "OPENAI_BASE_URL is not set",
+    ),
+    Schedule(  # nine o'clock comes at every quarter of an hour somewhere
+        "daily-digest",
+        actor="daily_digest",
+        when="*/15 * * * *",
+        overlap="skip",
+        skip=lambda settings: (
+            "" if settings.smtp_url and settings.mail_from else "HARELINE_SMTP_URL or HARELINE_MAIL_FROM is not set"
+        ),
+    ),
+    Schedule(
+        "warmup-cache",
+        actor="warmup_cache",
+        when="every 5m",
+        missed="skip",
+        overlap="skip",
+        skip=lambda settings: "" if settings.warmup_urls else "HARELINE_WARMUP_URLS is not set",
+    ),
 )
 
 

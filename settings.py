@@ -322,6 +322,8 @@ class Settings(BaseModel):
     """The model that makes vectors; another one makes all of them anew."""
     smtp_url: Annotated[str, AfterValidator(_smtp_url)] | None = None
     """Mail server: smtp://USER:PASSWORD@HOST:587 (STARTTLS), smtps:// (TLS), smtp+plain:// (none); unset, no mail."""
+    smtp_ca_file: str | None = None
+    """Certificates that the mail server's is checked against; unset, the system's."""
     mail_from: str | None = Field(default=None, pattern=r"^[^\s<>]+@[^\s<>]+$")
     """Address that mails are sent from."""
     slack_url: SecretStr | None = None

@@ -16,6 +16,33 @@ broker = build(load(), queues=CATALOGUE)
 dramatiq.set_broker(broker)
 
 # The actors bind to the broker as their modules are imported, so these come after it.
-from actors import embeddings, llm, maintenance, usage  # noqa: E402
+from actors import (  # noqa: E402
+    billing,
+    cache,
+    data,
+    email,
+    embeddings,
+    llm,
+    maintenance,
+    notifications,
+    tools,
+    usage,
+    webhooks,
+    workflows,
+)
 
-__all__ = ["broker", "embeddings", "llm", "maintenance", "usage"]
+__all__ = [
+    "billing",
+    "broker",
+    "cache",
+    "data",
+    "email",
+    "embeddings",
+    "llm",
+    "maintenance",
+    "notifications",
+    "tools",
+    "usage",
+    "webhooks",
+    "workflows",
+]

@@ -54,10 +54,20 @@ class Service:
     Parameters:
       timeout_s: of connecting, and of each wait for the next bytes; a job's ``time_limit`` bounds the whole.
       check: what to look at when it refuses: names of variables.
+      name: what errors call it, where its address is a secret; the address, if none is given.
     """
 
-    def __init__(self, url: str, *, timeout_s: float, check: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        check: str,
+        headers: Mapping[str, str] | None = None,
+        name: str | None = None,
+    ) -> None:
         self._url = url.rstrip("/")
+        self._name = name or self._url
         self._timeout_s = timeout_s
         self._check = check
         self._http = httpx.Client(timeout=timeout_s, headers=dict(headers or {}))
@@ -68,9 +78,9 @@ class Service:
         Raises :class:`~errors.RateLimited` on 429 (no attempt is spent), ``Retry`` on 503 with a time to come back
         at, :class:`Unavailable` on other 5xx and when the network fails, :class:`Refused` on every other answer.
         """
-        endpoint = f"{self._url}{path}"
+        endpoint = f"{self._name}{path}"
         try:
-            response = self._http.post(endpoint, json=body, headers=dict(headers or {}))
+            response = self._http.post(f"{self._url}{path}", json=body, headers=dict(headers or {}))
         except httpx.TimeoutException as error:
             raise Unavailable(f"{endpoint} did not answer within {self._timeout_s:g} s") from error
         except httpx.TransportError as error:

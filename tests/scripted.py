@@ -74,7 +74,7 @@ class Scripted(ThreadingHTTPServer):
 
 def respond(code: int, body: object, **headers: str) -> Answer:
     """Answer with this JSON; underscores in the names of headers are dashes."""
-    encoded = json.dumps(body).encode()
+    encoded = b"" if code in (204, 304) else json.dumps(body).encode()
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(code)

@@ -61,7 +61,7 @@ def _forget() -> None:
             for value in vars(module).values():
                 if isinstance(value, per_process):
                     for made in value._made:
-                        if made is not None:
+                        if hasattr(made, "close"):
                             made.close()
                     value.forget()
 

@@ -54,6 +54,7 @@ def test_every_setting_can_be_given_by_its_variable(tmp_path: Path) -> None:
         "tracing": "links",
         "posthog_url": "https://h",
         "posthog_key": "k",
+        "rabbitmq_management_url": "https://h",
         "openai_url": "https://h/v1",
         "smtp_url": "smtps://user:s3cret@h:465",
         "mail_from": "a@h",

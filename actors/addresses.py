@@ -1,0 +1,109 @@
+"""Addresses that others may name: which of them are safe to connect to.
+
+A URL that a customer gives can name our own network: by address, by a name that resolves to one, by a name that
+resolves to another address the second time it is asked.  So a name is resolved once, every address it has is judged,
+and the connection goes to a judged address, whatever the name means by then.
+"""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from actors.outside import Refused, Unavailable
+from settings import networks_of
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolve = Callable[[str, int], Sequence[str]]
+
+PORTS = {"http": 80, "https": 443}
+
+
+class Forbidden(Refused):
+    """Raised for an address that nothing may be sent to."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"nothing is sent to {url!r}: {why}", code="forbidden_address")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL whose host was resolved and judged."""
+
+    url: httpx.URL  #: with the address in the place of the host
+    host: str  #: for the Host header
+    name: str  #: for the certificate
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Every address of a host, by the system's resolver.  Raises :class:`Unavailable`: a name may come back."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise Unavailable(f"{host!r} cannot be resolved: {error}") from error
+    return [str(item[4][0]) for item in found]
+
+
+class Gate:
+    """Judges addresses.
+
+    Parameters:
+      allowed: networks that may be reached though they are not public, as the setting ``webhook_networks``.
+      resolve: asked once for each URL.
+    """
+
+    def __init__(self, allowed: str = "", *, resolve: Resolve = resolve) -> None:
+        self._allowed = networks_of(allowed)
+        self._resolve = resolve
+
+    def target(self, text: str) -> Target:
+        """Where to connect for a URL.  Raises :class:`Forbidden`, and :class:`Unavailable` when it has no address."""
+        try:
+            url = httpx.URL(text)
+        except httpx.InvalidURL as error:
+            raise Forbidden(text, f"it is no URL ({error})") from error
+        if url.scheme not in PORTS:
+            raise Forbidden(text, "only http:// and https:// are")
+        if url.userinfo:
+            raise Forbidden(text, "it has a user or a password in it")
+        host = url.raw_host.decode("ascii")
+        if not host:
+            raise Forbidden(text, "it has no host")
+        if _is_disguised(host):
+            raise Forbidden(text, f"{host!r} is a number that some programs read as an address; write it as four")
+        found = self._resolve(host, url.port or PORTS[url.scheme])
+        if not found:
+            raise Unavailable(f"{host!r} has no address")
+        for address in map(ipaddress.ip_address, found):
+            if why := self._wrong(address):
+                raise Forbidden(text, f"{host} is {address}, which is {why}")
+        port = f":{url.port}" if url.port else ""
+        return Target(url.copy_with(host=found[0]), f"[{host}]{port}" if ":" in host else f"{host}{port}", host)
+
+    def _wrong(self, address: Address) -> str:
+        """Why nothing may be sent there; empty when it may."""
+        if any(address in network for network in self._allowed if network.version == address.version):
+            return ""
+        if isinstance(address, ipaddress.IPv6Address):
+            inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+            if inner is not None:
+                return self._wrong(inner) or ("an IPv4 address in disguise" if not address.ipv4_mapped else "")
+            if address.scope_id:
+                return "of one link only"
+        if not address.is_global or address.is_multicast or address.is_reserved:
+            return "not public (HARELINE_WEBHOOK_NETWORKS names exceptions)"
+        return ""
+
+
+def _is_disguised(host: str) -> bool:
+    """Whether it is an address as inet_aton reads it (decimal, hex, octal, fewer parts), but not as people write it."""
+    if ":" in host or not re.fullmatch(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}\.?", host, re.IGNORECASE):
+        return False
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return True
+    return False

@@ -1,0 +1,209 @@
+"""Webhooks: what is sent, what becomes of it, and where nothing is sent whatever the address pretends to be."""
+
+import base64
+import hmac
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from actors.addresses import Forbidden, Gate
+from actors.outside import NotConfigured, Refused, Unavailable
+from actors.webhooks import Gone, WebhookEvent, deliver_webhook, key_of, signed
+from errors import Failure, RateLimited, Retry
+from hareline_testing import Hareline
+from ledger.states import State
+from tests.scripted import Scripted, cut_mid_body, status
+
+SECRET = "whsec_" + base64.b64encode(b"sixteen bytes ok").decode()
+EVENT = WebhookEvent(id="evt_1", type="invoice.closed", at=datetime(2026, 11, 1, tzinfo=UTC), data={"amount": "1.50"})
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+    monkeypatch.setenv("HARELINE_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("HARELINE_WEBHOOK_NETWORKS", "127.0.0.1")
+    with Scripted() as server:
+        yield server
+
+
+def test_an_event_is_posted_signed_and_once(actors_here: Any, receiver: Scripted) -> None:
+    deliver_webhook.fn(f"{receiver.url}/hook", EVENT)
+    deliver_webhook.fn(f"{receiver.url}/hook", EVENT)
+
+    [(path, sent)] = receiver.requests
+    assert path == "/hook"
+    assert sent == {"id": "evt_1", "type": "invoice.closed", "at": "2026-11-01T00:00:00Z", "data": {"amount": "1.50"}}
+    [headers], [body] = receiver.headers, receiver.bodies
+    text = f"evt_1.{headers['webhook-timestamp']}.".encode() + body
+    assert (
+        headers["webhook-signature"]
+        == "v1," + base64.b64encode(hmac.digest(b"sixteen bytes ok", text, sha256)).decode()
+    )
+    assert headers["webhook-id"] == "evt_1"
+    assert headers["Host"] == f"127.0.0.1:{receiver.server_port}"
+
+
+def test_the_signature_is_that_of_standard_webhooks() -> None:
+    # The example of the specification's own libraries.
+    secret = SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    at = datetime.fromtimestamp(1614265330, UTC)
+    headers = signed(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', at=at)
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_a_secret_that_can_be_guessed_is_refused() -> None:
+    with pytest.raises(Failure, match="5 bytes; give at least 16"):
+        key_of(SecretStr("guess"))
+
+
+def test_without_a_secret_nothing_is_sent(actors_here: Any) -> None:
+    with pytest.raises(NotConfigured, match="HARELINE_WEBHOOK_SECRET is not set"):
+        deliver_webhook.fn("https://example.org/hook", EVENT)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (status(429, Retry_After="7"), RateLimited, "429"),
+        (status(503, Retry_After="7"), Retry, "503"),
+        (status(500), Unavailable, "500"),
+        (status(408), Unavailable, "408"),
+        (status(410), Gone, "410 .*remove this address"),
+        (status(404), Refused, "404"),
+        (status(302, Location="http://127.0.0.1:1/"), Refused, "redirects are not followed"),
+        (status(307, Location="http://169.254.169.254/latest/meta-data"), Refused, "redirects are not followed"),
+    ],
+)
+def test_each_answer_means_what_it_says(kit: Hareline, receiver: Scripted, answer: Any, kind: type, words: str) -> None:
+    receiver.answer = answer
+    with pytest.raises(kind, match=words):
+        deliver_webhook.fn(receiver.url, EVENT)
+    assert len(receiver.requests) == 1
+
+    receiver.answer = status(204)
+    deliver_webhook.fn(receiver.url, EVENT)
+    assert len(receiver.requests) == 2
+
+
+def test_an_answer_that_breaks_off_is_no_answer(kit: Hareline, receiver: Scripted) -> None:
+    receiver.answer = cut_mid_body
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        deliver_webhook.fn(receiver.url, EVENT)
+
+
+def test_a_receiver_that_is_down_for_a_while_is_sent_it_when_it_is_back(kit: Hareline, receiver: Scripted) -> None:
+    receiver.script = [status(500), status(429, Retry_After="30"), status(502)]
+    message = deliver_webhook.send(receiver.url, EVENT)
+
+    job = kit.wait_for(message, timeout=120, raises=False)
+    assert (job.state, job.attempts_spent) == (State.COMPLETED, 3)
+    assert len(receiver.requests) == 4
+
+
+HOSTILE = [
+    "http://127.0.0.1/",
+    "http://localhost/",
+    "http://0.0.0.0/",
+    "http://0/",
+    "http://127.1/",
+    "http://10.0.0.5/",
+    "http://172.16.0.1/",
+    "http://192.168.1.1/",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://100.64.0.1/",
+    "http://198.18.0.1/",
+    "http://224.0.0.1/",
+    "http://255.255.255.255/",
+    "http://2130706433/",
+    "http://0x7f000001/",
+    "http://0x7f.1/",
+    "http://0177.0.0.1/",
+    "http://017700000001/",
+    "http://127.0.0.1./",
+    "http://[::1]/",
+    "http://[::]/",
+    "http://[::ffff:127.0.0.1]/",
+    "http://[::ffff:7f00:1]/",
+    "http://[::127.0.0.1]/",
+    "http://[64:ff9b::127.0.0.1]/",
+    "http://[2002:7f00:1::]/",
+    "http://[2001:0:7f00:1::]/",
+    "http://[fe80::1]/",
+    "http://[fc00::1]/",
+    "http://[fd12:3456::1]/",
+    "http://[ff02::1]/",
+    "http://[::ffff:169.254.169.254]/",
+    "http://user@example.org/",
+    "http://example.org:80@127.0.0.1/",
+    "http://127.0.0.1:22/",
+    "https://127.0.0.1/",
+    "file:///etc/passwd",
+    "ftp://127.0.0.1/",
+    "gopher://127.0.0.1/",
+    "http:///x",
+    "http://①②⑦.⓪.⓪.①/",
+    "http://134744072/",
+    "http://ip6-localhost/",
+]
+
+
+@pytest.mark.parametrize("url", HOSTILE)
+def test_addresses_inside_are_refused_however_they_are_written(url: str) -> None:
+    with pytest.raises((Forbidden, Unavailable)) as raised:
+        Gate().target(url)
+    if isinstance(raised.value, Unavailable):  # a name this machine does not know leads nowhere either
+        assert "cannot be resolved" in str(raised.value)
+
+
+def test_none_of_them_is_merely_unknown() -> None:
+    def forbidden(url: str) -> bool:
+        try:
+            Gate(resolve=lambda host, port: ["127.0.0.1"] if host[0].isalpha() else [host.strip("[].")]).target(url)
+        except Forbidden:
+            return True
+        return False
+
+    assert [url for url in HOSTILE if not forbidden(url)] == []
+
+
+def test_public_addresses_are_not() -> None:
+    for address in ("93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"):
+        target = Gate(resolve=lambda host, port, at=address: [at]).target("https://example.org:8443/a?b=c")  # type: ignore[misc]
+        assert (target.url.host, target.host, target.name) == (address, "example.org:8443", "example.org")
+        assert target.url.raw_path == b"/a?b=c"
+
+
+def test_a_name_with_one_private_address_among_others_is_refused() -> None:
+    with pytest.raises(Forbidden, match=r"example\.org is 10\.0\.0\.1"):
+        Gate(resolve=lambda host, port: ["93.184.215.14", "10.0.0.1"]).target("https://example.org/")
+
+
+def test_a_name_that_means_another_address_the_next_time_is_connected_to_where_it_was_judged(
+    actors_here: pytest.MonkeyPatch, receiver: Scripted
+) -> None:
+    """DNS rebinding: the check sees one address, and a second look would see the one inside."""
+    asked = []
+
+    def changing(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.1"] if len(asked) == 1 else ["127.0.0.2"]
+
+    with Scripted("127.0.0.2", receiver.server_port) as inside:
+        actors_here.setattr("actors.webhooks.gate", lambda networks: Gate(networks, resolve=changing))
+        deliver_webhook.fn(f"http://rebinding.example:{receiver.server_port}/", EVENT)
+
+        assert inside.requests == []
+    assert asked == ["rebinding.example"], "it is resolved once"
+    assert len(receiver.requests) == 1
+    assert receiver.headers[0]["Host"] == f"rebinding.example:{receiver.server_port}"
+
+
+def test_exceptions_are_named_by_the_setting() -> None:
+    assert Gate("10.1.0.0/16, ::1").target("http://10.1.2.3/").url.host == "10.1.2.3"
+    assert Gate("10.1.0.0/16, ::1").target("http://[::1]:8080/").host == "[::1]:8080"
+    with pytest.raises(Forbidden, match="HARELINE_WEBHOOK_NETWORKS"):
+        Gate("10.1.0.0/16").target("http://10.2.0.1/")
