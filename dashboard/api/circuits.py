@@ -25,7 +25,7 @@ class Hold(Input):
     for_s: float = Field(default=3600.0, gt=0, le=31_536_000, description="How long nothing is tried.")
 
 
-class State(BaseModel):
+class Switched(BaseModel):
     circuit: str
     open: bool
 
@@ -43,16 +43,16 @@ def list_circuits(opened: Opened) -> list[Circuit]:
 
 
 @router.post("/circuits/{circuit}/open")
-def open_circuit(opened: Opened, by: By, circuit: Name, given: Hold) -> State:
+def open_circuit(opened: Opened, by: By, circuit: Name, given: Hold) -> Switched:
     """Start no job that uses this circuit, for so long; then one probes."""
     catalogue.demand_circuit(opened.broker, circuit)
     verbs.hold_open(opened.control, circuit, given.for_s, by=by)
-    return State(circuit=circuit, open=True)
+    return Switched(circuit=circuit, open=True)
 
 
 @router.post("/circuits/{circuit}/close")
-def close_circuit(opened: Opened, by: By, circuit: Name) -> State:
+def close_circuit(opened: Opened, by: By, circuit: Name) -> Switched:
     """Let its jobs start again, and forget which calls failed."""
     catalogue.demand_circuit(opened.broker, circuit)
     verbs.close(opened.control, circuit, by=by)
-    return State(circuit=circuit, open=False)
+    return Switched(circuit=circuit, open=False)

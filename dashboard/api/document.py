@@ -34,6 +34,7 @@ def _document(app: FastAPI, settings: Settings) -> dict[str, Any]:
         summary=app.summary,
         description=ABOUT,
         routes=app.routes,
+        separate_input_output_schemas=False,
         servers=[{"url": settings.console_prefix or "/"}],
     )
     schemas = made["components"]["schemas"]

@@ -93,7 +93,7 @@ class Preview(BaseModel):
     fires: list[Fire]
 
 
-class State(BaseModel):
+class ScheduleState(BaseModel):
     key: str
     state: str
 
@@ -146,17 +146,17 @@ def preview_schedule(opened: Opened, key: Name, count: Annotated[int, Query(ge=1
 
 
 @router.post("/schedules/{key}/pause")
-def pause_schedule(opened: Opened, by: By, key: Name) -> State:
+def pause_schedule(opened: Opened, by: By, key: Name) -> ScheduleState:
     """Send nothing of it any more, until it is resumed."""
     verbs.pause(opened.control, key, by=by)
-    return State(key=key, state="paused")
+    return ScheduleState(key=key, state="paused")
 
 
 @router.post("/schedules/{key}/resume")
-def resume_schedule(opened: Opened, by: By, key: Name) -> State:
+def resume_schedule(opened: Opened, by: By, key: Name) -> ScheduleState:
     """Let it go on with its next tick."""
     verbs.resume(opened.control, key, by=by)
-    return State(key=key, state="active")
+    return ScheduleState(key=key, state="active")
 
 
 @router.post("/schedules/{key}/run")
@@ -172,10 +172,10 @@ def run_schedule(opened: Opened, by: By, key: Name) -> Run:
 
 
 @router.delete("/schedules/{key}")
-def remove_schedule(opened: Opened, by: By, key: Name) -> State:
+def remove_schedule(opened: Opened, by: By, key: Name) -> ScheduleState:
     """Forget a schedule and its ticks; its jobs stay.  One that the code declares can only be paused."""
     verbs.remove(opened.control, key, by=by)
-    return State(key=key, state="removed")
+    return ScheduleState(key=key, state="removed")
 
 
 def known(opened: Services, key: str) -> ScheduleView:

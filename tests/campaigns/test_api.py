@@ -1,0 +1,95 @@
+"""The whole OpenAPI document, tried with everything that fits it and everything that does not.
+
+Needs requirements.prove.lock.  HARELINE_TEST_EXAMPLES says how many requests each operation gets; 25, if not given.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import dramatiq
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
+from schemathesis import GenerationMode
+from starlette.testclient import TestClient
+
+from broker import Broker
+from broker import build as build_broker
+from dashboard.app import build
+from ledger import open_ledger
+from ledger.states import Outcome, Reason
+from settings import Settings
+from tests.ledgers import join, new_job, run
+
+EXAMPLES = int(os.environ.get("HARELINE_TEST_EXAMPLES", "25"))
+#: They never end.
+STREAMS = {"follow_events"}
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return Settings(database_url=database_url)
+
+
+@pytest.fixture
+def broker(settings: Settings) -> Broker:
+    broker = build_broker(settings)
+
+    @dramatiq.actor(broker=broker, queue_name="letters", rate_limit="100/s", circuit="post-office")
+    def post(to: str, copies: int = 1) -> None: ...
+
+    return broker
+
+
+@pytest.fixture
+def client(settings: Settings, broker: Broker) -> Iterator[TestClient]:
+    session = open_ledger(settings.database_url, road="embedded").session("test")
+    worker = join(session)
+    for n in range(20):
+        job = new_job(id=f"00000000-0000-7000-8000-{n:012x}")
+        if n % 2:
+            run(session, worker, job, Outcome.FAILED, reason=Reason.RETRIES_EXHAUSTED, error_type="ValueError")
+        else:
+            session.enqueue([job])
+    session.close()
+    with TestClient(build(settings, broker=broker), base_url="http://127.0.0.1", raise_server_exceptions=False) as one:
+        yield one
+
+
+def test_no_request_is_a_server_error_and_every_answer_is_as_documented(client: TestClient) -> None:
+    schema = schemathesis.openapi.from_dict(client.get("/api/v1/openapi.json").json())
+    schema.app = client.app
+    tried: dict[str, int] = {}
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        name = operation.definition.raw["operationId"]
+        if name not in STREAMS:
+            tried[name] = _try(operation)
+    print(f"{sum(tried.values())} requests to {len(tried)} operations")
+    assert min(tried.values()) > 0
+
+
+def _try(operation: Any) -> int:
+    count = 0
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+
+        @given(case=operation.as_strategy(generation_mode=mode))
+        @hypothesis_settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            database=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        def attempt(case: Any) -> None:
+            nonlocal count
+            count += 1
+            case.call_and_validate()
+
+        try:
+            attempt()
+        except schemathesis.errors.Unsatisfiable:  # nothing of it can be wrong
+            continue
+    return count
