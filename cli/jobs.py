@@ -105,6 +105,25 @@ def show(
 
 
 @app.command()
+def result(ref: Ref, json: Json = False) -> None:
+    """Print what a job returned, redacted.
+
+    Looking does not count as reading: retention goes on as before.
+    """
+    from ledger.redact import redacted_text
+
+    with queries() as asked:
+        job = asked.job(ref)
+        body = asked.result_body(job.id) if job else None
+    if job is None:
+        raise JobNotFound(f"no job {ref!r}: give its id, at least 8 characters of it, or its Dramatiq message id")
+    text = None if body is None else redacted_text(body.decode("utf-8", "replace"))
+    if json:
+        return as_json({"id": job.id, "state": job.state, "result": text})
+    say(text if text is not None else f"{job.id} is {job.state}, and no result is kept")
+
+
+@app.command()
 def enqueue(
     actor: Annotated[str, typer.Argument(help="The actor's name.")],
     args: Annotated[str, typer.Option(help="Its arguments, as a JSON list.")] = "[]",

@@ -35,6 +35,7 @@ PERMISSIONS: Final[Mapping[str, Role]] = {
     "get_ready": V,
     "get_overview": V,
     "get_series": V,
+    "get_performance": V,
     "get_health": V,
     "get_me": V,
     "get_openapi": V,

@@ -114,6 +114,11 @@ class Problem(BaseModel):
     errors: list[FieldError] = Field(default=[], description="The fields that do not fit.")
 
 
+def urn(name: str) -> str:
+    """The type of a problem."""
+    return _URN + name
+
+
 def slug(error: type[HarelineError]) -> str:
     """The last part of the type of its problems."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", error.__name__).lower()
@@ -140,7 +145,7 @@ def problem(
     known, plain = PLAIN.get(status, PLAIN[400])
     kind = kind or plain
     body = {
-        "type": _URN + (name or known),
+        "type": urn(name or known),
         "title": kind.title,
         "status": status,
         "detail": detail or kind.title,

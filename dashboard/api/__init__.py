@@ -11,11 +11,15 @@ from dashboard.api import (
     circuits,
     dead,
     document,
+    failures,
     feed,
     flows,
+    graphql,
     jobs,
     limits,
     live,
+    operations,
+    overview,
     queues,
     road,
     schedules,
@@ -26,7 +30,23 @@ from dashboard.api import (
 from settings import Settings
 
 PATH = "/api/v1"
-_PARTS = (jobs, dead, queues, workers, schedules, flows, limits, circuits, feed, live, road, system)
+_PARTS = (
+    overview,
+    jobs,
+    dead,
+    failures,
+    operations,
+    queues,
+    workers,
+    schedules,
+    flows,
+    limits,
+    circuits,
+    feed,
+    live,
+    road,
+    system,
+)
 
 
 def install(app: FastAPI, settings: Settings) -> None:
@@ -34,4 +54,5 @@ def install(app: FastAPI, settings: Settings) -> None:
     for part in _PARTS:
         app.include_router(part.router, prefix=PATH)
     app.include_router(theo.router, prefix="/api")
+    app.include_router(graphql.router)
     document.install(app, settings)

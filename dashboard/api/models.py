@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from fastapi import Query
+from fastapi import Depends, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from dashboard.security import Principal, principal
+from ledger.operations import Deed, OperationView, Trouble
 from ledger.records import LONGEST_DELAY_MS
+from ledger.search import Bounded
 from ledger.states import Reason, State
 from ledger.views import (
     AttemptView,
@@ -24,6 +27,9 @@ T = TypeVar("T")
 
 #: A name or an id that is looked up: what no database takes is refused before it is asked.
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+#: What a person typed.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+Asks = Annotated[Principal, Depends(principal)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
 After = Annotated[Name | None, Query(description="`next` of the page before.")]
 
@@ -86,6 +92,112 @@ class Sent(BaseModel):
     run_at: datetime = Field(description="When it is due.")
     duplicate: bool = Field(description="Nothing was recorded: this is the job that holds its key.")
 
+    @classmethod
+    def of(cls, job: JobView, *, duplicate: bool) -> "Sent":
+        shared = cls.model_fields.keys() - {"duplicate"}
+        return cls(**{name: getattr(job, name) for name in shared}, duplicate=duplicate)
+
+
+class Edit(Input):
+    """What is to be other than in the old job; the rest stays."""
+
+    args: list[Any] | None = None
+    kwargs: dict[str, Any] | None = None
+    queue: Name | None = None
+
+
+class Listed(BaseModel):
+    """One line of a list of jobs."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    message_id: str
+    queue: str
+    actor: str
+    priority: int
+    state: State
+    reason: Reason | None = Field(description="Why it is a dead letter.")
+    attempts_spent: int
+    crashes: int
+    created_at: datetime
+    run_at: datetime = Field(description="When it is, or last became, due.")
+    finished_at: datetime | None
+    duration_s: float | None = Field(description="From when it became due to its end.")
+    archived: bool = Field(description="It is in the history.")
+    args: str = Field(description="Its arguments in short, redacted; empty for who may not see them.")
+    error: str | None = Field(description="What made it a dead letter; null for who may not see it.")
+    progress: float | None = Field(description="0 to 1, of one that runs and told.")
+
+
+class Listing(BaseModel):
+    """Some of the jobs that fit, and where they go on."""
+
+    items: list[Listed]
+    next: str | None = Field(description="`after` of the next page; null: this is the last.")
+    since: datetime | None = Field(description="From when on words were looked for.")
+
+
+class Count(BaseModel):
+    """How many; counting ended at a bound."""
+
+    count: int
+    more: bool = Field(description="There are more than that.")
+
+    @classmethod
+    def of(cls, found: Bounded) -> "Count":
+        return cls(count=found.count, more=found.more)
+
+
+class Payload(BaseModel):
+    id: str
+    message: Mapping[str, Any] | None = Field(description="args, kwargs, options …; null when it is no message.")
+    revealed: bool
+
+
+class Expecting(Input):
+    expected_count: int | None = Field(
+        default=None, ge=0, description="How many jobs you have seen that fit; needed, unless it is a dry run."
+    )
+    dry_run: bool = Field(default=False, description="Only count.")
+
+    @model_validator(mode="after")
+    def _expects(self) -> Self:
+        if self.expected_count is None and not self.dry_run:
+            raise ValueError("expected_count is needed: a dry_run says how many jobs fit")
+        return self
+
+
+class Operation(BaseModel):
+    """A bulk operation."""
+
+    id: str | None = Field(description="null: it was a dry run.")
+    action: Deed
+    q: str = Field(description="Which jobs, as a query.")
+    state: Literal["running", "done", "cancelled", "tried"]
+    expected: Count
+    done: int
+    skipped: int = Field(description="Had moved on to another state, or were gone.")
+    failed: int
+    progress: float = Field(description="0 to 1")
+    troubles: list[Trouble] = Field(description="The first of those that failed, and why.")
+    created_at: datetime
+    created_by: str
+    finished_at: datetime | None
+    cancelled_by: str | None
+
+    @classmethod
+    def of(cls, view: OperationView) -> "Operation":
+        same = ("state", "done", "skipped", "failed", "progress", "created_at", "created_by")
+        return cls(
+            **{name: getattr(view, name) for name in (*same, "finished_at", "cancelled_by")},
+            id=view.id or None,
+            action=view.verb,
+            q=view.filter.words(),
+            expected=Count.of(view.expected),
+            troubles=list(view.troubles),
+        )
+
 
 class Happening(BaseModel):
     """One line of a job's timeline."""
@@ -114,7 +226,9 @@ class Job(BaseModel):
     run_at: datetime = Field(description="When it is, or last became, due.")
     finished_at: datetime | None
     archived: bool = Field(description="It is in the history.")
-    message: Mapping[str, Any] | None = Field(description="As sent: args, kwargs, options; null when it is no message.")
+    message: Mapping[str, Any] | None = Field(
+        description="As sent, redacted: args, kwargs, options; null when it is none, or not for you."
+    )
     attempts: list[AttemptView]
     timeline: list[Happening] = Field(description="What happened to it, oldest first.")
     claim: ClaimView | None = Field(description="Who has it in hand.")
@@ -125,11 +239,11 @@ class Job(BaseModel):
     holds_back: int = Field(description="Jobs of its sequence that wait for it to end.")
 
     @classmethod
-    def of(cls, view: JobView) -> "Job":
+    def of(cls, view: JobView, message: Mapping[str, Any] | None) -> "Job":
         shared = cls.model_fields.keys() - {"timeline", "message", "attempts"}
         return cls(
             **{name: getattr(view, name) for name in shared},
-            message=view.message,
+            message=message,
             attempts=list(view.attempts),
             timeline=[_told(moment) for moment in view.timeline()],
         )

@@ -96,7 +96,7 @@ def _default(schema: Mapping[str, Any], required: bool) -> str:
 def _type(schema: Mapping[str, Any]) -> str:
     """In a few words; what a type has is in the document."""
     if "$ref" in schema:
-        return schema["$ref"].rpartition("/")[2].rstrip("_").replace("_", " of ")
+        return str(schema["$ref"]).rpartition("/")[2].rstrip("_").replace("_", " of ")
     if some := [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]:
         return " or ".join(_type(one) for one in some)
     if schema.get("type") == "array":

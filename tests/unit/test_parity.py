@@ -35,6 +35,9 @@ def test_every_command_of_an_operation_exists() -> None:
     for words in COMMANDS.values():
         command: Any = get_command(main)
         for word in words.split():
+            if word.startswith("--"):
+                assert word in {option for parameter in command.params for option in parameter.opts}, words
+                continue
             command = getattr(command, "commands", {}).get(word)
             if command is None:
                 missing.append(words)

@@ -1,0 +1,57 @@
+"""/graphql: one question with many parts, for clients that speak it."""
+
+from typing import Any
+
+import structlog
+from fastapi import Response
+from pydantic import Field
+
+from dashboard.api.models import Asks, Input, Text
+from dashboard.api.router import Routes, may
+from dashboard.problems import kind_of, problem, urn
+from dashboard.services import Opened
+from errors import HarelineError
+
+log = structlog.get_logger(__name__)
+router = Routes(tags=["graphql"])
+
+
+class Question(Input):
+    query: Text = Field(max_length=20_000, examples=["{ queueStats { queueName pending } }"])
+    variables: dict[str, Any] | None = None
+    operationName: Text | None = Field(default=None, max_length=200)  # noqa: N815  so it is called there
+    extensions: dict[str, Any] | None = None
+
+
+class Answer(Input):
+    data: dict[str, Any] | None
+    errors: list[dict[str, Any]] = Field(default=[], description="Each with the `type` of its problem in `extensions`.")
+
+
+@router.post("/graphql", response_model=Answer, responses=may(501))
+def query_graphql(opened: Opened, asks: Asks, given: Question) -> Answer | Response:
+    """Ask in GraphQL: `queueStats`, `recentFailedJobs(limit)`, and the mutation `enqueue`."""
+    try:
+        from dashboard.graphql import Asked, schema
+    except ModuleNotFoundError as error:
+        return problem(501, f"GraphQL is not installed ({error.name}): pip install 'hareline[graphql]'")
+    result = schema.execute_sync(
+        given.query,
+        variable_values=given.variables,
+        operation_name=given.operationName,
+        context_value=Asked(opened, asks),
+    )
+    return Answer(data=result.data, errors=[_worded(error) for error in result.errors or ()])
+
+
+def _worded(error: Any) -> dict[str, Any]:
+    """An error of ours with the type of its problem; one that nobody foresaw without its words."""
+    said: dict[str, Any] = dict(error.formatted)
+    cause = error.original_error
+    if isinstance(cause, HarelineError):
+        name, kind = kind_of(cause)
+        return said | {"extensions": {"type": urn(name), "status": kind.status, "remedy": kind.remedy}}
+    if cause is not None:
+        log.error("request.failed", path="/graphql", exc_info=cause)
+        return said | {"message": "An error that nobody foresaw.", "extensions": {"type": urn("internal-error")}}
+    return said
