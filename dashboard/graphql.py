@@ -10,7 +10,8 @@ from typing import Any
 
 import strawberry
 from graphql import GraphQLError
-from strawberry.extensions import MaxAliasesLimiter, MaxTokensLimiter, QueryDepthLimiter
+from graphql.validation import MaxIntrospectionDepthRule
+from strawberry.extensions import AddValidationRules, MaxAliasesLimiter, MaxTokensLimiter, QueryDepthLimiter
 from strawberry.scalars import JSON
 from strawberry.types import ExecutionContext
 
@@ -166,6 +167,7 @@ schema = Schema(
     query=Query,
     mutation=Mutation,
     extensions=[
+        lambda: AddValidationRules([MaxIntrospectionDepthRule]),  # which the limit of depth leaves alone
         lambda: QueryDepthLimiter(max_depth=DEEPEST),
         lambda: MaxTokensLimiter(max_token_count=LONGEST),
         lambda: MaxAliasesLimiter(max_alias_count=MOST_ALIASES),

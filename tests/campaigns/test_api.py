@@ -30,7 +30,7 @@ STREAMS = {"follow_events"}
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    return Settings(database_url=database_url)
+    return Settings(database_url=database_url, console_insecure_local=True)
 
 
 @pytest.fixture

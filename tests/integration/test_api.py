@@ -1,6 +1,8 @@
 """The HTTP API, on both databases: what it answers, and how it says what is wrong."""
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import dramatiq
 import httpx2
@@ -9,8 +11,12 @@ from starlette.testclient import TestClient
 
 from broker import Broker
 from broker import build as build_broker
+from control import Control, operations
+from control.permissions import Role
 from dashboard.app import build
+from dashboard.security import Principal
 from ledger import open_ledger
+from ledger.bookkeeping import Bookkeeping
 from ledger.states import Outcome, Reason
 from settings import Settings
 from tests.ledgers import join, new_job, run
@@ -76,7 +82,7 @@ def test_what_an_actor_does_not_take_is_refused_as_by_send(api: TestClient) -> N
     assert "did you mean post?" in wrong(api.post("jobs", json={"actor": "pots"}), 404, "not-found")
     wrong(api.post("jobs", json={"actor": "post", "args": ["x" * 200_000]}), 413, "payload-too-large")
     wrong(api.post("jobs", json={"actor": "bill", "args": ["Ada"]}), 403, "forbidden")
-    assert api.get("jobs").json() == {"items": [], "next": None}
+    assert api.get("jobs").json() == {"items": [], "next": None, "since": None}
 
 
 def test_a_request_that_does_not_fit_names_the_fields(api: TestClient) -> None:
@@ -137,3 +143,183 @@ def test_a_ledger_that_is_away_is_unavailable_not_an_error(postgres_url: str) ->
     settings = Settings(database_url=url, console_insecure_local=True)
     with TestClient(build(settings, broker=build_broker(settings)), base_url="http://127.0.0.1") as client:
         wrong(client.get("/api/v1/ready"), 503, "ledger-unavailable")
+
+
+def dead_letters(url: str, count: int) -> list[str]:
+    """Ids of dead letters, as workers leave them, with their groups and words written."""
+    session = open_ledger(url, road="embedded").session("test")
+    worker = join(session)
+    letters = [new_job() for _ in range(count)]
+    for job in letters:
+        failed = {"reason": Reason.RETRIES_EXHAUSTED, "error_type": "ValueError", "error_message": "token=hush no luck"}
+        run(session, worker, job, Outcome.FAILED, **failed)
+    session.close()
+    books = Bookkeeping(url, keep_days=1)
+    books.group()
+    books.close()
+    return [job.id for job in letters]
+
+
+def test_a_bulk_operation_says_what_it_would_do_and_refuses_when_it_is_not_as_expected(
+    api: TestClient, database_url: str
+) -> None:
+    ids = dead_letters(database_url, 3)
+    tried = api.post("operations", json={"action": "retry", "q": "queue:letters", "dry_run": True})
+    assert (tried.status_code, tried.json()["id"], tried.json()["expected"]["count"]) == (202, None, 3)
+    asked = {"action": "retry", "q": "queue:letters", "expected_count": 2}
+    wrong(api.post("operations", json=asked), 409, "count-changed")
+    wrong(api.post("operations", json={"action": "retry", "q": "queue:letters"}), 422, "invalid-request")
+    wrong(api.post("operations", json={"action": "retry", "q": "", "expected_count": 3}), 422, "invalid-request")
+    begun = api.post("operations", json=asked | {"expected_count": 3}).json()
+    control = Control(database_url, "embedded")
+    operations.run(control, begun["id"])
+    control.close()
+    done = api.get(f"operations/{begun['id']}").json()
+    assert (done["state"], done["done"], done["failed"], done["progress"]) == ("done", 3, 0, 1.0)
+    assert [x["id"] for x in api.get("operations").json()["items"]] == [begun["id"]]
+    found = api.get("jobs", params={"q": f"id:{ids[0]}"}).json()["items"]
+    assert [job["state"] for job in found] == ["waiting"]
+    wrong(api.get("operations/nothing"), 404, "operation-not-found")
+
+
+def test_failures_are_grouped_acknowledged_and_retried_together(api: TestClient, database_url: str) -> None:
+    dead_letters(database_url, 2)
+    [group] = api.get("failures").json()
+    assert (group["error_type"], group["count"], group["state"]) == ("ValueError", 2, "open")
+    path = f"failures/{group['fingerprint']}"
+    assert api.post(f"{path}/acknowledge").json()["state"] == "acknowledged"
+    assert api.get(path).json()["state"] == "acknowledged"
+    begun = api.post(f"{path}/retry", json={"expected_count": 2})
+    assert (begun.status_code, begun.json()["expected"]["count"]) == (202, 2)
+    wrong(api.post(f"{path}/snooze", json={"for_s": -1}), 422, "invalid-request")
+    wrong(api.get("failures/nothing"), 404, "not-found")
+
+
+def test_jobs_are_counted_and_exported(api: TestClient, database_url: str) -> None:
+    dead_letters(database_url, 2)
+    counts = api.get("jobs/count", params={"queue": "letters"}).json()
+    assert counts["all"] == {"count": 2, "more": False}
+    assert counts["states"]["failed"] == {"count": 2, "more": False}
+    lines = api.get("jobs/export", params={"q": "state:failed"})
+    assert lines.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(line)["state"] for line in lines.text.splitlines()] == ["failed", "failed"]
+    assert len(api.get("jobs/export", params={"format": "csv", "most": 1}).text.splitlines()) == 2
+    assert "did you mean 'state'" in wrong(api.get("jobs", params={"q": "stat:failed"}), 422, "bad-query")
+
+
+def test_a_job_is_edited_run_now_and_its_result_looked_at(api: TestClient, database_url: str) -> None:
+    id = api.post("jobs", json={"actor": "post", "args": ["Ada"], "delay_ms": 60_000}).json()["id"]
+    assert api.post(f"jobs/{id}/run-now").json() == {"id": id, "result": "waiting"}
+    api.post(f"jobs/{id}/cancel")
+    new = api.post(f"jobs/{id}/edit", json={"args": ["Grace"]})
+    assert new.status_code == 201
+    assert api.get(f"jobs/{new.json()['id']}/payload").json()["message"]["args"] == ["Grace"]
+    wrong(api.post(f"jobs/{id}/edit", json={"args": [1]}), 422, "invalid-payload")
+    assert api.get(f"jobs/{id}/result").json() == {"id": id, "state": "cancelled", "kept": False, "value": None}
+
+
+def test_what_jobs_carry_is_for_those_who_may_see_it_and_secrets_for_those_who_ask(
+    api: TestClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = api.post("jobs", json={"actor": "post", "args": ["password=hunter2"]}).json()["id"]
+    [dead] = dead_letters(database_url, 1)
+    assert "hunter2" not in api.get(f"jobs/{sent}").text + api.get("jobs").text + api.get("jobs/export").text
+    assert "hush" not in api.get(f"jobs/{dead}").text + api.get("dead-letters").text
+    revealed = api.post(f"jobs/{sent}/reveal").json()
+    assert revealed["message"]["args"] == ["password=hunter2"]
+    assert [line["event"] for line in api.get(f"jobs/{sent}").json()["timeline"]] == ["enqueued", "revealed"]
+
+    monkeypatch.setattr(Principal, "__init__", _as_viewer(Principal.__init__))
+    seen = api.get(f"jobs/{dead}").json()
+    assert (seen["message"], seen["checkpoint"]) == (None, None)
+    assert "no luck" not in api.get(f"jobs/{dead}").text + api.get("dead-letters").text + api.get("jobs").text
+    wrong(api.get("jobs", params={"q": "args.to:hunter2"}), 403, "denied")
+    wrong(api.get("jobs", params={"q": "error:luck"}), 403, "denied")
+    wrong(api.get("jobs/export"), 403, "denied")
+    wrong(api.get(f"jobs/{dead}/payload"), 403, "denied")
+    wrong(api.post(f"jobs/{dead}/retry"), 403, "denied")
+
+
+def _as_viewer(made: Any) -> Any:
+    def init(self: Principal, name: str, role: Role, **rest: Any) -> None:
+        made(self, name, Role.VIEWER, **rest)
+
+    return init
+
+
+def test_queue_counts_have_the_shape_of_bull_dashboards(api: TestClient, database_url: str) -> None:
+    dead_letters(database_url, 2)
+    counts = httpx2.URL("http://127.0.0.1/api/admin/queues")
+    assert api.get(counts).json() == {
+        "queues": {"letters": {"waiting": 0, "active": 0, "completed": 0, "failed": 2, "delayed": 0}}
+    }
+
+
+def test_the_feed_is_read_by_cursor(api: TestClient) -> None:
+    after = api.get("feed").json()["after"]
+    id = api.post("jobs", json={"actor": "post", "args": ["Ada"]}).json()["id"]
+    api.post(f"jobs/{id}/cancel")
+    page = api.get("feed", params={"after": after}).json()
+    assert [(event["event"], event["job"]) for event in page["items"]] == [("cancelled", id)]
+    assert api.get("feed", params={"after": page["after"]}).json()["items"] == []
+    wrong(api.get("feed", params={"after": "nowhere"}), 422, "bad-cursor")
+    assert api.post("feed/stop").json() == {"kept": False}
+    wrong(api.get("feed", params={"after": after}), 410, "events-lost")
+
+
+def test_a_schedule_is_put_previewed_run_and_removed(api: TestClient) -> None:
+    plan = {"actor": "post", "when": "every 1h", "args": ["Ada"]}
+    assert api.put("schedules/hourly", json=plan).json() == {
+        "key": "hourly",
+        "change": "added",
+        "words": "every hour",
+    }
+    assert api.put("schedules/hourly", json=plan).json()["change"] == "same"
+    assert len(api.get("schedules/hourly/preview", params={"count": 3}).json()["fires"]) == 3
+    assert api.post("schedules/hourly/run").json()["job"] is not None
+    assert api.post("schedules/hourly/pause").json()["state"] == "paused"
+    assert api.get("schedules/hourly").json()["state"] == "paused"
+    assert api.delete("schedules/hourly").json()["state"] == "removed"
+    wrong(api.get("schedules/hourly"), 404, "schedule-not-found")
+    wrong(api.put("schedules/hourly", json=plan | {"when": "sometimes"}), 422, "bad-schedule")
+
+
+def graphql(api: TestClient, query: str, **variables: Any) -> Any:
+    answer = api.post(httpx2.URL("http://127.0.0.1/graphql"), json={"query": query, "variables": variables})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_graphql_enqueues_and_answers_as_the_memo_has_it(api: TestClient, database_url: str) -> None:
+    enqueue = """mutation Send($at: DateTime) {
+        enqueue(type: "post", payload: {to: "Ada"}, priority: 80, scheduledAt: $at) {
+            job { id type queue status priority payload result error attempts maxAttempts workerId scheduledAt }
+        }
+    }"""
+    job = graphql(api, enqueue, at="2100-01-01T00:00:00Z")["data"]["enqueue"]["job"]
+    assert (job["type"], job["queue"], job["status"], job["priority"]) == ("post", "letters", "PENDING", 90)
+    assert (job["payload"], job["result"], job["attempts"], job["maxAttempts"]) == ({"to": "Ada"}, None, 0, 3)
+    assert api.get(f"jobs/{job['id']}").json()["state"] == "delayed"
+    dead_letters(database_url, 2)
+    asked = "{ queueStats { queueName pending failed24h } recentFailedJobs(limit: 1) { status error } }"
+    data = graphql(api, asked)["data"]
+    assert [(x["queueName"], x["pending"]) for x in data["queueStats"]] == [("letters", 1)]
+    [failed] = data["recentFailedJobs"]
+    assert failed["status"] == "FAILED"
+    assert failed["error"].startswith("ValueError: ")
+
+
+def test_graphql_says_what_is_wrong_and_has_bounds(api: TestClient) -> None:
+    [error] = graphql(api, 'mutation { enqueue(type: "pots", payload: {}) { job { id } } }')["errors"]
+    assert error["extensions"]["type"] == URN + "not-found"
+    assert "did you mean post?" in error["message"]
+    [error] = graphql(api, "{ recentFailedJobs(limit: 0) { id } }")["errors"]
+    assert error["extensions"]["type"] == URN + "bad-input"
+    deep = "{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }"
+    long = "{ " + "queueStats { queueName } " * 700 + "}"
+    many = "{ " + " ".join(f"a{n}: queueStats {{ queueName }}" for n in range(40)) + " }"
+    for query in (deep, many, long, "{ nothing }", "{"):
+        answer = graphql(api, query)
+        assert answer["data"] is None
+        assert answer["errors"]
+    assert graphql(api, "{ __schema { queryType { name } } }")["data"]
