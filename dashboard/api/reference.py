@@ -15,7 +15,7 @@ _TOP = """\
 
 # The HTTP API
 
-Served by `hareline console`; the whole of it, with every field, is the OpenAPI 3.1 document at `/api/v1/openapi.json`.
+Served by `hareline console`; the whole of it, with every field, is the OpenAPI 3.1 document at `GET /api/v1/openapi.json`.
 How to use it: [use the API](../how-to/use-the-api.md). Whatever is here the [command line](cli.md) can do too.
 """
 _PROBLEMS = """
@@ -81,8 +81,9 @@ def _operation(document: Mapping[str, Any], method: str, path: str, operation: M
 def _answers(operation: Mapping[str, Any]) -> Iterator[str]:
     for status, response in operation["responses"].items():
         if int(status) < 400:
-            [media] = response["content"].items()
-            yield f"{status} {_type(media[1]['schema']) if media[0] == 'application/json' else f'`{media[0]}`'}"
+            media = response["content"].items()
+            said = (_type(about["schema"]) if name == "application/json" else f"`{name}`" for name, about in media)
+            yield f"{status} {' or '.join(said)}"
     yield "problems " + ", ".join(sorted(status for status in operation["responses"] if int(status) >= 400))
 
 

@@ -9,8 +9,10 @@ from typer.main import get_command
 from actors import broker
 from cli import main
 from control.commands import COMMANDS, EXEMPT
+from dashboard.api.reference import page
 from dashboard.app import build
 from settings import Settings
+from tests.program import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,10 @@ def test_every_operation_says_what_it_does_and_what_may_go_wrong(document: dict[
             for status, response in operation["responses"].items():
                 media = response["content"].keys()
                 assert (media == {"application/problem+json"}) == (int(status) >= 400), f"{where} {status}"
+
+
+def test_the_reference_is_made_from_the_document(document: dict[str, Any]) -> None:
+    assert (ROOT / "docs/reference/api.md").read_text() == page(document)
 
 
 def test_the_document_needs_no_database(document: dict[str, Any], tmp_path: Path) -> None:
