@@ -15,7 +15,7 @@ _TOP = """\
 
 # The HTTP API
 
-Served by `hareline console`; the whole of it, with every field, is the OpenAPI 3.1 document at `GET /api/v1/openapi.json`.
+Served by `hareline console`; the whole of it, with every field, is the OpenAPI document: `GET /api/v1/openapi.json`.
 How to use it: [use the API](../how-to/use-the-api.md). Whatever is here the [command line](cli.md) can do too.
 """
 _PROBLEMS = """
