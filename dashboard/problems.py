@@ -39,6 +39,7 @@ KINDS: Mapping[type[HarelineError], Kind] = {
     errors.Forbidden: Kind(
         403, "This producer may not send to the actor", "Use a token whose name the actor's allowed_producers have."
     ),
+    errors.QueueDraining: Kind(409, "The queue takes no new jobs", "Send when its draining has ended."),
     errors.QueueFull: Kind(429, "The queue is full", "Send later, or let more workers serve it."),
     errors.Refusal: Kind(422, "The message was refused", "Correct what the detail names."),
     errors.BadInput: Kind(422, "That cannot be used", "Correct what the detail names."),

@@ -37,7 +37,7 @@ def settings(database_url: str) -> Settings:
 def broker(settings: Settings) -> Broker:
     broker = build_broker(settings)
 
-    @dramatiq.actor(broker=broker, queue_name="letters", rate_limit="100/s", circuit="post-office")
+    @dramatiq.actor(broker=broker, queue_name="letters", circuit="post-office")
     def post(to: str, copies: int = 1) -> None: ...
 
     return broker
