@@ -12,7 +12,9 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from schemathesis.core.failures import FailureGroup
 from starlette.testclient import TestClient
 
 from broker import Broker
@@ -62,17 +64,22 @@ def test_no_request_is_a_server_error_and_every_answer_is_as_documented(client: 
     schema = schemathesis.openapi.from_dict(client.get("/api/v1/openapi.json").json())
     schema.app = client.app
     tried: dict[str, int] = {}
-    for found in schema.get_all_operations():
+    wrong: list[str] = []
+    operations: Any = schema.get_all_operations()
+    for found in operations:
         operation = found.ok()
         name = operation.definition.raw["operationId"]
         if name not in STREAMS:
-            tried[name] = _try(operation)
+            tried[name], failures = _try(operation)
+            wrong += [f"{name}: {failure}" for failure in failures]
     print(f"{sum(tried.values())} requests to {len(tried)} operations")
+    assert wrong == []
     assert min(tried.values()) > 0
 
 
-def _try(operation: Any) -> int:
-    count = 0
+def _try(operation: Any) -> tuple[int, list[str]]:
+    """How many requests were made, and what was wrong: one example of each kind."""
+    count, wrong = 0, []
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
 
         @given(case=operation.as_strategy(generation_mode=mode))
@@ -90,6 +97,8 @@ def _try(operation: Any) -> int:
 
         try:
             attempt()
-        except schemathesis.errors.Unsatisfiable:  # nothing of it can be wrong
+        except Unsatisfiable:  # nothing of it can be wrong
             continue
-    return count
+        except FailureGroup as found:
+            wrong += [f"{mode.value}: {one}" for one in found.exceptions]
+    return count, wrong
