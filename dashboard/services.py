@@ -14,6 +14,7 @@ from control.who import By
 from embedded.doorbell import Doorbell
 from ledger import Road as Carrier
 from ledger import open_ledger
+from ledger.audit_queries import AuditQueries
 from ledger.ledger import Session
 from ledger.queries import Queries
 from ledger.schedule_queries import ScheduleQueries
@@ -51,6 +52,7 @@ class Services:
         self._bell = None if settings.broker_url else Doorbell(self._ledger.url)
         self.queries = Queries(settings.database_url)
         self.schedules = ScheduleQueries(settings.database_url)
+        self.audit = AuditQueries(settings.database_url)
         self.control: Control = RingingControl(settings.database_url, carrier, self._bell)
         #: RabbitMQ, as of the last look; None: the ledger carries the jobs itself.
         self.road = (
@@ -81,6 +83,7 @@ class Services:
             self.road.stop()
         self.queries.close()
         self.schedules.close()
+        self.audit.close()
         self.control.close()
         if self._bell is not None:
             self._bell.close()

@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from dashboard.pages import (
+    audit,
     failing,
     failures,
     flows,
@@ -63,6 +64,7 @@ def install(app: FastAPI) -> None:
         workers,
         limits,
         operations,
+        audit,
         settings,
         preferences,
     ):

@@ -6,19 +6,28 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from broker import catalogue
+from control import operations
 from control import queues as verbs
-from dashboard.pages.forms import Act, Verb, offer, offered
+from dashboard.pages.forms import Act, Field, Verb, offer, offered
 from dashboard.pages.periods import PERIODS, period
 from dashboard.pages.reading import asked
 from dashboard.pages.rendering import page
-from dashboard.security import allow
+from dashboard.security import allow, principal
 from dashboard.services import Opened
+from errors import BadInput
+from ledger.operations import Deed
+from ledger.orders import Knob
+from ledger.queue_stats import QueueStats
+from ledger.scope import Scope
+from ledger.search import Filter
+from ledger.states import FINISHED, State
 from rabbitmq.topology import DEAD_LETTERS
 
 router = APIRouter()
 
 
 def _known(act: Act) -> str:
+    """Raises ``NotFound``: a misspelt pause would be without effect."""
     return catalogue.queue(act.services.broker, act.services.queries, act.key).name
 
 
@@ -32,9 +41,82 @@ def _resume(act: Act) -> str:
     return f"{act.key} goes on" + (f"; {held:,} jobs had been held back" if held else "")
 
 
+def _drain(act: Act) -> str:
+    verbs.drain(act.services.control, _known(act), by=act.by)
+    return f"{act.key} takes no new jobs; what is there runs to its end"
+
+
+def _retry(act: Act) -> str:
+    wanted = Filter(states=(State.FAILED,), queues=(_known(act),), scopes=act.by.queues)
+    begun = operations.start(act.services.control, act.services.queries, Deed.RETRY, wanted, by=act.by)
+    act.to = f"/operations/{begun.id}"
+    return f"Begun: {begun.expected} dead letters of {act.key}"
+
+
+def _clean(act: Act) -> str:
+    text = act.text("state", State.COMPLETED)
+    state = next((one for one in FINISHED if one == text), None)
+    if state is None:
+        raise BadInput(f"state {text!r}: finished jobs are {', '.join(sorted(FINISHED))}")
+    older_s = act.number("hours", 24) * 3600
+    gone = verbs.clean(act.services.control, _known(act), state, older_than_s=older_s, by=act.by)
+    return f"{gone:,} {state} jobs of {act.key} are removed; only their journal stays"
+
+
+def _change(act: Act) -> str:
+    given: dict[Knob, int | str] = {knob: text for knob in Knob if (text := act.text(knob))}
+    if not given:
+        raise BadInput("nothing to change was given")
+    verbs.change(act.services.control, _known(act), given, by=act.by)
+    told = ", ".join(f"{knob.replace('_', ' ')} {value}" for knob, value in given.items())
+    return f"{act.key} goes by {told} from now on, in every process within two seconds"
+
+
+def _restore(act: Act) -> str:
+    was = verbs.restore(act.services.control, _known(act), by=act.by)
+    return f"{act.key} goes by the code again" + (f" in {', '.join(was)}" if was else "; nothing had been changed")
+
+
 VERBS: Final = (
     Verb("pause", "pause_queue", "Pause", _pause),
     Verb("resume", "resume_queue", "Resume", _resume),
+    Verb("retry", "retry_queue", "Retry dead letters", _retry, say="Every dead letter of this queue runs again."),
+    Verb(
+        "change",
+        "change_queue",
+        "Change limits",
+        _change,
+        say="In every process within two seconds, whatever the code says. What is left empty stays.",
+        fields=(
+            Field("concurrency", "Concurrency", "jobs at once in one process", kind="number", required=False),
+            Field("rate", "Rate", "starts over all workers: 10/s, 100/5m", required=False),
+            Field("max_running", "At most running", "over all workers", kind="number", required=False),
+            Field("max_waiting", "At most waiting", "beyond it a send is refused", kind="number", required=False),
+        ),
+    ),
+    Verb("restore", "restore_queue", "Restore limits", _restore, say="It goes by what the code says again."),
+    Verb(
+        "drain",
+        "drain_queue",
+        "Drain",
+        _drain,
+        say="It takes no new jobs: a send raises QueueDraining. What is there runs to its end. Resume ends it.",
+        typed=True,
+        danger=True,
+    ),
+    Verb(
+        "clean",
+        "clean_queue",
+        "Clean",
+        _clean,
+        say="Finished jobs are deleted for good; only their journal stays.",
+        fields=(
+            Field("state", "State", "completed, failed or cancelled", "completed"),
+            Field("hours", "Older than", "hours since they ended", "24", "number"),
+        ),
+        typed=True,
+        danger=True,
+    ),
 )
 offer(router, "/queues", "queue", VERBS)
 
@@ -42,12 +124,14 @@ offer(router, "/queues", "queue", VERBS)
 @router.get("/queues", dependencies=[Depends(allow("list_queues"))])
 def queues(request: Request, opened: Opened) -> Response:
     queries = asked(request, opened)
+    scope = Scope(principal(request).queues)
+    rows = verbs.stats(queries, sorted(opened.broker.get_declared_queues()))
     return page(
         request,
         "queues.html",
         title="Queues",
         topics="queues,jobs,workers",
-        queues=catalogue.queues(opened.broker, queries),
+        queues=[row for row in rows if scope.admits(row.name)],
         served=_served(opened),
     )
 
@@ -55,7 +139,8 @@ def queues(request: Request, opened: Opened) -> Response:
 @router.get("/queues/{name:path}", dependencies=[Depends(allow("get_queue"))])
 def queue(request: Request, opened: Opened, name: str, window: str = "") -> Response:
     queries = asked(request, opened)
-    found = catalogue.queue(opened.broker, queries, name)
+    catalogue.queue(opened.broker, queries, name)
+    [found] = verbs.stats(queries, only=[name])
     now = queries.database_time()
     chosen = period(window, "1h")
     length, parts = PERIODS[chosen]
@@ -74,12 +159,24 @@ def queue(request: Request, opened: Opened, name: str, window: str = "") -> Resp
         actors=queries.performance(since=now - length, until=now, scopes=[name]),
         workers=[x for x in queries.workers() if name in x.queues],
         road=opened.road.queues([name, name + DEAD_LETTERS]) if opened.road else None,
-        offered=offered(request, VERBS, "resume" if found.paused else "pause"),
+        offered=offered(request, VERBS, *_fitting(found)),
     )
 
 
+def _fitting(queue: QueueStats) -> list[str]:
+    stopped = queue.paused or queue.draining_at is not None
+    return [
+        "resume" if stopped else "pause",
+        *(["retry"] if queue.failed else []),
+        "change",
+        "restore",
+        "drain",
+        "clean",
+    ]
+
+
 def _served(opened: Opened) -> dict[str, int]:
-    """By how many threads each queue is served."""
+    """By how many worker processes each queue is served."""
     found: dict[str, int] = {}
     for worker in opened.queries.workers():
         for name in worker.queues:

@@ -43,6 +43,7 @@ SECTIONS: Final = (
     ),
     (
         ("/operations", "Operations", "b", "list_operations"),
+        ("/audit", "Audit", "a", "list_audit"),
         ("/settings", "Settings", "e", "get_me"),
     ),
 )

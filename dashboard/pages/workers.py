@@ -5,11 +5,14 @@ from typing import Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from control import workers as verbs
+from dashboard.pages.forms import Act, Verb, offer, offered
 from dashboard.pages.reading import asked
 from dashboard.pages.rendering import page
 from dashboard.security import allow
 from dashboard.services import Opened
 from errors import NotFound
+from ledger.views import WorkerView
 
 router = APIRouter()
 
@@ -22,6 +25,36 @@ def _id(text: str) -> int:
     if not text.isdecimal() or len(text) > 18:
         raise NotFound(f"there is no worker {text!r}: they have numbers")
     return int(text)
+
+
+def _quiet(act: Act) -> str:
+    verbs.quiet(act.services.control, _id(act.key), by=act.by)
+    return f"Worker {act.key} was asked to start nothing more; it finishes what it runs"
+
+
+def _resume(act: Act) -> str:
+    verbs.resume(act.services.control, _id(act.key), by=act.by)
+    return f"Worker {act.key} was asked to take jobs again"
+
+
+def _stop(act: Act) -> str:
+    verbs.stop(act.services.control, _id(act.key), by=act.by)
+    return f"Worker {act.key} was asked to end in good order"
+
+
+VERBS: Final = (
+    Verb("quiet", "quiet_worker", "Quiet", _quiet),
+    Verb("resume", "resume_worker", "Resume", _resume),
+    Verb(
+        "stop",
+        "stop_worker",
+        "Stop",
+        _stop,
+        say="It starts nothing more, finishes what it runs within its grace, gives back the rest, and ends.",
+        danger=True,
+    ),
+)
+offer(router, "/workers", "worker", VERBS)
 
 
 @router.get("/workers", dependencies=[Depends(allow("list_workers"))])
@@ -39,10 +72,7 @@ def workers(request: Request, opened: Opened, everyone: bool = False) -> Respons
 
 @router.get("/workers/{id}", dependencies=[Depends(allow("get_worker"))])
 def worker(request: Request, opened: Opened, id: str) -> Response:
-    number = _id(id)
-    found = next((row for row in asked(request, opened).workers(everyone=True) if row.id == number), None)
-    if found is None:
-        raise NotFound(f"there is no worker {id}; the list of workers has those there are")
+    found = verbs.one(asked(request, opened), _id(id))
     return page(
         request,
         "worker.html",
@@ -50,4 +80,11 @@ def worker(request: Request, opened: Opened, id: str) -> Response:
         topics="workers,jobs",
         worker=found,
         stale_s=STALE_S,
+        offered=offered(request, VERBS, *_fitting(found)),
     )
+
+
+def _fitting(worker: WorkerView) -> list[str]:
+    if worker.state != "running" or worker.asked == "stop":
+        return []
+    return ["resume" if worker.asked == "quiet" else "quiet", "stop"]

@@ -31,7 +31,7 @@ from tests.ledgers import claim, join, new_job, run
 
 LISTS = (
     *("/", "/jobs", "/jobs/counts", "/failures", "/flows", "/schedules", "/queues", "/workers", "/limits"),
-    *("/operations", "/operations/new?q=state:failed", "/settings"),
+    *("/operations", "/operations/new?q=state:failed", "/audit", "/audit/verify", "/settings"),
 )
 
 
