@@ -108,7 +108,7 @@ class Watch:
     def start(self) -> None:
         """Idempotent; returns at once."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="hareline-watch-rabbitmq", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="hareline-rabbitmq", daemon=True)
             self._thread.start()
 
     def wait(self, timeout_s: float) -> bool:

@@ -165,7 +165,7 @@ def test_the_thread_looks_by_itself_and_ends_when_told(rabbitmq: RabbitMQ, rabbi
     assert all(looks.acquire(timeout=30) for _ in range(3))
     assert watch.seen.known
     watch.stop(30)
-    assert "hareline-watch-rabbitmq" not in {thread.name for thread in threading.enumerate()}
+    assert "hareline-rabbitmq" not in {thread.name for thread in threading.enumerate()}
 
 
 @pytest.mark.parametrize(
