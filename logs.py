@@ -102,4 +102,6 @@ def configure(settings: Settings) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.root.level))
     # It warns of every channel RabbitMQ closes; we say so too, unless it was to find out whether a queue exists.
     logging.getLogger("pika.channel").setLevel(max(logging.ERROR, logging.root.level))
+    # Of every attempt to connect that fails it prints a page; why that was, and what to do, we say in a sentence.
+    logging.getLogger("pika.adapters").setLevel(logging.CRITICAL)
     logging.captureWarnings(True)

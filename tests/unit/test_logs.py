@@ -17,6 +17,7 @@ with structlog.contextvars.bound_contextvars(worker=7):
     logging.getLogger("library").warning("from %s", "outside", extra={{"port": 5672}})
 log.debug("not this")
 logging.getLogger("pika.connection").info("nor this")
+logging.getLogger("pika.adapters.blocking_connection").error("nor that RabbitMQ is away, which we say ourselves")
 logging.getLogger("dramatiq.worker").warning("but this")
 try:
     secret = "the value of a variable"
