@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim
 
 from errors import BadSchedule
 from ledger.schedules import Schedule
@@ -77,7 +79,7 @@ def asked_every_minute(text: str, zone: str, year: int) -> Iterator[datetime]:
         seen = max(seen, wall)
 
 
-@pytest.mark.parametrize(
+CRONS = pytest.mark.parametrize(
     ("text", "zone"),
     [
         *((schedule.when, schedule.tz) for schedule in SCHEDULES if schedule.timetable.interval is None),
@@ -91,12 +93,25 @@ def asked_every_minute(text: str, zone: str, year: int) -> Iterator[datetime]:
         ("7 1-4/2 */9 1-6 0,3", "Australia/Lord_Howe"),
     ],
 )
+
+
+@CRONS
 @pytest.mark.parametrize("year", [2028])  # it has a 29th of February
 def test_a_year_of_cron_is_what_a_look_at_every_minute_finds(text: str, zone: str, year: int) -> None:
     begin, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year, 12, 31, 23, 59, tzinfo=UTC)
     expected = list(asked_every_minute(text, zone, year))
     assert expected
     assert list(Timetable(text, zone).between(begin - timedelta(seconds=1), end)) == expected
+
+
+@CRONS
+def test_a_year_of_cron_is_what_another_library_says(text: str, zone: str) -> None:
+    """CronSim follows Debian's cron on the nights on which clocks change, and so do we."""
+    begin, end = datetime(2028, 1, 1, tzinfo=UTC), datetime(2028, 12, 31, 23, 59, tzinfo=UTC)
+    before = begin - timedelta(seconds=1)
+    theirs = CronSim(text, before.astimezone(ZoneInfo(zone)))
+    expected = [at.astimezone(UTC) for at in takewhile(lambda at: at <= end, theirs)]
+    assert list(Timetable(text, zone).between(before, end)) == expected
 
 
 def test_the_look_at_every_minute_tells_a_wrong_year() -> None:
