@@ -19,6 +19,7 @@ from cli import (
     operations,
     queues,
     schedules,
+    top,
     upkeep,
     work,
     workers,
@@ -69,7 +70,8 @@ def demo(
     raise typer.Exit(run_demo(load(), events=events, workers=workers, as_json=as_json))
 
 
-for command in (demo, dev.dev, work.worker, work.scheduler, work.console, upkeep.migrate, doctor.doctor, upkeep.config):
+PROGRAMS = (demo, dev.dev, work.worker, work.scheduler, work.console, top.top)
+for command in (*PROGRAMS, upkeep.migrate, doctor.doctor, upkeep.config):
     main.command()(command)
 GROUPS = {
     "jobs": jobs.app,
