@@ -39,6 +39,7 @@ check: setup ## Lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+prove: export HARELINE_TEST_PROMTOOL := required
 prove: setup-servers ## Run the long campaigns and state machines, the tests ten times in a row, and the road on newer RabbitMQs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.prove.lock
 	$(MAKE) --no-print-directory test ARGS="-rP tests/campaigns"

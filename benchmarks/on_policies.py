@@ -49,6 +49,7 @@ class Event(BaseModel):
 
 
 _actor("plain")(_does_nothing)
+_actor("metrics")(_does_nothing)
 _actor("priority", priority=1)(_does_nothing)
 _actor("expires", expires=3_600_000)(_does_nothing)
 _actor("rate_limit", rate_limit=Rate(1_000_000, burst=100_000))(_does_nothing)

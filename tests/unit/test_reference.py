@@ -1,4 +1,4 @@
-"""The reference pages that are made from the code: settings and errors.
+"""The reference pages that are made from the code: settings, errors and metrics.
 
 python -m tests.unit.test_reference          writes them
 """
@@ -13,6 +13,8 @@ from dramatiq.middleware import Interrupt
 
 import errors
 from errors import HarelineError
+from metrics.catalogue import METRICS, OTHER, Metric
+from metrics.meter import MOST
 from settings import VARIABLES, Settings
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference"
@@ -50,6 +52,25 @@ ERRORS = """\
 
 Made from `errors.py` by `python -m tests.unit.test_reference`. Every message says what is wrong, which one, and what to
 do. The command line prints it as one line and ends with an [exit code](cli.md).
+
+"""
+
+METRICS_TEXT = f"""\
+# Metrics
+
+Made from `metrics/catalogue.py` by `python -m tests.unit.test_reference`. How they get to Prometheus, and which of them
+are exact: [monitor](../how-to/monitor.md).
+
+`job_type` is the actor; of actors the code does not know, and beyond {MOST} job types, queues, circuits or duties, it
+is `{OTHER}`. `status` is how an attempt ended: `completed`, `failed`, `cancelled` and `skipped` end the job;
+`retrying`, `snoozed`, `interrupted` and `parked` do not, nor does `blocked`: it found a gate full, before it ran.
+
+| metric | kind | labels | what it is |
+|---|---|---|---|
+"""
+
+BUCKETS = """
+Buckets, in seconds or rows:
 
 """
 
@@ -107,7 +128,24 @@ def _described() -> Iterator[str]:
             yield f"\n**{name}**: {text}\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "errors.md": errors_page}
+def metrics_page() -> str:
+    def labels(metric: Metric) -> str:
+        return ", ".join(f"`{label}`" for label in metric.labels) or "–"
+
+    rows = [f"| `{metric.name}` | {metric.kind} | {labels(metric)} | {metric.help} |\n" for metric in METRICS]
+    bounds = [
+        f"- `{metric.name}`: {', '.join(f'{bound:g}' for bound in metric.buckets)}\n"
+        for metric in METRICS
+        if metric.buckets
+    ]
+    return METRICS_TEXT + "".join(rows) + BUCKETS + "".join(bounds)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "errors.md": errors_page,
+    "metrics.md": metrics_page,
+}
 
 
 @pytest.mark.parametrize("name", PAGES)
