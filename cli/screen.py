@@ -11,10 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.shown import clean, duration
+from cli.shown import duration
 from ledger.live import Moment
 from ledger.states import State
 from ledger.views import QueueView, WorkerView
+from logs import clean
 
 #: A queue whose oldest job has waited this long is shown in yellow, and in red.
 SLOW_S, STUCK_S = 300.0, 1800.0
