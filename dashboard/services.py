@@ -10,6 +10,7 @@ from broker import Broker
 from control import Control
 from control.road import Road
 from control.transaction import Transaction
+from control.watch import LedgerWatch
 from control.who import By
 from embedded.doorbell import Doorbell
 from ledger import Road as Carrier
@@ -61,10 +62,16 @@ class Services:
             else None
         )
 
+        self.watch: LedgerWatch | None = None  #: of a process with metrics, once it is started
+
     def start(self) -> None:
         """Begin to look at what is looked at again and again.  Idempotent; returns at once."""
         if self.road is not None:
             self.road.start()
+        if self.broker.metering is not None and self.watch is None:
+            self.broker.metering.counting.start("console")
+            self.watch = LedgerWatch(self._ledger, self.settings, self.broker.metering.meter)
+            self.watch.start()
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -81,6 +88,9 @@ class Services:
         """Close every connection.  Idempotent."""
         if self.road is not None:
             self.road.stop()
+        if self.broker.metering is not None and self.watch is not None:
+            self.watch.stop()
+            self.broker.metering.counting.stop()
         self.queries.close()
         self.schedules.close()
         self.audit.close()
