@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from cli import (
+    accounts,
+    audit,
     circuits,
     dead,
     dev,
@@ -86,6 +88,9 @@ GROUPS = {
     "events": events.app,
     "schedules": schedules.app,
     "workers": workers.app,
+    "audit": audit.app,
+    "users": accounts.users,
+    "tokens": accounts.tokens,
 }
 for name, group in GROUPS.items():
     main.add_typer(group, name=name)

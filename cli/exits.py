@@ -7,6 +7,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 from errors import (
+    BadAccount,
     BadCursor,
     BadInput,
     BadQuery,
@@ -52,6 +53,7 @@ EXPLAINED = (
 _CODES: tuple[tuple[type[HarelineError], Exit], ...] = (
     (SettingsError, Exit.USAGE),
     (BadInput, Exit.USAGE),
+    (BadAccount, Exit.USAGE),
     (Refusal, Exit.USAGE),
     (UnknownEvent, Exit.USAGE),
     (BadCursor, Exit.USAGE),

@@ -53,6 +53,7 @@ class Transaction:
 
     def note_jobs(self, event: Event | str, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """The same line for many jobs, as (job, detail)."""
+        self._noted += [(job, str(event), detail) for job, detail in told]
         line = insert(journal)
         if told and event in feed.TOLD:
             line = line.values(tx=self._number)
@@ -81,7 +82,8 @@ class Transaction:
 
     def conclude(self) -> None:
         """Put down in the audit trail what was done: last, as what it locks comes after all other locks."""
-        audit.append(self.connection, [*audit.of_notes(self.who, self._noted), *self.deeds], self.who, self.now)
+        by = self.who if str(self.who) == self.by else self.by  # a verb may be done in another's name
+        audit.append(self.connection, [*audit.of_notes(by, self._noted), *self.deeds], by, self.now)
 
 
 class Control:

@@ -23,9 +23,11 @@ def main() -> int:
 def serve(settings: Settings) -> int:
     """Print where it is once it answers.  For the main thread."""
     try:
+        from dashboard.security import demand_somebody
         from dashboard.server import Server
     except ModuleNotFoundError as error:
         raise SettingsError(f"the console is not installed ({error}): pip install 'hareline[dashboard]'") from error
+    demand_somebody(settings)
     server = Server(settings)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again at its end, which is in good order
         signal.signal(number, server.handle_exit)

@@ -8,6 +8,7 @@ can do that, too, and can cut the end off: only a hash that is kept elsewhere te
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -15,6 +16,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection, func, insert, select
 
 from ledger.instants import to_micros
+from ledger.redact import redacted
 from ledger.tables import audit, audit_anchors
 from ledger.text import clean
 from ledger.who import By, Who
@@ -26,6 +28,21 @@ NAMED, LONGEST = 20, 200
 
 Result = Literal["done", "refused", "failed"]
 
+#: What a line of the journal may name.
+_NAMES: Final = (
+    "queue",
+    "limit",
+    "rule",
+    "key",
+    "circuit",
+    "schedule",
+    "flow",
+    "follower",
+    "worker",
+    "alert",
+    "operation",
+    "fingerprint",
+)
 #: The journal's words, as operations: for who came by no HTTP request.
 _OPERATIONS: Final[Mapping[str, str]] = {
     "retried": "retry_job",
@@ -56,6 +73,13 @@ _OPERATIONS: Final[Mapping[str, str]] = {
     "feed off": "stop_feed",
     "keys rotated": "rotate_keys",
     "rebuilt": "rebuild_messages",
+    "edited": "edit_job",
+    "operation started": "start_operation",
+    "operation batch": "start_operation",
+    "operation done": "start_operation",
+    "operation cancelled": "cancel_operation",
+    "failure acknowledged": "acknowledge_failure",
+    "failure snoozed": "snooze_failure",
 }
 
 
@@ -130,7 +154,7 @@ def chain(before: tuple[int, str], deeds: Iterable[Deed], by: By, at: datetime) 
             operation=_short(deed.operation),
             target=_json(dict(deed.target)),
             count=deed.count,
-            change=_json(list(deed.change)),
+            change=_json([_without_secrets(item) for item in deed.change]),
             result=deed.result,
             hash="",
         )
@@ -174,12 +198,21 @@ def _named(by: str) -> Who:
 
 def _identity(detail: Mapping[str, Any]) -> dict[str, Any]:
     """What the one line names."""
-    keys = ("queue", "limit", "rule", "key", "circuit", "schedule", "flow", "follower", "worker", "alert", "under")
-    return {key: detail[key] for key in keys if key in detail}
+    return {key: detail[key] for key in _NAMES if key in detail}
 
 
 def _short(text: str) -> str:
     return clean(text)[:LONGEST]
+
+
+def _without_secrets(value: Any) -> Any:
+    """As what may be shown, also where it is JSON in a text, as a schedule's definition is."""
+    if isinstance(value, Mapping):
+        return redacted({str(key): _without_secrets(item) for key, item in value.items()})
+    if isinstance(value, str) and value.startswith("{"):
+        with suppress(ValueError, RecursionError):
+            return json.dumps(redacted(json.loads(value)))
+    return redacted(value)
 
 
 def _json(value: Any) -> str:

@@ -10,12 +10,14 @@ as a mounted application, is wrapped in :class:`Guard`.
 
 principal.py   Principal: who asks
 permission.py  allow, everybody, Guard: what they may do, and the check at start-up
+doors.py       by which door somebody comes in: a token, a session, a proxy, this machine
+login.py       logging in and out
 shield.py      what is done to every request before anything else sees it
 sources.py     from where a request may come: Host, Origin, Sec-Fetch-Site
 """
 
 from dashboard.security.permission import By, Guard, allow, everybody, principal, who
 from dashboard.security.principal import Principal
-from dashboard.security.shield import install
+from dashboard.security.shield import demand_somebody, install
 
-__all__ = ["By", "Guard", "Principal", "allow", "everybody", "install", "principal", "who"]
+__all__ = ["By", "Guard", "Principal", "allow", "demand_somebody", "everybody", "install", "principal", "who"]

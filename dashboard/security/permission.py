@@ -2,13 +2,16 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from control.audit import put_down
 from control.permissions import ANYBODYS, check
 from control.who import Who
 from dashboard.security.principal import Principal
@@ -27,8 +30,8 @@ def principal(request: Request) -> Principal:
 
 
 def who(request: Request) -> Who:
-    """In whose name a verb is done."""
-    return principal(request).who
+    """In whose name a verb is done, and what was asked for."""
+    return replace(principal(request).who, operation=request.scope["state"].get("operation", ""))
 
 
 By = Annotated[Who, Depends(who)]
@@ -41,14 +44,31 @@ def allow(operation: str) -> Callable[[Request], Awaitable[None]]:
         if operation in ANYBODYS:
             return
         asks = principal(request)
+        request.scope["state"]["operation"] = operation
         if asks.csrf and request.method not in SAFE:
             given = request.headers.get("x-csrf-token") or (await request.form()).get("csrf_token")
             if not isinstance(given, str) or not secrets.compare_digest(given.encode(), asks.csrf.encode()):
                 raise Denied("the form is not of this session any more; load the page again, and send it anew")
-        asks.demand(operation)
+        try:
+            asks.demand(operation)
+        except Denied as error:
+            await run_in_threadpool(_refused, request, operation, str(error))
+            raise
 
     setattr(allowed, _OPERATION, operation)
     return allowed
+
+
+def _refused(request: Request, operation: str, why: str) -> None:
+    """Put down in the audit trail what somebody wanted to do and may not."""
+    put_down(
+        request.app.state.login.control,
+        operation,
+        {"path": request.url.path[:200], "method": request.method},
+        result="refused",
+        why=why,
+        by=who(request),
+    )
 
 
 def everybody() -> None:

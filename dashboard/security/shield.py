@@ -5,7 +5,8 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlencode
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -14,9 +15,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dashboard.security.doors import Local
+from dashboard.security import login
+from dashboard.security.doors import Doors
 from dashboard.security.permission import check_routes
-from dashboard.security.sources import address_of, networks
+from dashboard.security.principal import Principal
+from dashboard.security.sources import address_of
 from errors import Denied, HarelineError, NotAuthenticated
 from settings import Settings
 
@@ -46,18 +49,28 @@ def install(app: FastAPI, settings: Settings) -> None:
 
     It is checked when the application starts, with all its routes.  Raises ``SettingsError``.
     """
-    app.add_middleware(Shield, owner=app, settings=settings)
-    Local(settings)  # what cannot be is said here, and not when the first request is served
+    doors = Doors(settings)
+    app.state.login = login.Login(settings, doors)
+    app.include_router(login.router)
+    app.add_middleware(Shield, owner=app, doors=doors)
+
+
+def demand_somebody(settings: Settings) -> None:
+    """Raise ``SettingsError`` when nobody could come in: a console that is open to all is never what is meant."""
+    doors = Doors(settings)
+    try:
+        doors.demand_one()
+    finally:
+        doors.accounts.close()
 
 
 class Shield:
     """An identity for every request, or an answer; and the headers that keep browsers in bounds."""
 
-    def __init__(self, app: ASGIApp, owner: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, owner: FastAPI, doors: Doors) -> None:
         self.app = app
         self.owner = owner
-        self.doors = (Local(settings),)
-        self.trusted = networks(settings.console_trusted_proxies)
+        self.doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -78,15 +91,16 @@ class Shield:
             return await (await self._answer(request, error))(scope, receive, send)
         await self.app(scope, receive, send)
 
-    def _identify(self, request: Request, id: str) -> Any:
-        address = address_of(request, self.trusted)
-        return next((found for door in self.doors if (found := door(request, address, id))), None)
+    def _identify(self, request: Request, id: str) -> Principal | None:
+        return self.doors.identify(request, address_of(request, self.doors.trusted), id)
 
     async def _answer(self, request: Request, error: HarelineError) -> Response:
         """As the application words its errors; else as a problem of RFC 9457."""
         page = "text/html" in request.headers.get("accept", "")
         if isinstance(error, NotAuthenticated) and page and request.method == "GET":
-            return RedirectResponse(f"{request.scope.get('root_path', '')}/login", 303)
+            prefix = request.scope.get("root_path", "")
+            to = urlencode({"to": login.path_of(request.scope["path"].removeprefix(prefix))})
+            return RedirectResponse(f"{prefix}/login?{to}", 303)
         for kind in type(error).__mro__:
             handler = self.owner.exception_handlers.get(kind)
             if handler is not None and kind is not Exception:

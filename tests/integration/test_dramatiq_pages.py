@@ -105,7 +105,7 @@ def role(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def become(role: Role, *queues: str, csrf: str = "") -> None:
         somebody = Principal("ada", role, queues, csrf=csrf)
-        monkeypatch.setattr(doors.Local, "__call__", lambda *_: somebody)
+        monkeypatch.setattr(doors.Doors, "identify", lambda *_: somebody)
 
     return become
 

@@ -107,7 +107,7 @@ def test_nobody_is_let_in_by_default() -> None:
         for path in ("/anything", "/loginx", "/api/v1/jobs", "/", "/static"):
             assert client.get(path).status_code == 401
         page = client.get("/some/jobs", headers={"accept": "text/html"}, follow_redirects=False)
-        assert (page.status_code, page.headers["location"]) == (303, "/login")
+        assert (page.status_code, page.headers["location"]) == (303, "/login?to=%2Fsome%2Fjobs")
 
 
 def test_a_console_without_login_is_for_this_machine_only() -> None:
