@@ -14,7 +14,7 @@ import typer
 from cli.exits import Exit
 from cli.given import agreed, milliseconds, operator
 from cli.opened import control
-from cli.shown import as_json, clean, plain, say, table
+from cli.shown import as_json, plain, say, table
 from errors import BadInput, NotFound
 from settings import load
 
@@ -112,7 +112,7 @@ def truncate(
     from control.audit import truncate as verb
 
     before = datetime.now(UTC) - timedelta(milliseconds=milliseconds(older_than))
-    if not agreed(f"Forget all that was done before {clean(before.isoformat(timespec='seconds'))}?", yes):
+    if not agreed(f"Forget all that was done before {before.isoformat(timespec='seconds')}?", yes):
         raise typer.Exit(Exit.FAILED)
     with control() as ledger:
         say(f"{verb(ledger, before, by=operator())} entries are cut off")

@@ -162,6 +162,7 @@ SCOPED: Final = frozenset(
         "get_me",
         "get_openapi",
         "logout",
+        "get_overview",
         "list_jobs",
         "count_jobs",
         "get_job",

@@ -53,6 +53,7 @@ def drain(control: Control, name: str, *, by: By) -> None:
     """
 
     def verb(tx: Transaction) -> None:
+        tx.scope.demand(name)
         known = _row(tx, name)
         if known is None or known.draining_at is None:
             _write(tx, name, known is not None, {"draining_at": tx.now, "draining_by": tx.by})
@@ -174,7 +175,11 @@ def _rule(knob: Knob, value: int | str) -> tuple[float, float]:
 
 
 def _lock(tx: Transaction, name: str) -> None:
-    """Wait for the claims under way: each holds this lock shared.  On SQLite the transaction is the lock."""
+    """Wait for the claims under way: each holds this lock shared.  On SQLite the transaction is the lock.
+
+    Raises ``Denied`` when whoever asks is confined to other queues.
+    """
+    tx.scope.demand(name)
     if not tx.sqlite:
         key = func.hashtextextended("hareline.queue." + name, 0)
         tx.connection.execute(select(func.pg_advisory_xact_lock(key)))

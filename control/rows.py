@@ -44,7 +44,10 @@ def lock_all(tx: Transaction, refs: Iterable[str]) -> list[Locked]:
 
 
 def lock_ids(tx: Transaction, ids: Sequence[str]) -> list[Locked]:
-    """Of the jobs with these ids those that are there, locked in the order of their ids."""
+    """Of the jobs with these ids those that are there, locked in the order of their ids.
+
+    For who is confined to some queues, jobs of others are not there.
+    """
     found: dict[str, Locked] = {}
     # Hot twice: between the two looks, retention may have moved one to history, or a retry brought it back.
     for table in (jobs, history, jobs):
@@ -56,7 +59,11 @@ def lock_ids(tx: Transaction, ids: Sequence[str]) -> list[Locked]:
             if table is jobs
             else select(history)
         )
-        wanted = wanted.where(table.c.id.in_(left)).order_by(table.c.id).with_for_update(of=table)
+        wanted = (
+            wanted.where(table.c.id.in_(left), tx.scope.clause(table.c.queue))
+            .order_by(table.c.id)
+            .with_for_update(of=table)
+        )
         for row in tx.connection.execute(wanted):
             archived = table is history
             shared = (row.id, row.message_id, row.queue, row.actor, row.priority, State(row.state))

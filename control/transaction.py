@@ -11,10 +11,11 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import Connection, insert
 from sqlalchemy.exc import DBAPIError
 
-from control.who import By
+from control.who import By, Who
 from ledger import audit, feed
 from ledger.audit import Deed
 from ledger.engine import Database
+from ledger.scope import Scope
 from ledger.states import Event
 from ledger.tables import journal
 
@@ -79,6 +80,11 @@ class Transaction:
         ]
         if rows:
             self.connection.execute(insert(journal), rows)
+
+    @cached_property
+    def scope(self) -> Scope:
+        """The queues that whoever asks may see and touch."""
+        return Scope(self.who.queues if isinstance(self.who, Who) else ())
 
     def conclude(self) -> None:
         """Put down in the audit trail what was done: last, as what it locks comes after all other locks."""

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, false, func, or_, true
 
+from errors import Denied
+
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._-]*\*?")
 
 
@@ -35,6 +37,11 @@ class Scope:
         return not self.patterns or any(
             queue.startswith(pattern[:-1]) if pattern.endswith("*") else queue == pattern for pattern in self.patterns
         )
+
+    def demand(self, queue: str) -> None:
+        """Raise ``Denied`` for another queue."""
+        if not self.admits(queue):
+            raise Denied(f"queue {queue!r} is not one of {', '.join(self.patterns)}, to which whoever asks is confined")
 
     def clause(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
         """The same for SQL; true when it is all queues."""

@@ -83,8 +83,9 @@ def list_queues(opened: Opened, asks: Asks) -> list[QueueStats]:
 
 
 @router.get("/queues/{queue}")
-def get_queue(opened: Opened, queue: Name) -> QueueDetail:
+def get_queue(opened: Opened, asks: Asks, queue: Name) -> QueueDetail:
     """Show one queue; what is not known of it in RabbitMQ is null, and never 0."""
+    asks.scope.demand(queue)
     catalogue.queue(opened.broker, opened.queries, queue)
     [one] = verbs.stats(opened.queries, only=[queue])
     if opened.road is None:

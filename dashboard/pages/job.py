@@ -134,7 +134,7 @@ def _page(request: Request, job: JobView, payload: Payload | None, *, revealed: 
 def known(request: Request, opened: Opened, ref: str) -> JobView:
     """Raises ``JobNotFound``."""
     found = asked(request, opened).job(ref)
-    if found is None:
+    if found is None or not principal(request).scope.admits(found.queue):
         raise JobNotFound(f"no job {ref!r}: give its id, at least 8 characters of it, or its Dramatiq message id")
     return found
 

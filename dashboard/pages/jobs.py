@@ -67,7 +67,7 @@ def jobs(
         found = queries.search(scoped(request, chosen), limit=size if size in SIZES else SIZES[0], after=after or None)
     except BadQuery as error:
         trouble = str(error)
-    offers = queries.suggestions()
+    offers = queries.suggestions(principal(request).queues)
     return page(
         request,
         "jobs.html",
@@ -153,7 +153,7 @@ def suggest(request: Request, opened: Opened, q: Text = "") -> Response:
         return JSONResponse(
             [[before + whole, whole, told] for one, whole, told in known if one.startswith(name)][:_MOST]
         )
-    offers = asked(request, opened).suggestions()
+    offers = asked(request, opened).suggestions(principal(request).queues)
     values = {
         "queue": offers.queues,
         "actor": offers.actors,

@@ -6,7 +6,7 @@ from fastapi.responses import Response
 from dashboard.pages.periods import PERIODS, period
 from dashboard.pages.reading import asked
 from dashboard.pages.rendering import page
-from dashboard.security import allow
+from dashboard.security import allow, principal
 from dashboard.services import Opened
 
 router = APIRouter()
@@ -15,10 +15,15 @@ router = APIRouter()
 @router.get("/", dependencies=[Depends(allow("get_overview"))])
 def overview(request: Request, opened: Opened, window: str = "") -> Response:
     queries = asked(request, opened)
-    found = queries.overview()
+    scope = principal(request).scope
+    found = queries.overview(scope.patterns)
     chosen = period(window, "1h")
     length, parts = PERIODS[chosen]
-    series = found.series if chosen == "1h" else queries.series(since=found.at - length, until=found.at, points=parts)
+    series = (
+        found.series
+        if chosen == "1h"
+        else queries.series(since=found.at - length, until=found.at, points=parts, scopes=scope.patterns)
+    )
     return page(
         request,
         "overview.html",
@@ -30,6 +35,6 @@ def overview(request: Request, opened: Opened, window: str = "") -> Response:
         took=[(x.at, (x.run.p50, x.run.p95, x.run.p99) if x.run.count else (None,) * 3) for x in series.points],
         window=chosen,
         windows=list(PERIODS),
-        queues=queries.queues(),
+        queues=[queue for queue in queries.queues() if scope.admits(queue.name)],
         road=opened.road.state() if opened.road else None,
     )

@@ -18,7 +18,6 @@ from errors import BadInput
 from ledger.operations import Deed
 from ledger.orders import Knob
 from ledger.queue_stats import QueueStats
-from ledger.scope import Scope
 from ledger.search import Filter
 from ledger.states import FINISHED, State
 from rabbitmq.topology import DEAD_LETTERS
@@ -124,7 +123,7 @@ offer(router, "/queues", "queue", VERBS)
 @router.get("/queues", dependencies=[Depends(allow("list_queues"))])
 def queues(request: Request, opened: Opened) -> Response:
     queries = asked(request, opened)
-    scope = Scope(principal(request).queues)
+    scope = principal(request).scope
     rows = verbs.stats(queries, sorted(opened.broker.get_declared_queues()))
     return page(
         request,
@@ -139,6 +138,7 @@ def queues(request: Request, opened: Opened) -> Response:
 @router.get("/queues/{name:path}", dependencies=[Depends(allow("get_queue"))])
 def queue(request: Request, opened: Opened, name: str, window: str = "") -> Response:
     queries = asked(request, opened)
+    principal(request).scope.demand(name)
     catalogue.queue(opened.broker, queries, name)
     [found] = verbs.stats(queries, only=[name])
     now = queries.database_time()
