@@ -120,7 +120,7 @@ def step(control: Control, id: str | None = None) -> OperationView | None:
         row = tx.connection.execute(wanted.with_for_update(skip_locked=True)).one_or_none()
         if row is None:
             return None
-        tx.by = row.created_by
+        tx.who = tx.by = row.created_by  # whoever carries it out does it for them
         _batch(tx, view(row), row.cursor, row.upto)
         hit("operation.before_commit")
         return _view(tx, row.id)

@@ -47,6 +47,7 @@ TIMEOUT_S = 2.0
 #: Producers' clocks, which are in the ids, may be off by as much; ``created_at`` decides.
 _SKEW = timedelta(days=1)
 _BRANCHES = 24
+_SLICE = 20_000
 _HOT_WALK = 1_000_000
 _GROUPS = 1_000
 
@@ -84,6 +85,14 @@ class Range:
     after: str | None = None  #: beyond this one, in the order asked for
     upto: str | None = None  #: not beyond this one
     ascending: bool = False
+    slice: int | None = None  #: look at so many of those who drive the question
+
+    def part(self, table: Table, columns: Sequence[ColumnElement[Any]], *where: ColumnElement[bool]) -> Subquery:
+        """The next rows of a table that drives a question."""
+        wanted = select(*columns).where(*self.holds(table.c.job_id), *where)
+        if self.slice is not None:
+            wanted = wanted.order_by(self.order(table.c.job_id)).limit(self.slice)
+        return wanted.subquery()
 
     def holds(self, column: ColumnElement[Any]) -> list[ColumnElement[bool]]:
         conditions = []
@@ -99,7 +108,15 @@ class Range:
 
 def ids(connection: Connection, wanted: Filter, range: Range, limit: int, now: datetime) -> list[str]:
     """Of the jobs that fit, the first ``limit`` of a range, in its order."""
-    branches = _branches(connection, wanted, range, now)
+    # What is common is found among the next few thousand; only what is rare is worth asking its own index for.
+    if _drives(wanted) in ("text", "failure"):
+        found = _first(connection, _branches(connection, wanted, replace(range, slice=_SLICE), now), range, limit)
+        if len(found) == limit:
+            return found
+    return _first(connection, _branches(connection, wanted, range, now), range, limit)
+
+
+def _first(connection: Connection, branches: Sequence[Select[Any]], range: Range, limit: int) -> list[str]:
     if not branches:
         return []
     parts = [branch.limit(limit).subquery() for branch in branches]
@@ -210,14 +227,46 @@ def _branches(
         if not states:
             continue
         for queues, actors, some in _split(whole, table, states, driver is not None):
-            conditions = _conditions(whole, table, queues, actors, some, named)
             if driver is None:
-                branch = select(table.c.id).where(*conditions, *range.holds(table.c.id))
-                found.append(branch.order_by(range.order(table.c.id)))
+                few = _few(some, queues) if table is jobs and named is None else None
+                source: FromClause = table if few is None else few
+                conditions = _conditions(whole, source, queues, actors, some, named)
+                branch = select(source.c.id).where(*conditions, *range.holds(source.c.id))
+                found.append(branch.order_by(range.order(source.c.id)))
             else:
+                conditions = _conditions(whole, table, queues, actors, some, named)
                 branch = select(table.c.id).join(driver, driver.c.job_id == table.c.id).where(*conditions)
                 found.append(branch.order_by(range.order(driver.c.job_id)))
     return found
+
+
+_DEAD = (State.FAILED,)
+_DONE = (State.COMPLETED, State.CANCELLED)
+_ACTIVE = (State.ACTIVE,)
+
+
+def _hot_states(states: Sequence[State]) -> list[tuple[State, ...]]:
+    """In parts that are found by themselves; what waits is found by a walk, with all others if those are wanted too."""
+    if State.WAITING in states and State.DELAYED in states:
+        return [tuple(states)]
+    parts = ((State.WAITING, State.DELAYED), _ACTIVE, _DONE, _DEAD)
+    return [some for part in parts if (some := tuple(state for state in part if state in states))]
+
+
+def _few(states: tuple[State, ...], queues: tuple[str, ...]) -> Subquery | None:
+    """Of the hot table's jobs in these states all, by an index that has only them; None: there is none.
+
+    Kept apart (OFFSET 0): the planner would rather walk the whole table in the order of a page, and hope.
+    """
+    found = select(jobs)
+    if states == _ACTIVE:
+        found = found.join(claims, claims.c.job_id == jobs.c.id)
+    elif states and (set(states) <= set(_DONE) or states == _DEAD):
+        reason = jobs.c.reason.is_not(None) if states == _DEAD else jobs.c.reason.is_(None)
+        found = found.where(jobs.c.finished_at.is_not(None), reason)
+    else:
+        return None
+    return (found.where(jobs.c.queue.in_(queues)) if queues else found).offset(0).subquery()
 
 
 _Split = tuple[tuple[str, ...], tuple[str, ...], tuple[State, ...]]
@@ -229,18 +278,24 @@ def _split(whole: Filter, table: Table, states: Sequence[State], driven: bool) -
     if driven or whole.ids:
         return together
     apart: list[tuple[str, ...]] = [(queue,) for queue in whole.queues] or [()]
-    by_state: list[tuple[State, ...]] = [(state,) for state in states] if table is history else [tuple(states)]
-    if not whole.queues and table is history:
+    if table is jobs:
+        walked = [part for part in _hot_states(states) if State.WAITING in part or State.DELAYED in part]
+        few = [part for part in _hot_states(states) if part not in walked]
+        queues = apart if len(apart) <= _BRANCHES else [whole.queues]
+        split: list[_Split] = [(q, whole.actors, s) for q, s in product(queues, walked)]
+        return split + [(whole.queues, whole.actors, s) for s in few]
+    by_state = [(state,) for state in states]
+    if not whole.queues:
         actors: list[tuple[str, ...]] = [(actor,) for actor in whole.actors] or [()]
-        split: list[_Split] = [((), a, s) for a, s in product(actors, by_state)]
+        split = [((), a, s) for a, s in product(actors, by_state)]
     else:
         split = [(q, whole.actors, s) for q, s in product(apart, by_state)]
-    return split if len(split) <= _BRANCHES else together
+    return split if len(split) <= 2 * _BRANCHES else together
 
 
 def _conditions(
     whole: Filter,
-    table: Table,
+    table: FromClause,
     queues: tuple[str, ...],
     actors: tuple[str, ...],
     states: tuple[State, ...],
@@ -267,7 +322,7 @@ def _conditions(
             exists().where(search_texts.c.job_id == table.c.id, has_words(search_texts.c.words, wanted_words(whole)))
         )
     if (whole.fingerprint or whole.error) and _drives(whole) != "failure":
-        conditions.append(exists().where(failures.c.job_id == table.c.id, _group_fits(whole)))
+        conditions.append(exists().where(failures.c.job_id == table.c.id, _group_fits(whole, failures)))
     return conditions
 
 
@@ -284,10 +339,9 @@ def _drives(whole: Filter) -> str:
 def _driver(whole: Filter, range: Range, named: Sequence[str] | None) -> Subquery | None:
     match _drives(whole):
         case "failure":
-            wanted = select(failures.c.job_id).where(_group_fits(whole), *range.holds(failures.c.job_id))
-            if whole.queues:
-                wanted = wanted.where(failures.c.queue.in_(whole.queues))
-            return wanted.subquery()
+            of_queues = [failures.c.queue.in_(whole.queues)] if whole.queues else []
+            dead = range.part(failures, (failures.c.job_id, failures.c.fingerprint), *of_queues)
+            return select(dead.c.job_id).where(_group_fits(whole, dead)).subquery()
         case "worker":
             tried, held = (
                 select(table.c.job_id).where(table.c.worker_id == whole.worker, *range.holds(table.c.job_id))
@@ -299,24 +353,21 @@ def _driver(whole: Filter, range: Range, named: Sequence[str] | None) -> Subquer
             now = held.where(~tried_too).subquery()
             return union_all(select(once.c.job_id), select(now.c.job_id)).subquery()
         case "text":
-            wanted = select(search_texts.c.job_id).where(
-                has_words(search_texts.c.words, wanted_words(whole)), *range.holds(search_texts.c.job_id)
-            )
-            if whole.since is not None:
-                wanted = wanted.where(search_texts.c.job_id >= id_at(whole.since - _SKEW))
-            return wanted.subquery()
+            late = [search_texts.c.job_id >= id_at(whole.since - _SKEW)] if whole.since else []
+            told = range.part(search_texts, (search_texts.c.job_id, search_texts.c.words), *late)
+            return select(told.c.job_id).where(has_words(told.c.words, wanted_words(whole))).subquery()
     return None
 
 
-def _group_fits(whole: Filter) -> ColumnElement[bool]:
+def _group_fits(whole: Filter, dead: FromClause) -> ColumnElement[bool]:
     fits: list[ColumnElement[bool]] = []
     if whole.fingerprint:
-        fits.append(failures.c.fingerprint == whole.fingerprint)
+        fits.append(dead.c.fingerprint == whole.fingerprint)
     if whole.error:
         part = whole.error.lower()
         columns = (failure_groups.c.error_type, failure_groups.c.message, failure_groups.c.frame)
         said = or_(*(func.lower(column).contains(part, autoescape=True) for column in columns))
-        fits.append(failures.c.fingerprint.in_(select(failure_groups.c.fingerprint).where(said).limit(_GROUPS)))
+        fits.append(dead.c.fingerprint.in_(select(failure_groups.c.fingerprint).where(said).limit(_GROUPS)))
     return and_(*fits) if fits else false()
 
 

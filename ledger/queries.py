@@ -207,7 +207,7 @@ class Queries:
         actor: str | None = None,
         scopes: Sequence[str] = (),
     ) -> Series:
-        """Attempts over time, of the last hour unless it says more; in whole minutes, of over a day in whole hours."""
+        """Attempts over time, of the last hour unless it says more; in whole minutes, or what fits a longer window."""
         with finder.asking(self._database) as connection:
             now = self._database.time(connection)
             queues = _scoped(connection, scopes)

@@ -857,12 +857,12 @@ failure_groups = Table(
     Column("snoozed_until", Instant),
 )
 
-# Attempts by the minute, and minutes by the hour.  run_… and wait_… count durations up to the bounds in
+# Attempts by the minute, and those by ten minutes and the hour.  run_… and wait_… count durations up to the bounds in
 # ledger/tally.py.
 tallies = Table(
     "tallies",
     metadata,
-    Column("step_s", Integer, primary_key=True, autoincrement=False),  # 60 or 3600
+    Column("step_s", Integer, primary_key=True, autoincrement=False),  # 60, 600 or 3600
     Column("at", Instant, primary_key=True),  # when it begins
     Column("queue", Text, primary_key=True),
     Column("actor", Text, primary_key=True),

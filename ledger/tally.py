@@ -1,4 +1,4 @@
-"""How many attempts ended how, how long they waited and ran: by the minute and the hour, kept as rows of sums.
+"""How many attempts ended how, how long they waited and ran: by the minute, ten minutes and the hour, as rows of sums.
 
 Durations are counted up to fixed bounds, so that the percentiles of any stretch of time are read from sums.
 """
@@ -6,6 +6,7 @@ Durations are counted up to fixed bounds, so that the percentiles of any stretch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, delete, func, insert, select, text, union_all
@@ -21,8 +22,9 @@ BOUNDS = (
 )  # fmt: skip
 PARTS = len(BOUNDS) + 1
 MINUTE_S, HOUR_S = 60, 3_600
-#: A window longer than this is read from the hours.
-LONG = timedelta(hours=26)
+STEPS = (MINUTE_S, 600, HOUR_S)
+#: A window up to so long is read in each of them; a longer one in hours.
+_WINDOWS = (timedelta(hours=2, minutes=5), timedelta(hours=26))
 _SUMS = ("count", "run_s", "wait_s", *(f"{kind}_{n}" for kind in ("run", "wait") for n in range(PARTS)))
 _ENDS = (Outcome.COMPLETED, Outcome.SKIPPED, Outcome.FAILED)
 
@@ -112,26 +114,28 @@ def roll_up(connection: Connection, since: datetime, until: datetime) -> int:
     return len(new)
 
 
-def roll_up_hours(connection: Connection, since: datetime, until: datetime) -> None:
-    """The same of the hours, from the minutes."""
+def roll_up_again(connection: Connection, since: datetime, until: datetime) -> None:
+    """The same of the longer steps that these minutes are in, each from the step below."""
     names = ("queue", "actor", "outcome")
-    hour = since
-    while hour < until:
-        within = (tallies.c.step_s == MINUTE_S, tallies.c.at >= hour, tallies.c.at < hour + timedelta(seconds=HOUR_S))
-        sums = [func.sum(tallies.c[name]).label(name) for name in _SUMS]
-        rows = connection.execute(
-            select(*(tallies.c[name] for name in names), *sums).where(*within).group_by(*(tallies.c[n] for n in names))
-        ).mappings()
-        new = [dict(row) | {"step_s": HOUR_S, "at": hour} for row in rows]
-        connection.execute(delete(tallies).where(tallies.c.step_s == HOUR_S, tallies.c.at == hour))
-        if new:
-            connection.execute(insert(tallies), new)
-        hour += timedelta(seconds=HOUR_S)
+    sums = [func.sum(tallies.c[name]).label(name) for name in _SUMS]
+    for below, step_s in pairwise(STEPS):
+        at, step = floor(since, step_s), timedelta(seconds=step_s)
+        while at < until:
+            within = (tallies.c.step_s == below, tallies.c.at >= at, tallies.c.at < at + step)
+            keys = [tallies.c[name] for name in names]
+            rows = connection.execute(select(*keys, *sums).where(*within).group_by(*keys)).mappings()
+            new = [dict(row) | {"step_s": step_s, "at": at} for row in rows]
+            connection.execute(delete(tallies).where(tallies.c.step_s == step_s, tallies.c.at == at))
+            if new:
+                connection.execute(insert(tallies), new)
+            at += step
 
 
-def forget(connection: Connection, minutes_before: datetime, hours_before: datetime) -> None:
-    for step_s, before in ((MINUTE_S, minutes_before), (HOUR_S, hours_before)):
-        connection.execute(delete(tallies).where(tallies.c.step_s == step_s, tallies.c.at < before))
+def forget(connection: Connection, before: datetime, hours_before: datetime) -> None:
+    """The hours before one moment, the shorter steps before another."""
+    for step_s in STEPS:
+        moment = hours_before if step_s == HOUR_S else before
+        connection.execute(delete(tallies).where(tallies.c.step_s == step_s, tallies.c.at < moment))
 
 
 def _in_part(duration: ColumnElement[Any], n: int) -> ColumnElement[int]:
@@ -149,8 +153,8 @@ def series(
     queues: Sequence[str] | None = None,
     actor: str | None = None,
 ) -> Series:
-    """Whole minutes, or of a long window whole hours, in at most so many parts."""
-    step_s = HOUR_S if until - since > LONG else MINUTE_S
+    """Whole minutes, of a longer window whole tens of them or hours, in at most so many parts."""
+    step_s = _step_of(since, until)
     since, until = _ceil(since, step_s), _ceil(until, step_s)
     steps = max(1, round((until - since).total_seconds() / step_s))
     width_s = step_s * -(-steps // max(1, points))
@@ -173,7 +177,7 @@ def performance(
     limit: int = 200,
 ) -> list[Performance]:
     """Of each job type, or queue, with the most attempts first."""
-    step_s = HOUR_S if until - since > LONG else MINUTE_S
+    step_s = _step_of(since, until)
     asked = _sums(tallies.c[by].label("part"), step_s, floor(since, step_s), until, queues, None)
     rows: dict[str, list[Row[Any]]] = {}
     for row in connection.execute(asked):
@@ -186,6 +190,10 @@ def performance(
         counts = (point.completed, point.failed, point.retried, point.crashed)
         found.append((number, Performance(name, *counts, mean, point.run, point.wait)))
     return [it for _, it in sorted(found, key=lambda x: (-x[0], x[1].name))[:limit]]
+
+
+def _step_of(since: datetime, until: datetime) -> int:
+    return next((step for step, most in zip(STEPS, _WINDOWS, strict=False) if until - since <= most), HOUR_S)
 
 
 def _sums(

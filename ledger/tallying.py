@@ -28,11 +28,12 @@ def count(connection: Connection, now: datetime, *, current: bool, keep_days: in
     if place >= minute:
         if current:
             tally.roll_up(connection, minute, minute + timedelta(seconds=MINUTE_S))
+            tally.roll_up_again(connection, minute, minute + timedelta(seconds=MINUTE_S))
         return True
     since = place - AGAIN
     until = min(minute, place + MOST)
     tally.roll_up(connection, since, until)
-    tally.roll_up_hours(connection, tally.floor(since, HOUR_S), until)
+    tally.roll_up_again(connection, since, until)
     tally.forget(connection, now - MINUTES_KEPT, now - timedelta(days=keep_days))
     bookmarks.move(connection, _PLACE, until.isoformat())
     return until == minute

@@ -251,15 +251,19 @@ def test_the_frame_is_the_innermost_of_the_project() -> None:
 # -- tallies
 
 
-def test_attempts_are_counted_by_the_minute_and_once(
-    session: Session, queries: Queries, books: Bookkeeping, database: Database
-) -> None:
+@pytest.fixture
+def _short_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tallying, "FIRST", timedelta(hours=1))
+
+
+@pytest.mark.usefixtures("_short_past")
+def test_attempts_are_counted_by_the_minute_and_once(session: Session, queries: Queries, books: Bookkeeping) -> None:
     worker = join(session)
     for _ in range(3):
         run(session, worker, new_job())
     run(session, worker, new_job(queue="other", actor="charge"), Outcome.FAILED)
     run(session, worker, new_job(), Outcome.RETRYING, delay_ms=60_000)
-    while not books.tally():  # a day is made up for in steps
+    while not books.tally():  # the past is made up for in steps
         pass
     books.tally()
     series = queries.series()
@@ -318,6 +322,9 @@ def test_what_was_committed_late_is_counted_and_hours_are_sums_of_minutes(
         (60, on_the_minute - 90 * minute, 1),
         (60, on_the_minute - minute, 1),
         (60, on_the_minute, 1),
+        (600, tally.floor(now - 90 * minute, 600), 1),
+        (600, tally.floor(now - minute, 600), 1),
+        (600, tally.floor(now, 600), 1),
         (3600, on_the_hour - hour, 1),
         (3600, on_the_hour, 2),
     ]
