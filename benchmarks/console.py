@@ -91,7 +91,7 @@ DROP TABLE made
 
 
 #: Pages of jobs, each asked for with values that are common and some that are rare.
-_SEARCHES = {
+SEARCHES = {
     "all": [""],
     "a state": [f"state:{state}" for state in ("failed", "active", "delayed", "cancelled")],
     "a queue": ["queue:queue-0", "queue:queue-7", "queue:none", "queue:queue-1*"],
@@ -152,7 +152,7 @@ def questions(queries: Queries) -> Iterator[tuple[str, float, list[Question]]]:
     newest = queries.search(Filter(), limit=10).jobs
     now = queries.database_time()
     windows = [(f"{hours} h", now - timedelta(hours=hours)) for hours in (1, 6, 24, 168)]
-    for what, texts in _SEARCHES.items():
+    for what, texts in SEARCHES.items():
         yield f"jobs: {what}", LIST_MS, of(queries.search, *texts)
     yield "jobs: an id", LIST_MS, of(queries.search, *(f"id:{job.id}" for job in newest[:3]))
     yield "jobs: a later page", LIST_MS, [(wanted.words(), partial(later, wanted)) for wanted in deep]

@@ -819,6 +819,13 @@ Index("history_queue", history.c.queue, history.c.state, history.c.finished_at)
 # Pages of a list go by id, newest first.
 Index("history_state_id", history.c.state, history.c.id)
 Index("history_queue_id", history.c.queue, history.c.state, history.c.id)
+Index(
+    "history_reason",
+    history.c.reason,
+    history.c.id,
+    postgresql_where=text("reason IS NOT NULL"),
+    sqlite_where=text("reason IS NOT NULL"),
+)
 Index("history_actor_id", history.c.actor, history.c.state, history.c.id)
 
 # What a job may be found by, redacted; written beside the jobs by a duty.

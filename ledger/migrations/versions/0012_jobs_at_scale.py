@@ -21,6 +21,14 @@ def upgrade() -> None:
     op.create_index("history_state_id", "history", ["state", "id"], unique=False)
     op.create_index("history_queue_id", "history", ["queue", "state", "id"], unique=False)
     op.create_index("history_actor_id", "history", ["actor", "state", "id"], unique=False)
+    op.create_index(
+        "history_reason",
+        "history",
+        ["reason", "id"],
+        unique=False,
+        postgresql_where=sa.text("reason IS NOT NULL"),
+        sqlite_where=sa.text("reason IS NOT NULL"),
+    )
     op.create_table(
         "search_texts",
         sa.Column("job_id", JobId(), nullable=False),
