@@ -4,7 +4,9 @@ import itertools
 from collections import Counter
 
 from control.dead import discard, retry
+from control.operations import start
 from control.transaction import Control
+from ledger.search import Filter
 from tests.acceptance.rabbit import Rabbit, settled
 from tests.acceptance.system import System
 
@@ -51,6 +53,26 @@ def test_the_projection_follows_what_an_operator_does(unhurried: System, rabbit:
     before = rabbit.letters("work.XQ")
     errors = {str(letter.headers["hareline-error"]) for letter in before}
     assert errors == {f"RuntimeError: {n} found nothing" for n in range(3)}
+    control.close()
+
+
+def test_a_bulk_operation_that_nobody_watches_leaves_no_letter_behind(unhurried: System, rabbit: Rabbit) -> None:
+    """It is begun, and left to the workers; some of its dead letters are in the history by then."""
+    system, needed = unhurried, unhurried.folder / "needed"
+    system.env |= {"HARELINE_RECONCILE_S": "0.5", "HARELINE_KEEP_FAILED": "5"}
+    system.worker()
+    system.run(f"for n in range(12): need.send(log, n, {str(needed)!r})")
+    assert system.finished(12) == {"failed": 12}
+    settled(system, rabbit)
+    needed.touch()
+    control = Control(system.database_url, "rabbitmq")
+    begun = start(control, system.queries, "retry", Filter(queues=("work",)), expected_count=12, by="a test")
+    assert system.finished(12) == {"completed": 12}
+    settled(system, rabbit)
+    assert rabbit.letters("work.XQ") == []
+    ended = system.queries.operation(begun.id)
+    assert ended is not None
+    assert (ended.state, ended.done) == ("done", 12)
     control.close()
 
 
