@@ -4,12 +4,12 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, func, select, text
+from sqlalchemy import Connection, Row, func, select, text, union_all
 
 from ledger.redact import redacted_text
 from ledger.tables import failure_groups, failures
@@ -18,6 +18,7 @@ from ledger.times import bucket
 #: Of the newest so many failures of a window groups are made.
 MOST_FAILURES = 100_000
 _LONGEST = 300
+_TOGETHER = 50
 
 _ROOT = Path(__file__).parent.parent
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line \d+, in (?P<name>.+)$', re.MULTILINE)
@@ -155,9 +156,6 @@ def groups(
         standing = _standing(group, last[fp], now)
         if state not in (None, standing):
             continue
-        sample = connection.scalar(
-            select(failures.c.job_id).where(failures.c.fingerprint == fp).order_by(failures.c.job_id.desc()).limit(1)
-        )
         found.append(
             FailureGroup(
                 fingerprint=fp,
@@ -169,7 +167,7 @@ def groups(
                 last_at=last[fp],
                 actors=[name for name, _ in actors[fp].most_common(10)],
                 queues=[name for name, _ in of_queues[fp].most_common(10)],
-                sample=str(sample),
+                sample="",
                 trend=trends[fp],
                 since=since,
                 until=until,
@@ -181,6 +179,22 @@ def groups(
         )
         if len(found) == limit:
             break
+    samples = _newest(connection, [group.fingerprint for group in found])
+    return [replace(group, sample=samples.get(group.fingerprint, "")) for group in found]
+
+
+def _newest(connection: Connection, fingerprints: Sequence[str]) -> dict[str, str]:
+    """The newest job of each group."""
+    found: dict[str, str] = {}
+    columns = (failures.c.fingerprint, failures.c.job_id)
+    for start in range(0, len(fingerprints), _TOGETHER):
+        some = fingerprints[start : start + _TOGETHER]
+        each = [
+            select(*columns).where(failures.c.fingerprint == one).order_by(failures.c.job_id.desc()).limit(1).subquery()
+            for one in some
+        ]
+        rows = connection.execute(union_all(*(select(one.c.fingerprint, one.c.job_id) for one in each)))
+        found |= {row.fingerprint: row.job_id for row in rows}
     return found
 
 

@@ -73,7 +73,6 @@ def overview(connection: Connection, now: datetime, queues: Sequence[str] | None
     if queues is not None:
         dead = dead.where(failures.c.queue.in_(queues))
     dead_count = connection.scalar(select(func.count()).select_from(dead.limit(_DEAD + 1).subquery())) or 0
-    recent = tally.performance(connection, now - RECENT, now, "queue", queues=queues, limit=10_000)
     last = tally.series(connection, now - RECENT, now, 1, queues=queues).points
     return Overview(
         at=now,
@@ -83,7 +82,7 @@ def overview(connection: Connection, now: datetime, queues: Sequence[str] | None
         retrying=number(State.DELAYED, True),
         dead=Bounded(min(dead_count, _DEAD), dead_count > _DEAD),
         oldest_waiting_s=max(0.0, (now - min(due)).total_seconds()) if due else None,
-        per_s=sum(x.completed + x.failed for x in recent) / RECENT.total_seconds(),
+        per_s=sum(x.completed + x.failed for x in last) / RECENT.total_seconds(),
         run=last[0].run if last else Percentiles(),
         wait=last[0].wait if last else Percentiles(),
         series=tally.series(connection, now - timedelta(hours=1), now, 60, queues=queues),
