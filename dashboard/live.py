@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 LOOK_S = 1.0
 #: How long nothing is sent before a comment says that the stream is alive.
 HEARTBEAT_S = 15.0
+#: How long a stream is open at most: who comes again is identified anew, or has no business here any more.
+LONGEST_S = 600.0
 #: Streams that one who asks may have open at once.
 MOST_STREAMS = 20
 
@@ -139,21 +141,21 @@ class Hub:
                 stream.loop.call_soon_threadsafe(stream.tell, mine)
 
 
-async def told(hub: Hub, stream: Stream, *, again: bool, ends_in_s: float | None = None) -> AsyncIterator[str]:
+async def told(hub: Hub, stream: Stream, *, again: bool, longest_s: float = LONGEST_S) -> AsyncIterator[str]:
     """The stream as server-sent events, until it ends.
 
     Parameters:
       again: it was open before: what has changed meanwhile nobody knows, so every topic is nudged.
-      ends_in_s: when who asks has to be identified anew.
+      longest_s: when it ends at the latest.
     """
     loop = asyncio.get_running_loop()
-    deadline = None if ends_in_s is None else loop.time() + ends_in_s
+    deadline = loop.time() + longest_s
     try:
         yield "retry: 2000\n\n"
         if again:
             stream.tell(dict.fromkeys(stream.topics, 0))
         while not stream.over:
-            patience = HEARTBEAT_S if deadline is None else min(HEARTBEAT_S, deadline - loop.time())
+            patience = min(HEARTBEAT_S, deadline - loop.time())
             if patience <= 0:
                 return
             try:

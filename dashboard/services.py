@@ -18,6 +18,7 @@ from ledger import open_ledger
 from ledger.audit_queries import AuditQueries
 from ledger.ledger import Session
 from ledger.queries import Queries
+from ledger.repeats import Repeats
 from ledger.schedule_queries import ScheduleQueries
 from settings import Settings
 
@@ -52,6 +53,7 @@ class Services:
         self._ledger = open_ledger(settings.database_url, road=carrier, publish_after_s=0.0)
         self._bell = None if settings.broker_url else Doorbell(self._ledger.url)
         self.queries = Queries(settings.database_url)
+        self.repeats = Repeats(settings.database_url)
         self.schedules = ScheduleQueries(settings.database_url)
         self.audit = AuditQueries(settings.database_url)
         self.control: Control = RingingControl(settings.database_url, carrier, self._bell)
@@ -94,6 +96,7 @@ class Services:
         self.queries.close()
         self.schedules.close()
         self.audit.close()
+        self.repeats.close()
         self.control.close()
         if self._bell is not None:
             self._bell.close()

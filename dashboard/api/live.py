@@ -35,8 +35,7 @@ async def follow_events(
     asks = principal(request)
     hub: live.Hub = request.app.state.live
     stream = hub.open(_topics(topics), f"{asks.name} {asks.token}".strip())
-    told = live.told(hub, stream, again=last_event_id is not None, ends_in_s=getattr(asks, "expires_in_s", None))
-    return EventStream(told, headers={"X-Accel-Buffering": "no"})
+    return EventStream(live.told(hub, stream, again=last_event_id is not None), headers={"X-Accel-Buffering": "no"})
 
 
 def _topics(text: str) -> list[Topic]:

@@ -1,11 +1,13 @@
 """What all routes of the API have in common."""
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 from fastapi import APIRouter, Depends
 
 from dashboard import security
+from dashboard.api.repeated import NEVER, PARAMETER, Repeatable
 from dashboard.problems import MEDIA_TYPE, PLAIN
 
 #: Where a problem's schema is in the document.
@@ -18,6 +20,9 @@ class Routes(APIRouter):
 
     So nothing can be served that the map of permissions does not know.  What may go wrong is documented with each.
     """
+
+    def __init__(self, *, tags: list[str | Enum]) -> None:
+        super().__init__(tags=tags, route_class=Repeatable)
 
     def add_api_route(
         self,
@@ -32,6 +37,8 @@ class Routes(APIRouter):
         statuses = [*_ALWAYS, *([404] if "{" in path else [])]
         if set(options.get("methods") or {"GET"}) - {"GET"}:
             statuses += [409, 413]
+            if name not in NEVER:
+                options["openapi_extra"] = {"parameters": [PARAMETER]}
         options["operation_id"] = name
         super().add_api_route(
             path,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dramatiq
@@ -127,7 +128,7 @@ def test_queues_are_paused_and_resumed(api: TestClient) -> None:
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/ops/api/v1/ready", 200), ("/api/v1/ready", 200), ("/opsx/api/v1/ready", 404), ("/ops/opsx", 404), ("/", 404)],
+    [("/ops/api/v1/ready", 200), ("/api/v1/ready", 200), ("/opsx/api/v1/ready", 404), ("/ops/opsx", 404), ("/", 200)],
 )
 def test_a_prefix_is_a_whole_segment_of_the_path_which_a_proxy_may_take_away(
     sqlite_url: str, path: str, status: int
@@ -245,6 +246,31 @@ def _as_viewer(made: Any) -> Any:
         made(self, name, Role.VIEWER, **rest)
 
     return init
+
+
+def test_a_request_that_is_sent_again_with_its_key_is_answered_again_and_not_done_again(api: TestClient) -> None:
+    send = {"actor": "post", "args": ["Ada"]}
+    key = {"Idempotency-Key": "2026-11-22/1"}
+    first = api.post("jobs", json=send, headers=key)
+    again = api.post("jobs", json=send, headers=key)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    assert again.headers["idempotent-replay"] == "true"
+    assert api.get("jobs/count").json()["all"]["count"] == 1
+    wrong(api.post("jobs", json=send | {"args": ["Grace"]}, headers=key), 422, "key-reused")
+    refused = {"Idempotency-Key": "2026-11-22/2"}
+    wrong(api.post("jobs", json={"actor": "pots"}, headers=refused), 404, "not-found")
+    assert api.post("jobs", json=send, headers=refused).status_code == 201  # nothing was done under that key
+    wrong(api.post("jobs", json=send, headers={"Idempotency-Key": "a b"}), 422, "bad-input")
+
+
+def test_of_two_that_come_at_once_one_is_done(api: TestClient) -> None:
+    send, key = {"actor": "post", "args": ["Ada"]}, {"Idempotency-Key": "once"}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: api.post("jobs", json=send, headers=key).status_code, range(4)))
+    assert set(answers) <= {201, 409}
+    assert 201 in answers
+    assert api.get("jobs/count").json()["all"]["count"] == 1
 
 
 def test_queue_counts_have_the_shape_of_bull_dashboards(api: TestClient, database_url: str) -> None:

@@ -95,11 +95,11 @@ def test_a_stream_tells_its_topics_once_for_each_look(database_url: str, session
     assert json.loads(event["data"]) == {"topic": "jobs", "rev": 1}
 
 
-def test_who_comes_again_is_nudged_of_all_and_a_session_that_expires_ends_its_streams(sqlite_url: str) -> None:
+def test_who_comes_again_is_nudged_of_all_and_no_stream_outlives_who_may_have_it_for_long(sqlite_url: str) -> None:
     async def follow() -> list[str]:
         hub = Hub(sqlite_url)
         stream = hub.open([Topic.JOBS, Topic.QUEUES], "ada")
-        heard = [event["event"] async for event in events(told(hub, stream, again=True, ends_in_s=0.1))]
+        heard = [event["event"] async for event in events(told(hub, stream, again=True, longest_s=0.1))]
         hub.close()
         return heard
 
