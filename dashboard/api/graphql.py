@@ -17,7 +17,7 @@ router = Routes(tags=["graphql"])
 
 
 class Question(Input):
-    query: Text = Field(max_length=20_000, examples=["{ queueStats { queueName pending } }"])
+    query: Text = Field(min_length=1, max_length=20_000, examples=["{ queueStats { queueName pending } }"])
     variables: dict[str, Any] | None = None
     operationName: Text | None = Field(default=None, max_length=200)  # noqa: N815  so it is called there
     extensions: dict[str, Any] | None = None
@@ -32,15 +32,20 @@ class Answer(Input):
 def query_graphql(opened: Opened, asks: Asks, given: Question) -> Answer | Response:
     """Ask in GraphQL: `queueStats`, `recentFailedJobs(limit)`, and the mutation `enqueue`."""
     try:
+        from strawberry.exceptions import StrawberryException
+
         from dashboard.graphql import Asked, schema
     except ModuleNotFoundError as error:
         return problem(501, f"GraphQL is not installed ({error.name}): pip install 'hareline[graphql]'")
-    result = schema.execute_sync(
-        given.query,
-        variable_values=given.variables,
-        operation_name=given.operationName,
-        context_value=Asked(opened, asks),
-    )
+    try:
+        result = schema.execute_sync(
+            given.query,
+            variable_values=given.variables,
+            operation_name=given.operationName,
+            context_value=Asked(opened, asks),
+        )
+    except StrawberryException as error:
+        return problem(422, str(error))
     return Answer(data=result.data, errors=[_worded(error) for error in result.errors or ()])
 
 
