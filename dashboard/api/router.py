@@ -36,7 +36,7 @@ class Routes(APIRouter):
         name = endpoint.__name__
         statuses = [*_ALWAYS, *([404] if "{" in path else [])]
         if set(options.get("methods") or {"GET"}) - {"GET"}:
-            statuses += [409, 413]
+            statuses += [400, 409, 413]
             if name not in NEVER:
                 options["openapi_extra"] = {"parameters": [PARAMETER]}
         options["operation_id"] = name

@@ -16,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from starlette.testclient import TestClient
 
 from broker import Broker
@@ -27,6 +28,8 @@ from settings import Settings
 from tests.ledgers import join, new_job, run
 
 EXAMPLES = int(os.environ.get("HARELINE_TEST_EXAMPLES", "25"))
+#: What a schema cannot say: that of two fields one is to be given, which names exist, how dates may be written.
+UNTOLD = [positive_data_acceptance, negative_data_rejection]
 #: They never end.
 STREAMS = {"follow_events"}
 
@@ -75,7 +78,7 @@ def test_no_request_is_a_server_error_and_every_answer_is_as_documented(client: 
             wrong += [f"{name}: {failure}" for failure in failures]
     statuses: Counter[int] = sum(tried.values(), Counter())
     print(f"{statuses.total()} requests to {len(tried)} operations, by status: {dict(sorted(statuses.items()))}")
-    assert wrong == []
+    assert not wrong, "\n\n".join(wrong)
     assert statuses[200] > statuses.total() / 10
     assert [name for name, found in tried.items() if not found] == []
 
@@ -97,7 +100,7 @@ def _try(operation: Any) -> tuple[Counter[int], list[str]]:
         def attempt(case: Any) -> None:
             answer = case.call(base_url="http://127.0.0.1")
             count[answer.status_code] += 1
-            case.validate_response(answer)
+            case.validate_response(answer, excluded_checks=UNTOLD)
 
         try:
             attempt()
