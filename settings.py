@@ -140,12 +140,6 @@ def _keys(value: SecretStr) -> SecretStr:
     return value
 
 
-def _smtp_url(url: str) -> str:
-    if re.fullmatch(r"(smtp|smtps|smtp\+plain)://([^:@/\s]+:\S+@)?[^@/\s]+", url):
-        return url
-    raise ValueError("smtp://USER:PASSWORD@HOST:587 (STARTTLS), smtps://… (TLS) or smtp+plain://… (neither)")
-
-
 def networks_of(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     """``"10.0.0.0/8, 127.0.0.1"`` as networks.  Raises ``ValueError``."""
     return [ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip()]
@@ -164,6 +158,61 @@ def _addresses(text: str) -> str:
         if not re.fullmatch(r"https?://\S+", url):
             raise ValueError(f"http://… or https://…, separated by spaces, but {url!r} is neither")
     return text
+
+
+#: What is looked at to say whether all is well: above which figure it is a warning, and above which it is critical.
+HEALTH: Final[Mapping[str, tuple[float, float]]] = {
+    "waiting": (100, 1_000),  # jobs of a queue
+    "failed": (10, 100),  # dead letters of a queue
+    "active": (2, 5),  # jobs of a queue that run, for each slot its workers have
+    "delayed": (50, 500),  # jobs of a queue
+    "oldest_waiting": (300, 3_600),  # seconds a job of a queue has waited
+    "unserved": (30, 300),  # seconds a job has waited in a queue that no worker serves
+    "silent": (0.6, 1.2),  # leases since a worker was heard of
+    "schedules": (60, 600),  # seconds a tick is late
+    "duties": (30, 120),  # seconds a duty of maintenance is late
+}
+
+
+def thresholds_of(text: str) -> dict[str, tuple[float, float] | None]:
+    """``"waiting=500/5000, failed=off"``; off is None.  Raises ``ValueError``."""
+    found: dict[str, tuple[float, float] | None] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        rule, equals, said = (word.strip() for word in part.partition("="))
+        numbers = re.fullmatch(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", said)
+        if rule not in HEALTH or not equals or not (numbers or said == "off"):
+            near = difflib.get_close_matches(rule, HEALTH, n=1, cutoff=0)[0]
+            raise ValueError(
+                f"RULE=WARNING/CRITICAL or RULE=off, separated by commas ({near}=100/1000), got {part!r}; the rules "
+                f"are {', '.join(HEALTH)}"
+            )
+        found[rule] = (float(numbers[1]), float(numbers[2])) if numbers else None
+        if numbers and float(numbers[1]) > float(numbers[2]):
+            raise ValueError(f"the warning before the critical figure, not {part!r}")
+    return found
+
+
+def _thresholds(text: str) -> str:
+    thresholds_of(text)
+    return text
+
+
+def _smtp_url(url: str) -> str:
+    if re.fullmatch(r"(smtp|smtps|smtp\+plain)://([^:@/\s]+:\S+@)?[^@/\s]+", url):
+        return url
+    raise ValueError("smtp://USER:PASSWORD@HOST:587 (STARTTLS), smtps://… (TLS) or smtp+plain://… (neither)")
+
+
+def _mailboxes(text: str) -> str:
+    if all(re.fullmatch(r"[^\s<>,@]+@[^\s<>,@]+", part.strip()) for part in text.split(",")):
+        return text
+    raise ValueError("mail addresses, separated by commas")
+
+
+def _http_url(url: SecretStr) -> SecretStr:
+    if re.fullmatch(r"https?://[^\s]+", url.get_secret_value()):
+        return url
+    raise ValueError("an address that begins with http:// or https://")
 
 
 def _producer(name: str) -> str:
@@ -189,6 +238,8 @@ class QueueSettings(BaseModel):
     """Jobs of this queue at once over all workers."""
     max_waiting: PositiveInt | None = None
     """Jobs sent to it without a delay that may be unended at once; a send beyond that raises QueueFull."""
+    health: Annotated[str, AfterValidator(_thresholds)] = ""
+    """When this queue is a warning or critical: waiting=500/5000, failed=off."""
 
 
 class Settings(BaseModel):
@@ -305,6 +356,23 @@ class Settings(BaseModel):
     """Networks (10.0.0.0/8, separated by commas) of proxies that say who somebody is, and where they come from."""
     console_proxy_user_header: str = "X-Forwarded-User"
     """The header in which a trusted proxy says who it is; it is a user's name here, whose role counts."""
+
+    health: Annotated[str, AfterValidator(_thresholds)] = ""
+    """When something is a warning or critical, where the usual figures do not fit: waiting=500/5000, failed=off."""
+    alert_every_s: PositiveFloat = 15
+    """How often health is judged, for alerts."""
+    alert_calm_s: NonNegativeFloat = 60
+    """How long something has to be well again, with a margin of a fifth, before that is told."""
+    alert_webhook_url: Annotated[SecretStr, AfterValidator(_http_url)] | None = None
+    """Where alerts are posted as JSON; unset, they are logged only."""
+    alert_webhook_secret: SecretStr | None = None
+    """What those posts are signed with; unset, they are not."""
+    alert_slack_url: Annotated[SecretStr, AfterValidator(_http_url)] | None = None
+    """Slack's incoming webhook, or one that takes the same, for alerts."""
+    alert_mail_to: Annotated[str, AfterValidator(_mailboxes)] | None = None
+    """Addresses, separated by commas, that alerts are mailed to; needs smtp_url and mail_from."""
+    alert_dead_s: PositiveFloat = 60
+    """Dead letters of so long are told in one message."""
 
     posthog_url: str | None = Field(default=None, pattern=r"^https?://")
     """PostHog's address; unset, nothing is sent to it."""

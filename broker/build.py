@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -20,10 +21,11 @@ from broker.road import Road
 from broker.room import Room
 from broker.runtime import Runtime
 from broker.sizes import Sizes
+from broker.watch import Watch
 from errors import SettingsError
 from ledger import open_ledger
 from ledger.checkpoints import Checkpoints
-from ledger.events import Happened
+from ledger.events import HEARD, Happened, chosen
 from ledger.ledger import Session
 from ledger.recorder import Recorder
 from ledger.records import Claim, Finish, Keep
@@ -44,6 +46,7 @@ from middleware.heartbeat import Heartbeat
 from middleware.limits import Limits
 from middleware.listeners import Listeners
 from middleware.maintenance import GAP_S, Duty, Maintenance
+from middleware.notify_admin import Counted, NotifyAdmin
 from middleware.rates import Rate
 from middleware.relay import Relay
 from middleware.rescuer import Rescuer
@@ -188,6 +191,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         broker.listeners.check(broker)
         ledger.check()
 
+    notify_admin = _notify_admin(settings, broker.listeners)
     flows = Flows(ledger, recorder)
     lifecycle = Lifecycle(road, recorder, heartbeat, lambda: maintenance(broker, settings), check)
     for middleware in (
@@ -196,6 +200,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         *([metering] if metering else ()),  # before the first claim, and until the last finish
         lifecycle,
         runtime,  # after the heartbeat's first look
+        *([notify_admin] if notify_admin else ()),  # ends after the listeners have
         AsyncIO(),
         Current(recorder, Checkpoints(ledger), max_checkpoint_bytes=settings.max_checkpoint_bytes),
         *([broker.tracing] if broker.tracing else ()),  # around those that send
@@ -325,6 +330,9 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
         on_dead=quarantined,
         on_rescued=metering.rescued if metering else None,
     )
+    watch = Watch(broker, settings)
+    first = time.monotonic() + settings.alert_every_s
+    duties.append(Duty("alerts", settings.alert_every_s, watch.run, next_at=first))
     flows = FlowDuties(road.send)
     duties.append(Duty("flows", WAKE_S, flows.wake))
     duties.append(Duty("lost steps", SETTLE_S, flows.settle))
@@ -378,6 +386,31 @@ def _cancel_waiting(url: str, queue: str) -> int:
     from control.jobs import cancel_waiting  # with it comes SQLAlchemy, which a producer need not wait for
 
     return cancel_waiting(url, queue, by="flush")
+
+
+def _notify_admin(settings: Settings, listeners: Listeners) -> NotifyAdmin | None:
+    """Where somebody is to be told of dead letters: the log has them one by one."""
+    if settings.alert_mail_to and not (settings.smtp_url and settings.mail_from):
+        raise SettingsError(
+            "HARELINE_ALERT_MAIL_TO needs HARELINE_SMTP_URL and HARELINE_MAIL_FROM: who takes mails, and whom they are "
+            "from"
+        )
+    if not (settings.alert_webhook_url or settings.alert_slack_url or settings.alert_mail_to):
+        return None
+    found = NotifyAdmin(functools.partial(_note_dead, settings.database_url))
+    listeners.add(found.dead, chosen(["dead"], HEARD, elsewhere=""), actor=None, queue=None)
+    return found
+
+
+def _note_dead(url: str, counted: Counted) -> None:
+    from control import Control  # with it comes SQLAlchemy, as above
+    from control.alerts import note_dead
+
+    control = Control(url, "embedded")
+    try:
+        note_dead(control, counted, by="notify_admin")
+    finally:
+        control.close()
 
 
 def _kept(claim: Claim, message: object, body: bytes, finish: Finish) -> None:

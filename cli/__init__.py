@@ -7,6 +7,7 @@ import typer
 
 from cli import (
     accounts,
+    alerts,
     audit,
     circuits,
     dead,
@@ -15,6 +16,7 @@ from cli import (
     events,
     failures,
     flows,
+    health,
     jobs,
     keys,
     limits,
@@ -73,7 +75,7 @@ def demo(
 
 
 PROGRAMS = (demo, dev.dev, work.worker, work.scheduler, work.console, top.top)
-for command in (*PROGRAMS, upkeep.migrate, doctor.doctor, upkeep.config):
+for command in (*PROGRAMS, upkeep.migrate, doctor.doctor, health.health, upkeep.config):
     main.command()(command)
 GROUPS = {
     "jobs": jobs.app,
@@ -91,6 +93,7 @@ GROUPS = {
     "audit": audit.app,
     "users": accounts.users,
     "tokens": accounts.tokens,
+    "alerts": alerts.app,
 }
 for name, group in GROUPS.items():
     main.add_typer(group, name=name)

@@ -3,6 +3,8 @@
 jobs.py        retry, run now, cancel, remove: one job, or many
 queues.py      pause, resume
 workers.py     quiet, resume, stop
+health.py      whether all is well, by thresholds
+alerts.py      what changes is told, once; mute
 circuits.py    open, close a circuit breaker
 limits.py      change a limit, restore it, release what waits
 schedules.py   put (add or change), pause, resume, remove; bring the ledger to what the code declares

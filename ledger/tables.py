@@ -668,6 +668,57 @@ flow_values = Table(
     Column("body", LargeBinary, nullable=False),  # JSON
 )
 
+# How each thing that health is judged by stands, as far as it is not well or was not lately.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("queue", Text, primary_key=True),  # empty: of the whole system
+    Column("rule", Text, primary_key=True),
+    Column("level", Text, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("since", Instant, nullable=False),  # of this level
+    Column("calm_at", Instant),  # since then it is below it
+    Column("told", Text, nullable=False),  # the level that was told last
+    Column("told_at", Instant),
+    Column("muted_until", Instant),
+    Column("muted_by", Text),
+    postgresql_with={"fillfactor": "70"},
+)
+
+# What is to be told, once for each destination.  Decided with the level that changed, in one transaction.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", JobId, primary_key=True),
+    Column("destination", Text, nullable=False),
+    Column("body", Text, nullable=False),  # JSON (control/notice.py)
+    Column("created_at", Instant, nullable=False),
+    Column("due_at", Instant),  # null: delivered, or given up
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("delivered_at", Instant),
+    Column("error", Text, nullable=False, server_default=text("''")),  # of the last try
+)
+Index(
+    "deliveries_due",
+    deliveries.c.due_at,
+    postgresql_where=text("due_at IS NOT NULL"),
+    sqlite_where=text("due_at IS NOT NULL"),
+)
+
+# Dead letters that nobody has been told of, counted.
+dead_notes = Table(
+    "dead_notes",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("actor", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("error", Text, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("first_at", Instant, nullable=False),
+    Column("last_job", JobId, nullable=False),
+)
+
 leases = Table(
     "leases",
     metadata,

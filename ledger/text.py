@@ -23,5 +23,16 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def line(text: object, most: int = 500) -> str:
+    """One printable line of foreign text: what moves a cursor, ends a line or reverses the reading is spelt out."""
+    said = str(text)[: most + 1]
+    said = said if len(said) <= most else said[: most - 1] + "…"
+    if said.isprintable():
+        return said
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode("ascii") for c in said
+    )
+
+
 def clean_or_none(text: str | None) -> str | None:
     return None if text is None else clean(text)
