@@ -117,7 +117,7 @@ def _judge_one(tx: Transaction, row: Row[Any] | None, finding: Finding, calm_s: 
         values |= {"muted_until": None, "muted_by": None} if muting and not muted else {}
         tx.connection.execute(update(alerts).where(mine).values(**values))
     if level is not was:
-        tx.note(None, "alert", {"queue": finding.queue, "rule": finding.rule, "level": level, "was": was})
+        tx.note(None, "alert", {"queue": finding.queue, "rule": finding.rule, "level": level, "was": was}, deed=False)
     return _notice(tx, finding, level, told) if tells else None
 
 
@@ -275,7 +275,7 @@ def _settle(tx: Transaction, id: str, destination: str, error: str, tries: int) 
     elif tries >= TRIES:
         values |= {"due_at": None}
         logger.error("notice %s is given up: %s failed %d times, at last: %s", id, destination, tries, error)
-        tx.note(None, "alert given up", {"delivery": id, "destination": destination, "error": error})
+        tx.note(None, "alert given up", {"delivery": id, "destination": destination, "error": error}, deed=False)
     tx.connection.execute(update(deliveries).where(deliveries.c.id == id).values(**values))
     tx.connection.execute(
         delete(deliveries).where(deliveries.c.due_at.is_(None), deliveries.c.created_at < tx.now - KEPT)
