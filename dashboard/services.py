@@ -15,6 +15,7 @@ from control.who import By
 from embedded.doorbell import Doorbell
 from ledger import Road as Carrier
 from ledger import open_ledger
+from ledger.account_queries import AccountQueries
 from ledger.audit_queries import AuditQueries
 from ledger.ledger import Session
 from ledger.queries import Queries
@@ -55,6 +56,7 @@ class Services:
         self.queries = Queries(settings.database_url)
         self.repeats = Repeats(settings.database_url)
         self.schedules = ScheduleQueries(settings.database_url)
+        self.accounts = AccountQueries(settings.database_url)
         self.audit = AuditQueries(settings.database_url)
         self.control: Control = RingingControl(settings.database_url, carrier, self._bell)
         #: RabbitMQ, as of the last look; None: the ledger carries the jobs itself.
@@ -96,6 +98,7 @@ class Services:
         self.queries.close()
         self.schedules.close()
         self.audit.close()
+        self.accounts.close()
         self.repeats.close()
         self.control.close()
         if self._bell is not None:

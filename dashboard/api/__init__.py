@@ -8,6 +8,8 @@ document.py    the OpenAPI document
 from fastapi import FastAPI
 
 from dashboard.api import (
+    accounts,
+    audit,
     circuits,
     dead,
     document,
@@ -42,6 +44,8 @@ _PARTS = (
     flows,
     limits,
     circuits,
+    audit,
+    accounts,
     feed,
     live,
     road,

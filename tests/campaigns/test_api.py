@@ -21,6 +21,9 @@ from starlette.testclient import TestClient
 
 from broker import Broker
 from broker import build as build_broker
+from control import Control
+from control.permissions import Role
+from control.tokens import create
 from dashboard.app import build
 from ledger import open_ledger
 from ledger.states import Outcome, Reason
@@ -36,7 +39,16 @@ STREAMS = {"follow_events"}
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    return Settings(database_url=database_url, console_insecure_local=True)
+    return Settings(database_url=database_url)
+
+
+@pytest.fixture(params=[*Role])
+def headers(request: pytest.FixtureRequest, settings: Settings) -> dict[str, str]:
+    """Of somebody with this role."""
+    control = Control(settings.database_url, "embedded")
+    made = create(control, "somebody", request.param, expires_in=None, by="test")
+    control.close()
+    return {"Authorization": f"Bearer {made.token}"}
 
 
 @pytest.fixture
@@ -64,8 +76,10 @@ def client(settings: Settings, broker: Broker) -> Iterator[TestClient]:
         yield one
 
 
-def test_no_request_is_a_server_error_and_every_answer_is_as_documented(client: TestClient) -> None:
-    schema = schemathesis.openapi.from_dict(client.get("/api/v1/openapi.json").json())
+def test_no_request_is_a_server_error_and_every_answer_is_as_documented(
+    client: TestClient, headers: dict[str, str]
+) -> None:
+    schema = schemathesis.openapi.from_dict(client.get("/api/v1/openapi.json", headers=headers).json())
     schema.app = client.app
     tried: dict[str, Counter[int]] = {}
     wrong: list[str] = []
@@ -74,16 +88,16 @@ def test_no_request_is_a_server_error_and_every_answer_is_as_documented(client: 
         operation = found.ok()
         name = operation.definition.raw["operationId"]
         if name not in STREAMS:
-            tried[name], failures = _try(operation)
+            tried[name], failures = _try(operation, headers)
             wrong += [f"{name}: {failure}" for failure in failures]
     statuses: Counter[int] = sum(tried.values(), Counter())
     print(f"{statuses.total()} requests to {len(tried)} operations, by status: {dict(sorted(statuses.items()))}")
     assert not wrong, "\n\n".join(wrong)
-    assert statuses[200] > statuses.total() / 10
+    assert statuses[200] > statuses.total() / 20
     assert [name for name, found in tried.items() if not found] == []
 
 
-def _try(operation: Any) -> tuple[Counter[int], list[str]]:
+def _try(operation: Any, headers: dict[str, str]) -> tuple[Counter[int], list[str]]:
     """The answers by their status, and what was wrong: one example of each kind."""
     count: Counter[int] = Counter()
     wrong: list[str] = []
@@ -98,7 +112,7 @@ def _try(operation: Any) -> tuple[Counter[int], list[str]]:
             suppress_health_check=list(HealthCheck),
         )
         def attempt(case: Any) -> None:
-            answer = case.call(base_url="http://127.0.0.1")
+            answer = case.call(base_url="http://127.0.0.1", headers=headers)
             count[answer.status_code] += 1
             case.validate_response(answer, excluded_checks=UNTOLD)
 

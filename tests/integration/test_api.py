@@ -13,9 +13,7 @@ from starlette.testclient import TestClient
 from broker import Broker
 from broker import build as build_broker
 from control import Control, operations
-from control.permissions import Role
 from dashboard.app import build
-from dashboard.security import Principal
 from ledger import open_ledger
 from ledger.bookkeeping import Bookkeeping
 from ledger.states import Outcome, Reason
@@ -220,7 +218,7 @@ def test_a_job_is_edited_run_now_and_its_result_looked_at(api: TestClient, datab
 
 
 def test_what_jobs_carry_is_for_those_who_may_see_it_and_secrets_for_those_who_ask(
-    api: TestClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, database_url: str
 ) -> None:
     sent = api.post("jobs", json={"actor": "post", "args": ["password=hunter2"]}).json()["id"]
     [dead] = dead_letters(database_url, 1)
@@ -230,7 +228,8 @@ def test_what_jobs_carry_is_for_those_who_may_see_it_and_secrets_for_those_who_a
     assert revealed["message"]["args"] == ["password=hunter2"]
     assert [line["event"] for line in api.get(f"jobs/{sent}").json()["timeline"]] == ["enqueued", "revealed"]
 
-    monkeypatch.setattr(Principal, "__init__", _as_viewer(Principal.__init__))
+    made = api.post("tokens", json={"name": "looker-on", "role": "viewer"}).json()
+    api.headers["Authorization"] = f"Bearer {made['token']}"
     seen = api.get(f"jobs/{dead}").json()
     assert (seen["message"], seen["checkpoint"]) == (None, None)
     assert "no luck" not in api.get(f"jobs/{dead}").text + api.get("dead-letters").text + api.get("jobs").text
@@ -239,13 +238,6 @@ def test_what_jobs_carry_is_for_those_who_may_see_it_and_secrets_for_those_who_a
     wrong(api.get("jobs/export"), 403, "denied")
     wrong(api.get(f"jobs/{dead}/payload"), 403, "denied")
     wrong(api.post(f"jobs/{dead}/retry"), 403, "denied")
-
-
-def _as_viewer(made: Any) -> Any:
-    def init(self: Principal, name: str, role: Role, **rest: Any) -> None:
-        made(self, name, Role.VIEWER, **rest)
-
-    return init
 
 
 def test_a_request_that_is_sent_again_with_its_key_is_answered_again_and_not_done_again(api: TestClient) -> None:
@@ -349,3 +341,28 @@ def test_graphql_says_what_is_wrong_and_has_bounds(api: TestClient) -> None:
         assert answer["data"] is None
         assert answer["errors"]
     assert graphql(api, "{ __schema { queryType { name } } }")["data"]
+
+
+def test_a_token_is_made_used_and_revoked_and_the_audit_trail_has_it(api: TestClient) -> None:
+    made = api.post("tokens", json={"name": "billing-api", "role": "operator", "queues": ["letters"]}).json()
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    me = api.get("me", headers=headers).json()
+    assert (me["name"], me["role"], me["queues"]) == ("billing-api", "operator", ["letters"])
+    assert made["token"] not in api.get("tokens").text
+    assert api.delete(f"tokens/{made['id']}").json() == {"id": made["id"]}
+    wrong(api.get("me", headers=headers), 401, "not-authenticated")
+    done = api.get("audit").json()["items"]
+    assert [entry["operation"] for entry in done] == ["revoke_token", "create_token"]
+    assert {entry["name"] for entry in done} == {"local"}
+    assert made["token"] not in api.get("audit/export").text
+    assert api.get("audit/verify").json()["bad"] is None
+    assert api.get(f"audit/{done[0]['seq']}").json() == done[0]
+    wrong(api.post("tokens", json={"name": "x", "role": "operator", "queues": ["a*b"]}), 422, "bad-account")
+
+
+def test_whose_token_it_is_is_the_producer(api: TestClient) -> None:
+    made = api.post("tokens", json={"name": "billing-api", "role": "operator"}).json()
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    sent = api.post("jobs", json={"actor": "bill", "args": ["Ada"]}, headers=headers)
+    assert sent.status_code == 201, sent.text
+    assert api.get(f"jobs/{sent.json()['id']}").json()["producer"].startswith("billing-api@")
