@@ -1,0 +1,82 @@
+"""Every job of the catalogue on both roads, twice, against outside systems that fail before they work."""
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from actors import broker
+from actors.database import migrations
+from tests.acceptance.conftest import ROADS, carrier, database
+from tests.mailserver import MailServerForTests
+from tests.program import ROOT, environment
+from tests.scripted import BROKEN, OpenAIServer, Scripted, respond, status
+
+#: Modules whose jobs have tests of their own, with chains, mailboxes and histories; every other job is run here.
+OTHERS = ("maintenance", "chain", "email_sync")
+CATALOGUE = {
+    actor.actor_name for actor in broker.actors.values() if actor.fn.__module__.removeprefix("actors.") not in OTHERS
+}
+BUSY = respond(429, {"error": {"message": "Rate limit reached"}}, Retry_After="1")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("road", ROADS)
+def test_every_job_runs_twice_and_the_second_time_changes_nothing(
+    request: pytest.FixtureRequest, road: str, tmp_path: Path
+) -> None:
+    url, broker_url = database(request, road), carrier(request, road)
+    migrations(url).upgrade()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/rows.csv").write_text("name,age\nAda,36\nBob,7\n")
+    with (
+        OpenAIServer() as openai,
+        Scripted() as hook,
+        Scripted() as slack,
+        Scripted() as site,
+        MailServerForTests(tmp_path) as mail,
+    ):
+        openai.script = [BUSY, BROKEN]
+        hook.script = [status(500), status(429, Retry_After="1")]
+        slack.script = [status(502)]
+        env = environment(
+            DATABASE_URL=url,
+            BROKER_URL=broker_url or "embedded",
+            OPENAI_BASE_URL=openai.url,
+            HARELINE_SLACK_URL=slack.url,
+            HARELINE_SMTP_URL=f"smtp+plain://127.0.0.1:{mail.port}",
+            HARELINE_MAIL_FROM="jobs@hareline.example",
+            HARELINE_WEBHOOK_SECRET="whsec_" + base64.b64encode(b"sixteen bytes ok").decode(),
+            HARELINE_WEBHOOK_NETWORKS="127.0.0.1",
+            HARELINE_BILLING_WEBHOOK_URL=f"{hook.url}/accounting",
+            HARELINE_DATA_DIR=str(tmp_path / "data"),
+            HARELINE_CACHE_DIR=str(tmp_path / "cache"),
+            HARELINE_WARMUP_URLS=f"{site.url}/page",
+            HARELINE_LOG_LEVEL="ERROR",
+        )
+        program = [sys.executable, "-m", "tests.acceptance.everything", hook.url]
+        ran = subprocess.run(program, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280, check=False)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert found["why"] == []
+    assert {actor for actor, states in found["jobs"].items() if set(states) != {"completed"}} == set()
+    assert CATALOGUE - found["jobs"].keys() == set()
+
+    first, second = found["snapshots"]
+    assert first == second
+    assert {name for name, rows in first.items() if not rows} == set(), "tables that nothing was written to"
+    assert len([1 for path, _ in openai.requests]) == 4 + 2, "four were answered, two declined"
+    assert sorted(str(message["To"]) for message in mail.mails) == [
+        "ada@example.org",
+        "ada@example.org",
+        "bob@example.org",
+    ]
+    assert len({message["Message-ID"] for message in mail.mails}) == 3
+    posted = [path for path, _ in hook.requests]
+    assert len(posted) == 3 + 2
+    assert set(posted) == {"/ada", "/direct", "/accounting"}
+    assert len(slack.requests) == 1 + 1
