@@ -34,7 +34,7 @@ class Field:
     label: str
     hint: str = ""
     value: str = ""
-    kind: Literal["text", "number", "area", "checkbox"] = "text"
+    kind: Literal["text", "number", "area", "checkbox", "password"] = "text"
     required: bool = True
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import Request
@@ -115,7 +115,7 @@ _ICONS: Final[Mapping[str, str]] = {
 
 def zone_of(request: Request) -> tzinfo:
     """The zone that the reader chose to see times in; UTC, if none or an unknown one."""
-    name = request.cookies.get("hareline_zone", "")
+    name = unquote(request.cookies.get("hareline_zone", ""))
     try:
         return ZoneInfo(name) if name and name != "UTC" else UTC
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -164,6 +164,7 @@ def places(shop: System) -> dict[str, str]:
         "flows": "/flows",
         "flow": f"/flows/{flow[0]}",
         "schedules": "/schedules",
+        "schedule": "/schedules/nightly-report",
         "queues": "/queues",
         "queue": "/queues/billing",
         "workers": "/workers",

@@ -32,6 +32,12 @@ for n in range(6):
 _AFTER = """
 from tests.browser.shop import *
 long_export.send("customers", 120_000, {seconds})
+from control import Control
+from control.schedules import put
+from ledger.schedules import Schedule
+nightly = Schedule("nightly-report", "monthly_report", "0 3 * * 1-5", tz="Europe/Paris", args=("2026-11",))
+hourly = Schedule("tidy", "tidy_up", "every 1h")
+put(Control(settings.database_url, "embedded"), [nightly, hourly], judge=broker, by="cli:ada")
 for n in range(14):
     send_receipt.send(f"waiting{{n}}@example.com", n)
 """

@@ -12,7 +12,9 @@ import logs
 from broker import build
 from errors import Failure
 from ledger.schedules import every
+from middleware.circuit import Circuit
 from middleware.current import current_job
+from middleware.rates import Rate
 from middleware.workflow import Results, step, wait, workflow
 from settings import load
 
@@ -27,6 +29,9 @@ broker = build(settings, queues=QUEUES)
 dramatiq.set_broker(broker)
 
 
+MAIL_SERVER = Circuit("mail-server", failures=1.0, of=1_000)  # it is shown, and never opens
+
+
 class CardDeclined(Exception):
     pass
 
@@ -39,7 +44,7 @@ def charge(customer: str, cents: int, card: dict[str, str] | None = None) -> dic
     return {"receipt": f"R-{cents}", "customer": customer, "paid": True}
 
 
-@dramatiq.actor(queue_name="mail", max_retries=1, min_backoff=40)
+@dramatiq.actor(queue_name="mail", max_retries=1, min_backoff=40, rate_limit=Rate(500), circuit=MAIL_SERVER)
 def send_receipt(to: str, order: int) -> None:
     time.sleep(0.001)
     if order % 9 == 0:

@@ -1,10 +1,11 @@
 """Every page in both themes: whole, offline, inside its policy, readable by everyone, on a phone too."""
 
 import json
+import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.acceptance.system import System
 from tests.browser import driving
@@ -83,6 +84,8 @@ def test_the_theme_is_in_the_page_as_it_comes_so_nothing_flashes(window: Window)
 def test_a_chart_draws_what_the_table_and_the_api_say(window: Window) -> None:
     """Check 15."""
     page = window.go("/queues/billing")
+    cells = page.locator("#throughput td[data-v]")
+    expect(cells.filter(has_text=re.compile("[1-9]")).first).to_be_attached(timeout=150_000)  # counted by the minute
     canvas = page.locator("[data-chart] canvas").first
     painted = canvas.evaluate(
         "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"

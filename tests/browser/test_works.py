@@ -55,9 +55,8 @@ def test_failures_are_grouped_retried_and_the_last_traceback_is_shown(
         expect(attempts.first.locator("pre")).to_contain_text("attempt 3")
         mended.touch()
         page.go_back()
-        page.get_by_role("link", name="Retry").or_(page.get_by_role("button", name="Retry")).first.click()
-        if page.locator("dialog[open]").count() or "retry" in page.url:
-            page.locator("[data-confirm] button.primary").last.click()
+        page.get_by_role("link", name="Retry all").click()
+        page.locator("dialog[open] button.primary").click()
         on_rabbitmq.until(lambda: on_rabbitmq.states().get("completed") == 3, 60)
         assert window.troubles == []
 
@@ -193,5 +192,5 @@ def test_another_site_can_neither_send_forms_nor_frame_a_page(chromium: Browser,
         page.unroute_all()
         page.route(f"{other.origin}/**", lambda route: route.fulfill(body=frame, content_type="text/html"))
         page.goto(other.origin)
-        assert page.frames[-1].locator("h1").count() == 0
+        assert page.frames[-1].url.startswith("chrome-error:")
     assert console.shop.sql(f"SELECT state FROM jobs WHERE id = '{job[0]}'") == [("delayed",)]

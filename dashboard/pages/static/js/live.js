@@ -2,20 +2,19 @@
 // It waits while the reader is busy: rows ticked, a dialog or a traceback open, the tab hidden, or turned off.
 /* global Idiomorph */
 import { open } from "./dialogs.js";
+import { listen, stop } from "./stream.js";
 import { ticked } from "./ticks.js";
 import { now, since, synchronise } from "./times.js";
 
 const settle = 250;
 const say_every = 30000;
 
-let source = null;
 let nudged = false;
 let timer = 0;
 let busy = false;
 let lost = false;
-let failures = 0;
 let held = null;
-let fresh = now();
+let fresh = 0;
 let said = 0;
 
 const interval = () => Number(document.body.dataset.interval) * 1000;
@@ -37,7 +36,7 @@ function tell() {
   const reason = why_not();
   const state = lost ? "lost" : reason === "off" ? "off" : reason ? "paused" : "on";
   badge.dataset.state = state;
-  const age = since(fresh);
+  const age = since(Math.min(fresh, now()));
   const text = lost
     ? "disconnected"
     : state === "paused"
@@ -135,45 +134,33 @@ function nudge() {
   consider();
 }
 
-function connect() {
-  const topics = document.body.dataset.topics;
-  if (source || !topics || document.hidden || !interval()) return;
-  source = new EventSource(`${document.body.dataset.root}/api/v1/events?topics=${encodeURIComponent(topics)}`);
-  source.onopen = () => {
-    if (lost || failures) nudge();
-    lost = false;
-    failures = 0;
-    tell();
-  };
-  for (const topic of topics.split(",")) source.addEventListener(topic, nudge);
-  source.onmessage = nudge;
-  source.onerror = () => {
-    failures++;
-    lost = true;
-    tell();
-    if (source && source.readyState === EventSource.CLOSED) {
-      disconnect();
-      setTimeout(connect, Math.min(30000, 1000 * 2 ** Math.min(failures, 5)));
-    }
-  };
+function hear(news) {
+  if (news.topic) {
+    if (document.body.dataset.topics.split(",").includes(news.topic)) nudge();
+    return;
+  }
+  const was = lost;
+  lost = news.state === "lost";
+  if (was && !lost) nudge();
+  tell();
 }
 
-function disconnect() {
-  source?.close();
-  source = null;
+function connect() {
+  if (!document.hidden && interval()) listen(document.body.dataset.root, hear);
 }
 
 export function start() {
+  fresh = now();
   if (!document.body.dataset.topics) return;
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) disconnect();
+    if (document.hidden) stop();
     else {
       connect();
       nudge();
     }
   });
   document.addEventListener("hareline:interval", () => {
-    disconnect();
+    stop();
     connect();
     nudge();
   });
@@ -189,7 +176,7 @@ export function start() {
     }
     pill(0, null);
   });
-  addEventListener("pagehide", disconnect);
+  addEventListener("pagehide", stop);
   setInterval(() => {
     tell();
     // Where nothing nudges for long, look all the same: some figures change without an event.
