@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from dashboard.pages import (
+    accounts,
     audit,
     failing,
     failures,
@@ -25,6 +26,7 @@ from dashboard.pages import (
     job,
     jobs,
     limits,
+    login,
     operations,
     overview,
     preferences,
@@ -65,9 +67,11 @@ def install(app: FastAPI) -> None:
         limits,
         operations,
         audit,
+        accounts,
         settings,
         preferences,
     ):
         app.include_router(module.router, include_in_schema=False)
     app.mount("/static", _Assets(directory=STATIC), name="static")
+    app.state.login_form = login.form
     failing.install(app)

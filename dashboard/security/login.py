@@ -1,6 +1,8 @@
 """Logging in and out: the cookie, and two forms that work without a script."""
 
+from collections.abc import Callable
 from html import escape
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Form, Request
@@ -15,6 +17,9 @@ from errors import NotAuthenticated, Throttled
 from settings import Settings, loopback
 
 router = APIRouter(include_in_schema=False)
+
+#: Draws the page: to which path it leads, whose name was typed, and what was wrong with the last try.
+Drawn: TypeAlias = Callable[[Request, str, str, NotAuthenticated | Throttled | None], Response]
 
 
 class Login:
@@ -93,7 +98,10 @@ def path_of(text: str) -> str:
 
 
 def form(request: Request, to: str, name: str = "", error: NotAuthenticated | Throttled | None = None) -> Response:
-    """The page, as plain as can be."""
+    """The page: that of the console, or one as plain as can be."""
+    drawn: Drawn | None = getattr(request.app.state, "login_form", None)
+    if drawn is not None:
+        return drawn(request, path_of(to), name, error)
     said = f'<p role="alert">{escape(str(error))}</p>' if error else ""
     wait = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Throttled) else None
     status = 200 if error is None else 429 if isinstance(error, Throttled) else 401

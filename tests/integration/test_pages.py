@@ -16,8 +16,10 @@ from broker import build as build_broker
 from control import Control
 from control.limits import change
 from control.operations import go_on
+from control.permissions import Role
 from control.queues import pause
 from control.schedules import put
+from control.users import add
 from dashboard.app import build
 from ledger import open_ledger
 from ledger.ledger import Session
@@ -31,7 +33,7 @@ from tests.ledgers import claim, join, new_job, run
 
 LISTS = (
     *("/", "/jobs", "/jobs/counts", "/failures", "/flows", "/schedules", "/queues", "/workers", "/limits"),
-    *("/operations", "/operations/new?q=state:failed", "/audit", "/audit/verify", "/settings"),
+    *("/operations", "/operations/new?q=state:failed", "/audit", "/audit/verify", "/settings", "/settings/accounts"),
 )
 
 
@@ -304,6 +306,47 @@ def test_what_matches_is_exported(console: TestClient, session: Session) -> None
     session.enqueue([new_job(queue="letters"), new_job(queue="parcels")])
     assert console.get("/jobs/export.csv?queue=letters").text.count("letters") == 1
     assert len(console.get("/jobs/export.ndjson").text.splitlines()) == 2
+
+
+def test_somebody_logs_in_sees_what_their_role_may_and_logs_out(
+    settings: Settings, broker: Broker, session: Session, control: Control
+) -> None:
+    worker = join(session)
+    dead = new_job()
+    error = {"reason": Reason.REFUSED, "error_type": "ValueError", "error_message": "no stamp"}
+    run(session, worker, dead, Outcome.FAILED, **error)
+    for role in (Role.VIEWER, Role.OPERATOR, Role.ADMIN):
+        add(control, role, "correct horse", role, by="test")
+    closed = settings.model_copy(update={"console_insecure_local": False})
+    headers = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+    with TestClient(build(closed, broker=broker), base_url="http://127.0.0.1", headers=headers) as client:
+        asked = client.get(f"/jobs/{dead.id}")
+        assert asked.url.path == "/login"
+        assert Page(asked).acts == []
+        assert "not right" in client.post("/login", data={"name": "viewer", "password": "wrong"}).text
+        shown = {}
+        for name in ("viewer", "operator", "admin"):
+            client.post("/login", data={"name": name, "password": "correct horse", "to": "/jobs"})
+            page = seen(client, f"/jobs/{dead.id}")
+            shown[name] = {form.rpartition("/")[2] for form in page.forms} & {"retry", "reveal"}
+            assert ("no stamp" in page.text) == (name != "viewer")
+            assert client.post(f"/jobs/{dead.id}/retry").status_code == 403, "it had no token of the session"
+            assert (client.get(f"/jobs/{dead.id}/remove").status_code == 200) == (name == "admin")
+            assert (client.get("/settings/accounts").status_code == 200) == (name == "admin")
+            assert (client.get("/audit").status_code == 200) == (name != "viewer")
+        assert shown == {"viewer": set(), "operator": {"retry"}, "admin": {"retry", "reveal"}}
+        csrf = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/settings/accounts").text)
+        assert csrf
+        given = {"csrf_token": csrf[1], "name": "ci", "role": "operator", "days": "30"}
+        made = client.post("/settings/accounts/tokens", data=given)
+        assert "hareline_" in made.text
+        assert "hareline_" not in seen(client, "/settings/accounts").text.replace("hareline_zone", "")
+        given = {"csrf_token": csrf[1], "name": "grace", "password": "battery staple", "role": "viewer"}
+        assert "grace may log in" in Page(client.post("/settings/accounts/users", data=given)).text
+        ended = client.post("/settings/accounts/users/grace/disable", data={"csrf_token": csrf[1]})
+        assert "cannot log in" in Page(ended).text
+        client.post("/logout", data={"csrf_token": csrf[1]})
+        assert client.get("/jobs").url.path == "/login"
 
 
 def test_errors_are_pages_for_browsers_and_problems_for_programs(console: TestClient) -> None:
