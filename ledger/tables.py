@@ -830,6 +830,19 @@ logins = Table(
 )
 Index("logins_failed_at", logins.c.failed_at)
 
+# What was answered to writes that bore an idempotency key.
+repeats = Table(
+    "repeats",
+    metadata,
+    Column("key", Text, primary_key=True),  # a hash of who, what and their key
+    Column("body", Text, nullable=False),  # a hash of what was sent
+    Column("begun_at", Instant, nullable=False),
+    Column("status", Integer),  # null: it is being answered, or whoever did so died
+    Column("headers", Text),  # JSON
+    Column("answer", LargeBinary),
+)
+Index("repeats_begun_at", repeats.c.begun_at)
+
 history = Table(
     "history",
     metadata,

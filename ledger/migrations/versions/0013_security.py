@@ -53,6 +53,17 @@ def upgrade() -> None:
     )
     op.create_index("logins_failed_at", "logins", ["failed_at"], unique=False)
     op.create_table(
+        "repeats",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("begun_at", Instant(), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("headers", sa.Text(), nullable=True),
+        sa.Column("answer", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("key", name=op.f("repeats_pkey")),
+    )
+    op.create_index("repeats_begun_at", "repeats", ["begun_at"], unique=False)
+    op.create_table(
         "sessions",
         sa.Column("hash", sa.Text(), nullable=False),
         sa.Column("user_name", sa.Text(), nullable=False),
