@@ -196,7 +196,7 @@ mails = Table(  # those the server has taken
 )
 
 deliveries = Table(  # webhooks the receiver has taken
-    "deliveries",
+    "webhook_deliveries",
     metadata,
     Column("event", Text, primary_key=True),
     Column("url", Text, primary_key=True),

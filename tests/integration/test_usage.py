@@ -26,6 +26,7 @@ from cli.demo.posthog import KEY, PostHogServer
 from errors import SettingsError
 from ledger.engine import Database
 from ledger.tables import attempts, jobs
+from ledger.tables import metadata as ledger_metadata
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,6 +96,10 @@ def costs_of(url: str) -> dict[str, Decimal | None]:
     with reading(url) as connection:
         rows = connection.execute(select(usage_events.c.request_id, usage_events.c.cost))
         return {row.request_id: row.cost for row in rows}
+
+
+def test_no_table_has_the_name_of_one_of_the_ledger() -> None:
+    assert metadata.tables.keys() & ledger_metadata.tables.keys() == set()
 
 
 def test_the_schema_is_the_sum_of_its_migrations(app_url: str) -> None:

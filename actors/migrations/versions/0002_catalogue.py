@@ -100,12 +100,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("mails_pkey")),
     )
     op.create_table(
-        "deliveries",
+        "webhook_deliveries",
         sa.Column("event", sa.Text(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("status", sa.Integer(), nullable=False),
         sa.Column("delivered_at", Instant(), nullable=False),
-        sa.PrimaryKeyConstraint("event", "url", name=op.f("deliveries_pkey")),
+        sa.PrimaryKeyConstraint("event", "url", name=op.f("webhook_deliveries_pkey")),
     )
     op.create_table(
         "datasets",
