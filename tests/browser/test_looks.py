@@ -85,7 +85,7 @@ def test_a_chart_draws_what_the_table_and_the_api_say(window: Window) -> None:
     """Check 15."""
     page = window.go("/queues/billing")
     cells = page.locator("#throughput td[data-v]")
-    expect(cells.filter(has_text=re.compile("[1-9]")).first).to_be_attached(timeout=150_000)  # counted by the minute
+    expect(cells.filter(has_text=re.compile("[1-9]")).first).to_be_attached(timeout=700_000)  # its first day is counted
     canvas = page.locator("[data-chart] canvas").first
     painted = canvas.evaluate(
         "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
