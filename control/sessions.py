@@ -17,6 +17,7 @@ from ledger.tables import logins, sessions, users
 
 #: So many logins may fail before the next one has to wait: twice as long after each, up to so many seconds.
 FREE: Final = {"name": 5, "address": 20}
+FIRST_WAIT_S: Final = 8
 LONGEST_WAIT_S: Final = {"name": 60, "address": 900}
 #: Failures are forgotten after so long without another.
 FORGOTTEN: Final = timedelta(hours=1)
@@ -90,6 +91,6 @@ def _count(tx: Transaction, keys: list[str]) -> None:
         kind = row.key.partition(" ")[0]
         failures = 1 if row.failed_at < tx.now - FORGOTTEN else row.failures + 1
         over = failures - FREE[kind]
-        wait_s = min(2 ** min(over, 20), LONGEST_WAIT_S[kind]) if over >= 0 else 0
+        wait_s = min(FIRST_WAIT_S * 2 ** min(over, 20), LONGEST_WAIT_S[kind]) if over >= 0 else 0
         values = {"failures": failures, "failed_at": tx.now, "until": tx.now + timedelta(seconds=wait_s)}
         tx.connection.execute(update(logins).where(logins.c.key == row.key).values(**values))

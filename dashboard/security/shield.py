@@ -75,7 +75,11 @@ class Shield:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             check_routes(self.owner)
-            return await self.app(scope, receive, send)
+            try:
+                return await self.app(scope, receive, send)
+            finally:
+                self.doors.accounts.close()
+                self.owner.state.login.control.close()
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1008})
         request = Request(scope, receive)

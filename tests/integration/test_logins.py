@@ -196,7 +196,7 @@ def test_guesses_have_to_wait_longer_and_longer_and_are_told_how_long(
     assert statuses == [401] * 5 + [429]
     answer = log_in(client)  # nor is the right one heard before the time
     assert answer.status_code == 429
-    assert 1 <= int(answer.headers["retry-after"]) <= 2
+    assert 1 <= int(answer.headers["retry-after"]) <= 9
     assert len(trail.entries(operation="login", result="refused")) == 5
 
 
@@ -264,7 +264,11 @@ def test_only_a_trusted_proxy_says_who_it_is(settings: Settings, control: Contro
     users.add(control, "eve", None, Role.ADMIN, by=BOSS)
     app = application(settings)
     told = {"x-forwarded-user": "eve", "x-forwarded-for": "6.6.6.6, 203.0.113.9"}
-    proxy = TestClient(app, base_url="https://console.example", client=("10.1.2.3", 1))
+    with TestClient(app, base_url="https://console.example", client=("10.1.2.3", 1)) as proxy:
+        _through(proxy, app, control, trail, told)
+
+
+def _through(proxy: TestClient, app: FastAPI, control: Control, trail: AuditQueries, told: dict[str, str]) -> None:
     other = TestClient(app, base_url="https://console.example", client=("10.2.2.3", 1))
     assert other.get("/do/list_jobs", headers=told).status_code == 401
     assert proxy.get("/do/list_jobs", headers=told).json()["by"] == "console:eve"
