@@ -2,9 +2,10 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from ledger import bookmarks, tally
+from ledger.tables import attempts
 from ledger.tally import HOUR_S, MINUTE_S
 
 #: Minutes counted anew when one is over: what was committed late is in them.
@@ -30,6 +31,8 @@ def count(connection: Connection, now: datetime, *, current: bool, keep_days: in
             tally.roll_up(connection, minute, minute + timedelta(seconds=MINUTE_S))
             tally.roll_up_again(connection, minute, minute + timedelta(seconds=MINUTE_S))
         return True
+    if minute - place > MOST:  # nobody has counted for long, or ever
+        place = max(place, min(minute, _next_end(connection, place) or minute))
     since = place - AGAIN
     until = min(minute, place + MOST)
     tally.roll_up(connection, since, until)
@@ -37,3 +40,10 @@ def count(connection: Connection, now: datetime, *, current: bool, keep_days: in
     tally.forget(connection, now - MINUTES_KEPT, now - timedelta(days=keep_days))
     bookmarks.move(connection, _PLACE, until.isoformat())
     return until == minute
+
+
+def _next_end(connection: Connection, after: datetime) -> datetime | None:
+    """The hour in which the next attempt ended: what is empty before it need not be counted in steps."""
+    ends = attempts.c.finished_at
+    at: datetime | None = connection.scalar(select(func.min(ends)).where(ends >= after))
+    return at and tally.floor(at, HOUR_S)
