@@ -57,7 +57,7 @@ bench: setup-servers ## Measure against Dramatiq alone and Celery; writes benchm
 lock: ## Resolve the newest versions pyproject.toml allows: requirements.lock, and requirements.run.lock of the image
 	test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv; }
 	$(COMPILE) --upgrade --all-extras --group lock -o requirements.lock
-	$(COMPILE) --constraint requirements.lock -o requirements.run.lock
+	$(COMPILE) --constraint requirements.lock --extra dashboard --extra graphql --group lock -o requirements.run.lock
 	$(COMPILE) --constraint requirements.lock --all-extras --group lock --group prove -o requirements.prove.lock
 
 clean: ## Remove what the other targets made
