@@ -13,10 +13,14 @@ from tests.servers.unpack import root_of
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A test's folder is its marker: unit, integration or acceptance."""
+    """A test's folder is its marker: unit, integration or acceptance.  Those for ``make prove`` are left to it."""
     tests = Path(__file__).parent
     for item in items:
         item.add_marker(item.path.relative_to(tests).parts[0])
+    if os.environ.get("HARELINE_TEST_ROADS") != "all":
+        later = [item for item in items if item.get_closest_marker("prove")]
+        config.hook.pytest_deselected(items=later)
+        items[:] = [item for item in items if item not in later]
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from tests.mailserver import MailServerForTests
 from tests.program import ROOT, environment
 from tests.scripted import BROKEN, OpenAIServer, Scripted, respond, status
 
+pytestmark = pytest.mark.prove
+
 #: Modules whose jobs have tests of their own, with chains, mailboxes and histories; every other job is run here.
 OTHERS = ("maintenance", "chain", "email_sync")
 CATALOGUE = {

@@ -1,7 +1,11 @@
 """What Prometheus reads of worker processes is what the ledger has, whoever is killed."""
 
+import pytest
+
 from tests.acceptance.metered import agree, churn, differences, metered, page
 from tests.acceptance.system import System
+
+pytestmark = pytest.mark.prove
 
 
 def test_four_workers_that_are_killed_count_what_the_ledger_has(somewhere: System) -> None:

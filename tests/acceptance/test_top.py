@@ -22,6 +22,8 @@ from ledger.records import Finish, NewJob
 from ledger.states import Outcome, Reason
 from tests.program import environment, hareline
 
+pytestmark = pytest.mark.prove
+
 NASTY = "bill\x1b[2J\x1b]0;owned\x07\u202eevil"
 
 

@@ -14,6 +14,8 @@ from tests.acceptance.system import System
 from tests.acceptance.test_cli import Place, until
 from tests.servers import RabbitMQ
 
+pytestmark = pytest.mark.prove
+
 
 def control_of(system: System) -> Control:
     return Control(system.database_url, "rabbitmq" if system.broker_url else "embedded")

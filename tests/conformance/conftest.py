@@ -11,6 +11,8 @@ from tests.servers import RabbitMQ
 from tests.servers.unpack import unpacked
 
 SYSTEMS = ("embedded-sqlite", "embedded-postgresql", "classic-postgresql", "quorum-postgresql")
+#: In ``make test``; the others are for ``make prove``.
+USUAL = SYSTEMS if os.environ.get("HARELINE_TEST_ROADS") == "all" else ("embedded-sqlite", "classic-postgresql")
 QUORUM = "4.3"  #: the first RabbitMQ whose quorum queues have strict priorities
 
 
@@ -31,9 +33,9 @@ def _rabbitmq_of_quorum_queues(request: pytest.FixtureRequest) -> Iterator[Rabbi
     server.remove()
 
 
-@pytest.fixture(params=SYSTEMS)
+@pytest.fixture(params=USUAL)
 def system(request: pytest.FixtureRequest) -> Iterator[System]:
-    """The test runs on every system."""
+    """The test runs on every system, on two of them in ``make test``."""
     road, database = request.param.split("-")
     found = request.getfixturevalue("sqlite_url" if database == "sqlite" else "postgres_url")
     broker_url = None

@@ -26,6 +26,8 @@ from middleware.notify_admin import NotifyAdmin
 from settings import QueueSettings, Settings
 from tests.integration.mailbox import Mailbox, Posts, mailbox, posts
 
+pytestmark = pytest.mark.prove
+
 #: Names as an attacker would choose them: a header, a terminal's and a mail's commands, a mention, a link.
 HOSTILE = "a\r\nBcc: eve@evil.test\x1b[2J\x1b]0;owned\x07\u202e<!channel><http://evil.test|x>\r\n.\r\n"
 CALM_S = 60.0

@@ -15,6 +15,8 @@ from tests.collect import eventually
 from tests.faultproxy import FaultProxy
 from tests.servers import RabbitMQ
 
+pytestmark = pytest.mark.prove
+
 
 class World:
     """A producer and a console on RabbitMQ, with proxies to cut them off."""

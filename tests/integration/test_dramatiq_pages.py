@@ -28,6 +28,8 @@ from settings import Settings
 from tests.hostile import CORPUS
 from tests.ledgers import finish, join, new_job
 
+pytestmark = pytest.mark.prove
+
 HERE = "http://127.0.0.1"
 EVIL = '"><script>alert(9)</script>'
 

@@ -20,6 +20,8 @@ from ledger.search import Bounded, Filter, parse
 from ledger.states import Outcome, State
 from tests.ledgers import claim, finish, join, new_job, run
 
+pytestmark = pytest.mark.prove
+
 HALF_STAYS = Keep(completed=0, completed_s=0, failed=10, failed_s=1e9)
 
 

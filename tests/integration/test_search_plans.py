@@ -14,6 +14,8 @@ from ledger.search import parse
 from tests.integration.test_plans import nodes
 from tests.servers import Postgres
 
+pytestmark = pytest.mark.prove
+
 #: Read as a whole, these would take seconds.
 _LARGE = {"history", "attempts", "payloads", "search_texts", "failures"}
 
