@@ -458,7 +458,9 @@ class Broker(dramatiq.Broker):
         return await answered
 
     def _ask_room(self) -> None:
-        if self._capture.into is None and self.room.stale:
+        # Who has begun a transaction in a SQLite file may hold its lock, before there is a ledger in it.
+        held = block() is not None and self.ledger.url.startswith("sqlite")
+        if self._capture.into is None and not held and self.room.stale:
             with uninterrupted():
                 self.room.ask()
 

@@ -11,6 +11,8 @@ from settings import Settings, load
 
 def main() -> int:
     """Returns the exit code, as of ``hareline``'s commands."""
+    for number in (signal.SIGTERM, signal.SIGINT):  # told to end before it has begun: that is in good order, too
+        signal.signal(number, lambda *_: sys.exit(0))
     try:
         settings = load()
         logs.configure(settings)

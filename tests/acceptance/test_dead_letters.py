@@ -67,7 +67,7 @@ def test_a_bulk_operation_that_nobody_watches_leaves_no_letter_behind(unhurried:
     needed.touch()
     control = Control(system.database_url, "rabbitmq")
     begun = start(control, system.queries, "retry", Filter(queues=("work",)), expected_count=12, by="a test")
-    assert system.finished(12) == {"completed": 12}
+    system.until(lambda: system.states() == {"completed": 12})
     settled(system, rabbit)
     assert rabbit.letters("work.XQ") == []
     ended = system.queries.operation(begun.id)

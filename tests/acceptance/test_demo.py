@@ -14,7 +14,7 @@ from cli.demo.drive import read, uuids
 from cli.demo.totals import busy_plan, expected
 from ledger.queries import Queries
 from ledger.states import State
-from tests.acceptance.conftest import ROADS, carrier, database
+from tests.acceptance.conftest import SPINE_ROADS, carrier, database
 from tests.program import Program, environment, hareline
 
 EVENTS = 300
@@ -44,7 +44,7 @@ def where(url: str, broker_url: str | None = None) -> dict[str, str]:
     return {"DATABASE_URL": url} | ({"BROKER_URL": broker_url} if broker_url else {})
 
 
-@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("road", SPINE_ROADS)
 def test_the_totals_are_the_same_on_every_road(road: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     done = demo(tmp_path, "--json", **where(database(request, road), carrier(request, road)))
 
@@ -67,6 +67,7 @@ def test_without_any_setting_it_tells_a_newcomer_what_happened_and_leaves_nothin
     assert [path.name for path in tmp_path.iterdir()] == ["scratch"]
 
 
+@pytest.mark.prove
 def test_on_a_used_database_it_counts_its_own_jobs_only(postgres_url: str, tmp_path: Path) -> None:
     first, second = (json.loads(demo(tmp_path, "--json", **where(postgres_url)).stdout) for _ in range(2))
 

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.documents import ROOT, Play, blocks
 from tests.program import environment
 from tests.servers import RabbitMQ
+
+pytestmark = pytest.mark.prove
 
 
 def test_the_page_about_rabbitmq_does_what_it_says(

@@ -176,7 +176,9 @@ def test_what_a_queue_did_in_a_day_comes_from_the_minutes(broker: Broker, databa
     database = Database(database_url)
     with database.write() as connection:
         now = database.time(connection)
-        tally.roll_up(connection, tally.floor(now - timedelta(minutes=5), 60), now + timedelta(minutes=1))
+        span = tally.floor(now - timedelta(minutes=5), 60), now + timedelta(minutes=1)
+        tally.roll_up(connection, *span)
+        tally.roll_up_again(connection, *span)
     database.close()
     mail = stats(broker)
     assert (mail.completed_24h, mail.failed_24h) == (4, 1)

@@ -17,6 +17,8 @@ from errors import IllegalTransition, NotFound
 from ledger.orders import Ends, Knob, Mode, Wish, rule_of
 from settings import QueueSettings, Settings
 
+pytestmark = pytest.mark.prove
+
 SOON_S = 2.0  #: within which a request takes effect
 
 

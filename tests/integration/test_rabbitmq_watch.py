@@ -22,6 +22,8 @@ from tests.collect import eventually
 from tests.faultproxy import FaultProxy
 from tests.servers import RabbitMQ
 
+pytestmark = pytest.mark.prove
+
 ROOT = Path(__file__).parents[2]
 NAMES = ["email", "email.XQ"]
 

@@ -14,6 +14,8 @@ from dashboard.app import build
 from errors import Denied, JobNotFound
 from settings import Settings
 
+pytestmark = pytest.mark.prove
+
 ADA = Who("ada", "api", Role.ADMIN, queues=("billing.*",))
 
 

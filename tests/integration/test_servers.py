@@ -78,6 +78,7 @@ def test_terminated_connections_are_broken(postgres: Postgres, postgres_url: str
     connection.close()
 
 
+@pytest.mark.prove
 def test_rabbitmq_keeps_durable_messages_over_a_restart_and_loses_them_when_wiped(
     rabbitmq: RabbitMQ, rabbitmq_url: str
 ) -> None:

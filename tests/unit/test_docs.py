@@ -50,9 +50,21 @@ def test_python_compiles(block: Any) -> None:
 # tests/acceptance follows these.
 FOLLOWED = {ROOT / "README.md", ROOT / "docs/tutorial.md", ROOT / "docs/how-to/watch-rabbitmq.md"}
 PLAYED = [page for page in PAGES if page not in FOLLOWED and any(block.words for block in blocks(page))]
+#: Each a dozen commands; left to ``make prove``.
+LONG = {
+    "add-a-job",
+    "alerts",
+    "dramatiq-dashboard",
+    "mend-many-jobs",
+    "operate-workers",
+    "secure-the-console",
+    "use-the-api",
+}
 
 
-@pytest.mark.parametrize("page", PLAYED, ids=name)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.prove] * (page.stem in LONG)) for page in PLAYED], ids=name
+)
 def test_examples_run(page: Path, tmp_path: Path) -> None:
     """On the embedded road, in a folder of their own."""
     with Play(tmp_path, environment()) as play:
