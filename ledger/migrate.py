@@ -1,23 +1,26 @@
 """Schema revisions: bring a database up to what this code knows, and refuse to work on any other.
 
 The application keeps its own tables with the same class, in another folder and under another table.
+
+Alembic is imported where it is used: every command and worker that knows the actors would else pay for it.
 """
 
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from errors import LedgerUnavailable, SchemaMismatch
 from ledger.revision import TABLE, refuse_other
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _HERE = Path(__file__).parent / "migrations"
 _SQLITE_WAIT_S = 60.0  # a second process waits this long for the first one's upgrade
@@ -36,13 +39,22 @@ class Migrations:
             parsed = parsed.set(drivername="postgresql+psycopg")
         self._url = parsed
         self._table = table
-        self._config = Config()
+        self._location = location
+
+    @cached_property
+    def _config(self) -> "Config":
+        from alembic.config import Config
+
+        config = Config()
         # Config is an ini file: a percent sign would start an interpolation.
-        self._config.set_main_option("script_location", str(location).replace("%", "%%"))
-        self._config.attributes["table"] = table
+        config.set_main_option("script_location", str(self._location).replace("%", "%%"))
+        config.attributes["table"] = self._table
+        return config
 
     def upgrade(self) -> None:
         """Apply what is missing, all or nothing.  Any number of processes may call it at once; one does the work."""
+        from alembic import command
+
         with self._connect(exclusive=True) as connection:
             self._config.attributes["connection"] = connection
             try:
@@ -52,11 +64,15 @@ class Migrations:
 
     def current(self) -> str | None:
         """The database's revision; None when it was never migrated."""
+        from alembic.runtime.migration import MigrationContext
+
         with self._connect(exclusive=False) as connection:
             return MigrationContext.configure(connection, opts={"version_table": self._table}).get_current_revision()
 
     def head(self) -> str:
         """The revision this code knows."""
+        from alembic.script import ScriptDirectory
+
         head = ScriptDirectory.from_config(self._config).get_current_head()
         if head is None:
             raise SchemaMismatch(f"there are no revisions in {self._config.get_main_option('script_location')}")
