@@ -2,8 +2,6 @@
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from genai_prices import Usage, calc_price
-
 from actors.events import CompletionEvent
 from errors import Discard
 
@@ -27,6 +25,8 @@ class UnknownModel(Discard):
 
 def cost(completion: CompletionEvent) -> Decimal:
     """US dollars, exact to twelve decimals, at the list price of the moment of the call."""
+    from genai_prices import Usage, calc_price  # it reads a price list: for those who ask for a price
+
     usage = Usage(
         input_tokens=completion.input_tokens,
         cache_read_tokens=completion.cached_tokens,

@@ -54,11 +54,22 @@ PLAYED = [page for page in PAGES if page not in FOLLOWED and any(block.words for
 LONG = {
     "add-a-job",
     "alerts",
+    "break-circuits",
     "dramatiq-dashboard",
+    "follow-events",
+    "keep-secrets",
+    "limit-concurrency",
+    "limit-rates",
     "mend-many-jobs",
+    "monitor",
     "operate-workers",
+    "run-workflows",
+    "schedule-jobs",
     "secure-the-console",
+    "send-in-a-transaction",
+    "talk-to-a-running-job",
     "use-the-api",
+    "use-the-console",
 }
 
 
