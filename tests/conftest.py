@@ -18,9 +18,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         item.add_marker(item.path.relative_to(tests).parts[0])
     if os.environ.get("HARELINE_TEST_ROADS") != "all":
-        later = [item for item in items if item.get_closest_marker("prove")]
+        later = [item for item in items if item.get_closest_marker("prove") or _second_database(item)]
         config.hook.pytest_deselected(items=later)
         items[:] = [item for item in items if item not in later]
+
+
+def _second_database(item: pytest.Item) -> bool:
+    """Of tests above the ledger, which itself is tested on both databases, ``make test`` runs those on SQLite."""
+    parameters = getattr(item, "callspec", None)
+    on = parameters.params.get("database_url") if parameters is not None else None
+    return on == "postgresql" and item.get_closest_marker("one_database") is not None
 
 
 @pytest.fixture(scope="session")

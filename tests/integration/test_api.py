@@ -20,6 +20,8 @@ from ledger.states import Outcome, Reason
 from settings import Settings
 from tests.ledgers import join, new_job, run
 
+pytestmark = pytest.mark.one_database
+
 URN = "urn:hareline:problem:"
 
 

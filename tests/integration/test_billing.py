@@ -15,6 +15,8 @@ from actors.webhooks import deliver_webhook
 from errors import Failure, InvalidPayload, Retry
 from hareline_testing import Hareline
 
+pytestmark = pytest.mark.one_database
+
 
 def used(id: str, month: str, cost: str | None) -> None:
     event = {"request_id": id, "customer": "northwind", "user": "ada", "provider": "openai", "model": "gpt-4o"}

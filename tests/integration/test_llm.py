@@ -14,6 +14,8 @@ from hareline_testing import Hareline
 from ledger.states import State
 from tests.scripted import BROKEN, BUSY, QUOTA, OpenAIServer, respond
 
+pytestmark = pytest.mark.one_database
+
 
 def test_a_question_is_answered_and_its_usage_is_billed_once(kit: Hareline, openai_server: OpenAIServer) -> None:
     for _ in range(2):

@@ -19,6 +19,8 @@ from ledger.account_queries import AccountQueries
 from ledger.audit_queries import AuditQueries
 from settings import Settings
 
+pytestmark = pytest.mark.one_database
+
 HERE = "http://127.0.0.1:8642"
 OURS = {"origin": HERE}
 PASSWORD = "correct horse battery"

@@ -31,6 +31,8 @@ from settings import Settings
 from tests.hostile import CORPUS
 from tests.ledgers import claim, join, new_job, run
 
+pytestmark = pytest.mark.one_database
+
 LISTS = (
     *("/", "/jobs", "/jobs/counts", "/failures", "/flows", "/schedules", "/queues", "/workers", "/limits"),
     *("/operations", "/operations/new?q=state:failed", "/audit", "/audit/verify", "/settings", "/settings/accounts"),
