@@ -12,41 +12,36 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import dramatiq
 from dramatiq import Actor
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.message import Message
-from dramatiq.middleware import AgeLimit, Middleware, MiddlewareError, ShutdownNotifications, TimeLimit
-from dramatiq.middleware import Retries as StockRetries
-from uuid_utils import uuid7
 
 from broker.actors import Actor as AsyncActor
 from broker.ends import Exit
+from broker.hooks import Hooks
 from broker.intake import Intake
 from broker.jobs import LedgerJobs
+from broker.making import job_of
 from broker.options import ActorOptions
 from broker.road import Road
 from broker.room import Room
 from broker.sizes import Sizes
 from broker.transactional import block
-from errors import Failure, PayloadTooLarge, Refusal, WrongMiddleware
 from ledger.ledger import Ledger
 from ledger.recorder import Recorder
-from ledger.records import LONGEST_DELAY_MS, Enqueued, Keep, Key, Line, NewJob
+from ledger.records import Enqueued, Keep, NewJob
 from ledger.schedules import Schedule
-from ledger.sealed import SEALED
 from ledger.sealing import KeyRing
 from ledger.states import LIVE, State
 from middleware.aliases import Aliases
-from middleware.attempt import Capture, JobMessage
-from middleware.deadlines import expires_ms, uninterrupted
+from middleware.deadlines import uninterrupted
 from middleware.encryption import Encryption
 from middleware.handles import Sent
 from middleware.listeners import Listeners
-from middleware.permissions import FOLLOWS, Permissions
+from middleware.permissions import Permissions
 from middleware.schema import Schemas
 from middleware.sequence import Sequences
-from middleware.unique import handle, key_of
+from middleware.unique import handle
 from settings import PRODUCER
 
 if TYPE_CHECKING:
@@ -55,16 +50,6 @@ if TYPE_CHECKING:
     from middleware.metering import Metering
     from middleware.tracing import Tracing
 
-#: Stock middleware that would lose jobs here, and what does its work instead.
-REPLACED: dict[type[Middleware], str] = {
-    StockRetries: "middleware.retries.Retries, with the same options",
-    AgeLimit: "middleware.deadlines.Deadlines (option max_age)",
-    TimeLimit: "middleware.deadlines.Deadlines (option time_limit)",
-    ShutdownNotifications: "middleware.deadlines.Deadlines (option notify_shutdown)",
-}
-
-NORMAL = 3
-
 _UNTRACED = nullcontext()
 _ACTING: ContextVar[str] = ContextVar("producer", default="")
 
@@ -72,7 +57,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Broker(dramatiq.Broker):
+class Broker(Hooks):
     """Records every message as a job before anything else happens to it, then lets a road carry it.
 
     Safe to use from any thread and in forked children; asyncio code has ``enqueue_async`` and its actors'
@@ -89,8 +74,7 @@ class Broker(dramatiq.Broker):
         ring: KeyRing | None = None,
         producer: str = "",
     ) -> None:
-        self._hooks: dict[str, list[Callable[..., None]]] = {}
-        super().__init__(middleware=[])
+        super().__init__()
         self.actor_options = ActorOptions()
         self.aliases = Aliases()
         self.schemas = Schemas()
@@ -113,9 +97,8 @@ class Broker(dramatiq.Broker):
         self.exit = Exit()
         self.max_age_ms: float | None = None  #: of jobs that say nothing of ``expires``
         self.keep: Mapping[str, Keep] = {}  #: retention of queues that do not go by the settings
-        self._capture = Capture()
         self._exit_hook = False
-        self._place = self.sender = ""  #: host:pid, and the same with the producer's name
+        self.place = self.sender = ""  #: host:pid, and the same with the producer's name
         self._forked()
         os.register_at_fork(after_in_child=self._forked)
 
@@ -141,89 +124,20 @@ class Broker(dramatiq.Broker):
 
         return Feed(self._url, name, after=after, names=names, actor=actor, queue=queue, wait=wait)
 
-    # -- middleware
-    def add_middleware(
-        self,
-        middleware: Middleware,
-        *,
-        before: type[Middleware] | None = None,
-        after: type[Middleware] | None = None,
-    ) -> None:
-        if instead := REPLACED.get(type(middleware)):
-            raise WrongMiddleware(
-                f"Dramatiq's {type(middleware).__name__} would lose jobs here; leave it out, {instead} does its work."
-            )
-        super().add_middleware(middleware, before=before, after=after)
-        self._hooks = {}
-
-    def _hook(self, name: str) -> list[Callable[..., None]]:
-        """The hooks that do something, in list order.  Most do not, and there are fourteen calls for every job."""
-        hooks = self._hooks.get(name)
-        if hooks is None:
-            nothing = getattr(Middleware, name)
-            hooks = [
-                getattr(middleware, name)
-                for middleware in self.middleware
-                if getattr(type(middleware), name, nothing) is not nothing or name in vars(middleware)
-            ]
-            self._hooks[name] = hooks
-        return hooks
-
-    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        for hook in self._hook("before_" + signal):
-            try:
-                hook(self, *args, **kwargs)
-            except MiddlewareError:
-                raise
-            except Exception as error:
-                if signal == "worker_boot":
-                    raise  # a worker without its place in the ledger must not start
-                self.logger.critical("Unexpected failure in %s.", hook, exc_info=True)
-                if signal == "process_message" and isinstance(args[0], JobMessage):
-                    args[0].stop_unless_open(getattr(hook, "__self__", None), error)
-
-    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        hooks = self._hook("after_" + signal)
-        if not hooks:
-            return
-        message = args[0] if args and isinstance(args[0], JobMessage) else None
-        try:
-            if message is not None:
-                self._capture.hooks = True
-                if isinstance(failure := kwargs.get("result"), Failure):
-                    message.stuff_exception(failure)
-                    kwargs = {"exception": failure}
-            for hook in reversed(hooks):
-                if message is not None:  # once its finish is handed over, nothing can be added to it
-                    self._capture.into = None if message.submitted else message.follow_ups
-                    self._capture.secret = message.seal is not None
-                try:
-                    hook(self, *args, **kwargs)
-                except Exception as error:
-                    if self._capture.secret:  # its text may quote what is
-                        self.logger.critical("Unexpected failure in %s: %s.", hook, type(error).__name__)
-                    else:
-                        self.logger.critical("Unexpected failure in %s.", hook, exc_info=True)
-                    if message is not None:
-                        message.troubles.append(f"{type(hook.__self__).__name__}: {error}")
-        finally:
-            if message is not None:
-                self._capture.into, self._capture.hooks, self._capture.secret = None, False, False
-
     @contextmanager
     def holding(self, into: list[NewJob]) -> Iterator[None]:
         """Within it, what this thread enqueues is not recorded but added to ``into``."""
-        outer, self._capture.into = self._capture.into, into
+        outer, self.capture.into = self.capture.into, into
         try:
             yield
         finally:
-            self._capture.into = outer
+            self.capture.into = outer
 
     # -- sending
     @property
     def captures(self) -> bool:
         """Whether what this thread enqueues is held back, to commit with a finish."""
-        return self._capture.into is not None
+        return self.capture.into is not None
 
     def enqueue(self, message: Message[R], *, delay: int | None = None) -> Sent[R]:
         """Record a message as a job and let it travel.  It is committed when this returns.
@@ -245,7 +159,7 @@ class Broker(dramatiq.Broker):
         self._ask_room()
         with self._traced([message]):
             self.emit_before("enqueue", message, delay)
-            job = self.new_job(message, delay=delay)
+            job = job_of(self, message, delay=delay)
             [answer] = self._accept([job])
             sent = handle(message, job, answer, self.jobs)
             self.emit_after("enqueue", sent, delay)
@@ -285,7 +199,7 @@ class Broker(dramatiq.Broker):
     def _prepared(self, messages: list[Message[R]], delay: int | None) -> list[NewJob]:
         for message in messages:
             self.emit_before("enqueue", message, delay)
-        return [self.new_job(message, delay=delay) for message in messages]
+        return [job_of(self, message, delay=delay) for message in messages]
 
     def _sent(
         self, messages: list[Message[R]], jobs: list[NewJob], answers: list[Enqueued], delay: int | None
@@ -313,97 +227,14 @@ class Broker(dramatiq.Broker):
 
     def _enqueue_tick(self, message: Message[Any], tick: tuple[str, Any]) -> bool:
         self.emit_before("enqueue", message, None)
-        [answer] = self._record([self.new_job(message, tick=tick)])
+        [answer] = self._record([job_of(self, message, tick=tick)])
         self.emit_after("enqueue", message, None)
         return not answer.duplicate
 
-    def new_job(
-        self, message: Message[Any], *, delay: int | None = None, tick: tuple[str, Any] | None = None
-    ) -> NewJob:
-        """The job a message will be.  Raises ``Refusal`` when it cannot be one."""
-        if delay is not None and (
-            isinstance(delay, bool) or not isinstance(delay, (int, float)) or not 0 <= delay <= LONGEST_DELAY_MS
-        ):
-            raise Refusal(
-                f"{message.actor_name}: a delay is a number of milliseconds from 0 to {LONGEST_DELAY_MS} (a hundred "
-                f"years), got {delay!r}."
-            )
-        if message.actor_name in self.aliases.actors:
-            message = message.copy(actor_name=self.aliases.of(message.actor_name))
-        producer = self._permitted(message)
-        message, clear = self._sealed(message)
-        try:
-            body = message.encode()
-        except (TypeError, ValueError) as error:
-            raise Refusal(
-                f"{message.actor_name}: its arguments cannot be written as JSON ({error}); annotate the parameter, or "
-                "pass plain values."
-            ) from error
-        if len(body) > self.max_payload_bytes:
-            raise PayloadTooLarge(
-                f"{message.actor_name}: the message is {len(body):,} bytes, the limit is {self.max_payload_bytes:,}; "
-                "store the data and pass a reference to it (HARELINE_MAX_PAYLOAD_BYTES raises the limit)."
-            )
-        actor = self.actors.get(message.actor_name)
-        key = self._asked(lambda: key_of(actor, clear))
-        return NewJob(
-            id=str(uuid7()),
-            message_id=message.message_id,
-            queue=message.queue_name,
-            actor=message.actor_name,
-            priority=_priority(actor, message),
-            body=body,
-            delay_ms=int(delay or 0),
-            tick=tick,
-            producer=producer,
-            key=key,
-            line=self._asked(lambda: self.sequences.line_of(clear, key)),
-            counted=not delay and message.queue_name in self.room.limits,
-            expires_ms=self._asked(lambda: expires_ms(actor, message, self.max_age_ms)),
-        )
-
-    def _permitted(self, message: Message[Any]) -> str:
-        """Who sends it, as the ledger records it.  Raises ``Forbidden``."""
-        name = _ACTING.get()
-        if not name and not self.permissions.allowed:
-            return self.sender
-        name = name or self.producer
-        if self.permissions.allowed:
-            if not self._capture.hooks:
-                self.permissions.demand(message, name)
-            elif message.actor_name in self.permissions.allowed:
-                name = FOLLOWS
-        return f"{name}@{self._place}" if name else self._place
-
-    def _sealed(self, message: Message[Any]) -> tuple[Message[Any], Message[Any]]:
-        """The message as it is recorded, and in clear."""
-        hooks, whole = self._capture.hooks, self._capture.hooks and self._capture.secret
-        if SEALED in message.options:
-            try:
-                message, all_of_it = self.encryption.opened(message)
-            except Refusal:
-                if hooks and not whole:
-                    return message, message  # another worker may have the key
-                raise
-            whole = whole or all_of_it
-        # What a hook sends is recorded whether it fits or not: a dead letter can be seen and mended.
-        message = self.schemas.written(message, refuse=not hooks)
-        return self.encryption.sealed(message, whole=whole), message
-
-    def received(self, message: Message[Any], user: str | None) -> tuple[Message[Any], Key | None, Line | None]:
-        """A foreign message as it is recorded, and the key and the line of its job.  Raises ``Refusal``."""
-        self.permissions.demand(message, user or "")
-        name = self.aliases.of(message.actor_name)
-        actor = self.actors.get(name)
-        key = key_of(actor, message)
-        named = message if name == message.actor_name else message.copy(actor_name=name)
-        line = self.sequences.line_of(named, key)
-        if actor is None or SEALED in message.options or self.encryption.mode(name) is None:
-            return message, key, line
-        try:
-            return self.encryption.sealed(self.schemas.written(named, refuse=False)), key, line
-        except Refusal:  # of a key that is missing here; it came in clear, and is run where the keys are
-            return message, key, line
+    @property
+    def acting(self) -> str:
+        """Whom :meth:`sent_by` named."""
+        return _ACTING.get()
 
     @contextmanager
     def sent_by(self, producer: str) -> Iterator[None]:
@@ -422,19 +253,10 @@ class Broker(dramatiq.Broker):
     def _recorded(self, id: str) -> tuple[str, bytes] | None:
         return self.queries.recorded(id)
 
-    def _asked(self, find: Callable[[], T | None]) -> T | None:
-        """What an option asks for; of what a hook sends, nothing where it would be refused: it is recorded without."""
-        try:
-            return find()
-        except Refusal:
-            if self._capture.hooks:
-                return None
-            raise
-
     def _accept(self, jobs: list[NewJob]) -> list[Enqueued]:
         """Record them, or see to it that they will be."""
         if (inside := block()) is None:
-            if self._capture.into is not None:
+            if self.capture.into is not None:
                 return self._hold(jobs)
             with uninterrupted():
                 return self._record(jobs)
@@ -447,7 +269,7 @@ class Broker(dramatiq.Broker):
         if inside is not None and inside.is_async:
             self._flush_later()
             return await inside.record_async(self, jobs)
-        if inside is not None or self._capture.into is not None:
+        if inside is not None or self.capture.into is not None:
             return self._accept(jobs)
         if self.room.draining or any(job.counted for job in jobs):  # the look into its queue waits for the ledger
             return await asyncio.to_thread(self._record, jobs)
@@ -460,13 +282,13 @@ class Broker(dramatiq.Broker):
     def _ask_room(self) -> None:
         # Who has begun a transaction in a SQLite file may hold its lock, before there is a ledger in it.
         held = block() is not None and self.ledger.url.startswith("sqlite")
-        if self._capture.into is None and not held and self.room.stale:
+        if self.capture.into is None and not held and self.room.stale:
             with uninterrupted():
                 self.room.ask()
 
     def _hold(self, jobs: list[NewJob]) -> list[Enqueued]:
-        assert self._capture.into is not None
-        self._capture.into.extend(jobs)
+        assert self.capture.into is not None
+        self.capture.into.extend(jobs)
         return [Enqueued(job.id, State.WAITING) for job in jobs]
 
     def _record(self, jobs: list[NewJob]) -> list[Enqueued]:
@@ -541,8 +363,8 @@ class Broker(dramatiq.Broker):
         self.jobs.close()
 
     def _forked(self) -> None:
-        self._place = f"{socket.gethostname()}:{os.getpid()}"
-        self.sender = f"{self.producer}@{self._place}" if self.producer else self._place
+        self.place = f"{socket.gethostname()}:{os.getpid()}"
+        self.sender = f"{self.producer}@{self.place}" if self.producer else self.place
         self._exit_hook = False
 
     def _flush_at_exit(self, pid: int) -> None:
@@ -576,13 +398,3 @@ def _tell(
 
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(tell)
-
-
-def _priority(actor: Actor[Any, Any] | None, message: Message[Any]) -> int:
-    """1 to 5, of the message or its actor; Dramatiq's own default of 0 means nothing was said."""
-    priority = message.options.get("priority")
-    if priority is None:
-        priority = actor.priority if actor is not None else 0
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        raise Refusal(f"{message.actor_name}: priority is 1 (critical) to 5 (background), got {priority!r}.")
-    return min(5, max(1, priority)) if priority else NORMAL

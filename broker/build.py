@@ -17,6 +17,7 @@ from broker.jobs import LedgerJobs
 from broker.letters import Projection
 from broker.lifecycle import Lifecycle
 from broker.local import LocalRoad
+from broker.making import received
 from broker.road import Road
 from broker.room import Room
 from broker.runtime import Runtime
@@ -378,7 +379,7 @@ def _amqp(
         desk,
         broker.concurrency,
         on_found_paused,
-        broker.received,
+        functools.partial(received, broker),
     )
 
 

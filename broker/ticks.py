@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dramatiq.message import Message
 
+from broker.making import job_of
 from errors import BadSchedule, HarelineError, QueueFull, Refusal
 from ledger.ledger import Session
 from ledger.schedules import Overlap, Schedule
@@ -34,7 +35,7 @@ def message_of(broker: "Broker", schedule: Schedule) -> Message[Any]:
 def check(broker: "Broker", schedule: Schedule) -> None:
     """Raise :class:`BadSchedule`, which names it, unless its actor exists and takes its message."""
     try:
-        job = broker.new_job(message_of(broker, schedule))
+        job = job_of(broker, message_of(broker, schedule))
     except Refusal as error:
         raise BadSchedule(f"schedule {schedule.key!r}: {error}") from error
     if (schedule.args or schedule.kwargs) and SEALED in json.loads(job.body)["options"]:
@@ -51,7 +52,7 @@ def tick(broker: "Broker", schedule: Schedule, revision: int, fire_at: "datetime
     try:
         message = message_of(broker, schedule)
         broker.emit_before("enqueue", message, None)
-        job = broker.new_job(message, tick=(schedule.key, fire_at))
+        job = job_of(broker, message, tick=(schedule.key, fire_at))
     except Exception as error:  # an actor's option, or a middleware: others have nothing to do with it
         why = str(error) if isinstance(error, HarelineError) else f"{type(error).__name__}: {error}"
         return Tick(schedule.key, revision, fire_at, due_at, outcome=TickOutcome.REFUSED, why=why), None

@@ -7,6 +7,7 @@ import dramatiq
 import pytest
 
 from broker import Broker, build, knobs
+from broker.making import job_of
 from control import Control
 from control.queues import change, clean, drain, pause, restore, resume, retry_failed
 from errors import BadInput, QueueDraining, QueueFull
@@ -51,7 +52,7 @@ def ended(broker: Broker, count: int, outcome: Outcome) -> None:
     session = broker.ledger.session("test")
     worker = session.join(host="here", pid=1, queues=["mail"], threads=1, version="0")
     reason = Reason.RETRIES_EXHAUSTED if outcome is Outcome.FAILED else None
-    new = [broker.new_job(broker.get_actor("write").message("x")) for _ in range(count)]
+    new = [job_of(broker, broker.get_actor("write").message("x")) for _ in range(count)]
     session.enqueue(new)
     claims = session.take(worker, {"mail": count})
     assert len(claims) == count

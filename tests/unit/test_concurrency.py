@@ -9,6 +9,7 @@ import pytest
 from dramatiq import Actor
 
 from broker import Broker, build
+from broker.making import job_of, received
 from errors import InvalidActor, Refusal, SettingsError
 from ledger.records import Line
 from ledger.states import Outcome
@@ -106,9 +107,9 @@ def test_the_same_argument_is_the_same_line_however_it_is_given(
     broker: Broker, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     mail = actor(broker, sequence=Sequence("user.id", name="users", on_failure="hold"))
-    line = broker.new_job(mail.message(*args, **kwargs)).line
+    line = job_of(broker, mail.message(*args, **kwargs)).line
     assert line == Line("sequence:users=7", "sequence:users", hold=True)
-    assert broker.received(mail.message(*args, **kwargs), None)[1:] == (None, line), "a foreign message too"
+    assert received(broker, mail.message(*args, **kwargs), None)[1:] == (None, line), "a foreign message too"
 
 
 def test_a_message_that_would_replace_one_of_a_sequence_is_refused(broker: Broker) -> None:

@@ -14,6 +14,7 @@ from pydantic import AliasChoices, BaseModel, Field, field_validator
 
 from broker import build
 from broker.broker import Broker
+from broker.making import job_of
 from errors import InvalidActor, InvalidPayload, Refusal, SettingsError
 from ledger.migrate import Migrations
 from ledger.records import NewJob
@@ -53,8 +54,8 @@ class Order:
     cards: list[Card]
 
 
-def job_of(broker: Broker, message: Message[Any]) -> tuple[NewJob, dict[str, Any]]:
-    job = broker.new_job(message)
+def job_and_body(broker: Broker, message: Message[Any]) -> tuple[NewJob, dict[str, Any]]:
+    job = job_of(broker, message)
     return job, json.loads(job.body)
 
 
@@ -70,7 +71,7 @@ def test_only_what_is_annotated_is_sealed_wherever_it_is(broker: Broker, order: 
     @dramatiq.actor(broker=broker)
     def act(order: Order, user: str) -> None: ...
 
-    job, body = job_of(broker, act.message(order, user="ada"))
+    job, body = job_and_body(broker, act.message(order, user="ada"))
     assert CARD.encode() not in job.body
     assert (body["kwargs"], body["options"]["sealed"]) == ({"user": "ada"}, [path])
     assert body["args"][0]["cards"][0]["holder"] == ""
@@ -82,12 +83,12 @@ def test_all_arguments_of_a_sensitive_actor_are_one_envelope(broker: Broker) -> 
     @dramatiq.actor(broker=broker, sensitive=True)
     def act(*args: Any, **kwargs: Any) -> None: ...
 
-    job, body = job_of(broker, act.message(CARD, user="ada"))
+    job, body = job_and_body(broker, act.message(CARD, user="ada"))
     [envelope] = body["args"]
     assert envelope.startswith("hareline-sealed:k:")
     assert b"ada" not in job.body
     assert broker.encryption.opened(Message.decode(job.body))[0].args == (CARD,)
-    assert job_of(broker, act.message(CARD, user="ada"))[1]["args"] != [envelope], "equal ones cannot be told"
+    assert job_and_body(broker, act.message(CARD, user="ada"))[1]["args"] != [envelope], "equal ones cannot be told"
 
 
 def test_an_envelope_opens_only_where_it_was_sealed(broker: Broker) -> None:
@@ -97,7 +98,7 @@ def test_an_envelope_opens_only_where_it_was_sealed(broker: Broker) -> None:
     @dramatiq.actor(broker=broker)
     def show(card: Secret[str], code: Secret[str]) -> None: ...
 
-    _, body = job_of(broker, pay.message(Secret(CARD), Secret("123")))
+    _, body = job_and_body(broker, pay.message(Secret(CARD), Secret("123")))
     forged = [
         body | {"actor_name": "show"},
         body | {"message_id": "another"},
@@ -122,7 +123,7 @@ def test_a_renamed_actor_opens_what_was_sealed_for_its_former_name(broker: Broke
     @dramatiq.actor(broker=broker, actor_name="new", sensitive=True, aliases=["old"])
     def new(card: str) -> None: ...
 
-    sealed = Message.decode(before.new_job(old.message(CARD)).body)
+    sealed = Message.decode(job_of(before, old.message(CARD)).body)
     assert broker.encryption.opened(sealed.copy(actor_name="new"))[0].args == (CARD,)
 
 
@@ -139,16 +140,16 @@ def test_the_next_step_of_a_pipeline_is_sealed_too(broker: Broker) -> None:
     steps: list[Message[Any]] = [whole.message(CARD), fields.message(Secret(CARD))]  # type: ignore[call-arg]
     for target in steps:
         pipeline = first.message() | target | first.message()
-        job, body = job_of(broker, pipeline.messages[0])
+        job, body = job_and_body(broker, pipeline.messages[0])
         assert CARD.encode() not in job.body
         step: Message[Any] = Message(**body["options"]["pipe_target"])
         step = step.copy(args=(*step.args, 7))  # as Dramatiq appends a result
-        later, _ = job_of(broker, step)
+        later, _ = job_and_body(broker, step)
         assert broker.encryption.opened(Message.decode(later.body))[0].args == (CARD, 7)
         with pytest.raises(InvalidPayload, match="result: does not fit"):
-            broker.new_job(step.copy(args=(step.args[0], "seven")))
+            job_of(broker, step.copy(args=(step.args[0], "seven")))
     with pytest.raises(Refusal, match="its parameter is not annotated as one"):
-        broker.new_job((first.message() | first.message(Secret(CARD))).messages[0])  # type: ignore[call-arg]
+        job_of(broker, (first.message() | first.message(Secret(CARD))).messages[0])  # type: ignore[call-arg]
 
 
 def test_no_error_quotes_what_is_secret(broker: Broker) -> None:
@@ -167,7 +168,7 @@ def test_no_error_quotes_what_is_secret(broker: Broker) -> None:
     ]
     for message in (actor.message(**arguments) for actor, arguments in bad):
         with pytest.raises(InvalidPayload) as refused:
-            broker.new_job(message)
+            job_of(broker, message)
         assert "secrets" not in str(refused.value)
         assert refused.value.__cause__ is None
 
@@ -185,7 +186,7 @@ def test_a_parameter_given_by_its_alias_is_sealed(broker: Broker) -> None:
     @dramatiq.actor(broker=broker)
     def pay(card: Annotated[Secret[str], Field(validation_alias=AliasChoices("number"))]) -> None: ...
 
-    job, body = job_of(broker, pay.message(number=CARD))  # type: ignore[call-arg]
+    job, body = job_and_body(broker, pay.message(number=CARD))  # type: ignore[call-arg]
     assert CARD.encode() not in job.body
     assert body["options"]["sealed"] == [["kwargs", "number"]]
 
@@ -257,9 +258,9 @@ def test_keys_are_masked_wherever_settings_are_shown(tmp_path: Path) -> None:
 
 def test_an_actor_declared_after_a_message_to_its_name_is_as_secret_as_it_says(broker: Broker) -> None:
     message: Message[Any] = Message("default", "late", (CARD,), {}, {})
-    assert CARD.encode() in broker.new_job(message).body
+    assert CARD.encode() in job_of(broker, message).body
 
     @dramatiq.actor(broker=broker, sensitive=True)
     def late(card: str) -> None: ...
 
-    assert CARD.encode() not in broker.new_job(message).body
+    assert CARD.encode() not in job_of(broker, message).body

@@ -11,6 +11,7 @@ from dramatiq.middleware import SkipMessage
 
 from broker import build
 from broker.broker import Broker
+from broker.making import job_of, received
 from errors import Forbidden, InvalidActor, LedgerUnavailable, SettingsError
 from ledger.migrate import Migrations
 from ledger.records import Claim, Verdict
@@ -77,10 +78,10 @@ def test_what_a_message_makes_follow_is_asked_for_when_it_enters(broker: Broker)
         with pytest.raises(Forbidden):
             broker.enqueue(message)
         with pytest.raises(Forbidden):
-            broker.received(message, "reports")
+            received(broker, message, "reports")
         with broker.sent_by("billing-api"):
-            broker.new_job(message)
-        assert broker.received(message, "billing-api")[0] is message
+            job_of(broker, message)
+        assert received(broker, message, "billing-api")[0] is message
 
 
 def test_a_process_has_the_name_of_its_settings_or_its_user(tmp_path: Path) -> None:

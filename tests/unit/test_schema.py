@@ -16,6 +16,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, fiel
 from typing_extensions import TypedDict
 
 from broker import Broker, build
+from broker.making import job_of
 from errors import InvalidActor, InvalidPayload, Refusal
 from middleware.signature import Signature
 from settings import Settings
@@ -305,7 +306,7 @@ def test_the_body_is_plain_dramatiq(broker: Broker) -> None:
     def charge(amount: Decimal, *, order: Order) -> None: ...
 
     message = charge.message(Decimal("1.10"), order=ORDER)
-    body = json.loads(broker.new_job(message).body)
+    body = json.loads(job_of(broker, message).body)
     assert body.keys() == message.asdict().keys()
     assert body["args"] == ["1.10"]
     assert body["kwargs"]["order"]["lines"] == [{"sku": "a", "price": "0.1000000000000000000001"}]
@@ -317,7 +318,7 @@ def test_what_follows_in_a_pipeline_is_written_too(broker: Broker) -> None:
     def step(amount: Decimal, before: Decimal) -> None: ...
 
     first = (step.message(Decimal("1.10"), Decimal(1)) | step.message_with_options(args=(Decimal("2.20"),))).messages[0]
-    assert json.loads(broker.new_job(first).body)["options"]["pipe_target"]["args"] == ["2.20"]
+    assert json.loads(job_of(broker, first).body)["options"]["pipe_target"]["args"] == ["2.20"]
 
 
 def test_an_argument_without_annotation_must_be_plain(broker: Broker) -> None:
@@ -332,7 +333,7 @@ def test_validation_can_be_switched_off(broker: Broker) -> None:
     @dramatiq.actor(broker=broker, validate=False)
     def charge(amount: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
-    broker.new_job(charge.message_with_options(args=("much", 1, 2), kwargs={"x": 4}))
+    job_of(broker, charge.message_with_options(args=("much", 1, 2), kwargs={"x": 4}))
 
 
 def test_a_direct_call_is_plain_python(broker: Broker) -> None:
@@ -347,7 +348,7 @@ def test_the_limit_is_a_hundred_kilobytes_and_says_what_to_do(broker: Broker) ->
     @dramatiq.actor(broker=broker)
     def store(text: str) -> None: ...
 
-    broker.new_job(store.message("x" * 102_000))
+    job_of(broker, store.message("x" * 102_000))
     with pytest.raises(Refusal, match=r"store: .* bytes, the limit is 102,400; store the data and pass a reference"):
         store.send("x" * 102_400)
 
@@ -369,7 +370,7 @@ def test_a_return_annotation_is_nobodys_business(broker: Broker) -> None:
     @dramatiq.actor(broker=broker)
     def charge(amount: "Decimal") -> "Nowhere": ...  # type: ignore[name-defined]  # noqa: F821
 
-    broker.new_job(charge.message(Decimal(1)))
+    job_of(broker, charge.message(Decimal(1)))
 
 
 class Stranger:
@@ -415,7 +416,7 @@ def test_an_old_name_stands_for_the_actor(broker: Broker) -> None:
     def charge(amount: Decimal) -> None: ...
 
     assert broker.get_actor("bill") is broker.get_actor("invoice") is charge
-    job = broker.new_job(dramatiq.Message("default", "bill", (Decimal("1.10"),), {}, {}))
+    job = job_of(broker, dramatiq.Message("default", "bill", (Decimal("1.10"),), {}, {}))
     assert job.actor == json.loads(job.body)["actor_name"] == "charge"
     with pytest.raises(InvalidPayload, match="'charge'"):
         broker.enqueue(dramatiq.Message("default", "bill", (), {}, {}))
@@ -448,5 +449,5 @@ def test_arguments_given_by_name_only_are_written_too(broker: Broker) -> None:
     @dramatiq.actor(broker=broker)
     def act(at: datetime) -> None: ...
 
-    body = json.loads(broker.new_job(act.message(at=datetime(2026, 1, 2, tzinfo=UTC))).body)
+    body = json.loads(job_of(broker, act.message(at=datetime(2026, 1, 2, tzinfo=UTC))).body)
     assert body["kwargs"] == {"at": "2026-01-02T00:00:00Z"}
