@@ -9,9 +9,14 @@ import pytest
 from actors.database import migrations
 from actors.per_process import per_process
 from broker import Broker, build
+from control import Control
 from hareline_testing import Hareline
-from ledger import Road
+from ledger import Road, open_ledger
+from ledger.audit_queries import AuditQueries
+from ledger.engine import Database
+from ledger.ledger import Session
 from ledger.migrate import Migrations
+from ledger.queries import Queries
 from scheduler import SCHEDULES
 from settings import Settings
 from tests.ledger_under_test import LedgerUnderTest
@@ -36,6 +41,41 @@ def on_any_road(request: pytest.FixtureRequest, shared_url: str) -> Iterator[Led
     found = LedgerUnderTest(shared_url, road)
     yield found
     found.close()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def session(database_url: str) -> Iterator[Session]:
+    session = open_ledger(database_url, road="rabbitmq").session("test")
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def queries(database_url: str) -> Iterator[Queries]:
+    queries = Queries(database_url)
+    yield queries
+    queries.close()
+
+
+@pytest.fixture
+def control(database_url: str) -> Iterator[Control]:
+    control = Control(database_url, "rabbitmq")
+    yield control
+    control.close()
+
+
+@pytest.fixture
+def trail(database_url: str) -> Iterator[AuditQueries]:
+    opened = AuditQueries(database_url)
+    yield opened
+    opened.close()
 
 
 def _actors_on(url: str, settings: Settings, patch: pytest.MonkeyPatch) -> Broker:

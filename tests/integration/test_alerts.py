@@ -34,13 +34,6 @@ CALM_S = 60.0
 
 
 @pytest.fixture
-def control(database_url: str) -> Iterator[Control]:
-    found = Control(database_url, "embedded")
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def box() -> Iterator[Mailbox]:
     with mailbox() as found:
         yield found

@@ -22,20 +22,6 @@ ADA = Who("ada", "api", "operator", token="t1", address="10.0.0.7", request="r1"
 
 
 @pytest.fixture
-def control(database_url: str) -> Iterator[Control]:
-    opened = Control(database_url, "embedded")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def trail(database_url: str) -> Iterator[AuditQueries]:
-    opened = AuditQueries(database_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def tamper(database_url: str) -> Iterator[Callable[..., None]]:
     """Runs a statement, with the triggers or without them, as somebody may who owns the database."""
     database = Database(database_url)

@@ -11,7 +11,7 @@ from control import Control
 from control.failures import acknowledge, snooze
 from control.jobs import remove, retry
 from errors import JobNotFound
-from ledger import open_ledger, tally, tallying
+from ledger import tally, tallying
 from ledger.bookkeeping import Bookkeeping
 from ledger.engine import Database
 from ledger.failures import fingerprint
@@ -37,38 +37,10 @@ TRACEBACK = """Traceback (most recent call last):
 
 
 @pytest.fixture
-def session(database_url: str) -> Iterator[Session]:
-    session = open_ledger(database_url, road="rabbitmq").session("test")
-    yield session
-    session.close()
-
-
-@pytest.fixture
-def queries(database_url: str) -> Iterator[Queries]:
-    queries = Queries(database_url)
-    yield queries
-    queries.close()
-
-
-@pytest.fixture
 def books(database_url: str) -> Iterator[Bookkeeping]:
     books = Bookkeeping(database_url)
     yield books
     books.close()
-
-
-@pytest.fixture
-def control(database_url: str) -> Iterator[Control]:
-    control = Control(database_url, "rabbitmq")
-    yield control
-    control.close()
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
 
 
 MINUTE_AGO = id_at(datetime.now(UTC) - timedelta(minutes=1))

@@ -32,20 +32,6 @@ def settings(database_url: str) -> Settings:
     return Settings(database_url=database_url, console_trusted_proxies="10.1.0.0/16")
 
 
-@pytest.fixture
-def control(database_url: str) -> Iterator[Control]:
-    opened = Control(database_url, "embedded")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def trail(database_url: str) -> Iterator[AuditQueries]:
-    opened = AuditQueries(database_url)
-    yield opened
-    opened.close()
-
-
 def application(settings: Settings) -> FastAPI:
     """A route for every operation that there is, as the console has them."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)

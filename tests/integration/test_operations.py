@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -10,7 +9,6 @@ from control import Control
 from control import operations as verbs
 from control.jobs import retry
 from errors import BadQuery, CountChanged, OperationNotFound
-from ledger import open_ledger
 from ledger.bookkeeping import Bookkeeping
 from ledger.ledger import Session
 from ledger.operations import Deed
@@ -23,27 +21,6 @@ from tests.ledgers import claim, finish, join, new_job, run
 pytestmark = pytest.mark.prove
 
 HALF_STAYS = Keep(completed=0, completed_s=0, failed=10, failed_s=1e9)
-
-
-@pytest.fixture
-def session(database_url: str) -> Iterator[Session]:
-    session = open_ledger(database_url, road="rabbitmq").session("test")
-    yield session
-    session.close()
-
-
-@pytest.fixture
-def queries(database_url: str) -> Iterator[Queries]:
-    queries = Queries(database_url)
-    yield queries
-    queries.close()
-
-
-@pytest.fixture
-def control(database_url: str) -> Iterator[Control]:
-    control = Control(database_url, "rabbitmq")
-    yield control
-    control.close()
 
 
 @pytest.fixture(autouse=True)

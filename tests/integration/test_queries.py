@@ -1,7 +1,6 @@
 """What people ask of the ledger, on both databases."""
 
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 
 import psycopg
@@ -9,7 +8,6 @@ import pytest
 
 from broker import build
 from errors import JobNotFound, LedgerUnavailable
-from ledger import open_ledger
 from ledger.ledger import Session
 from ledger.queries import Queries
 from ledger.records import Buried, Keep
@@ -18,20 +16,6 @@ from settings import Settings
 from tests.ledgers import claim, finish, join, new_job, run
 
 NOTHING_STAYS = Keep(completed=0, completed_s=0, failed=0, failed_s=0)
-
-
-@pytest.fixture
-def session(database_url: str) -> Iterator[Session]:
-    session = open_ledger(database_url, road="rabbitmq").session("test")
-    yield session
-    session.close()
-
-
-@pytest.fixture
-def queries(database_url: str) -> Iterator[Queries]:
-    queries = Queries(database_url)
-    yield queries
-    queries.close()
 
 
 def archive(session: Session) -> None:

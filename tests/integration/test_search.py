@@ -1,14 +1,13 @@
 """Finding jobs, on both databases, in the hot table and in the history."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from errors import QuestionTooSlow
-from ledger import finder, open_ledger
+from ledger import finder
 from ledger.engine import Database
 from ledger.ledger import Session
 from ledger.queries import Queries
@@ -18,20 +17,6 @@ from ledger.states import Outcome, Reason, State
 from tests.ledgers import claim, finish, join, new_job, run
 
 NOTHING_STAYS = Keep(completed=0, completed_s=0, failed=0, failed_s=0)
-
-
-@pytest.fixture
-def session(database_url: str) -> Iterator[Session]:
-    session = open_ledger(database_url, road="rabbitmq").session("test")
-    yield session
-    session.close()
-
-
-@pytest.fixture
-def queries(database_url: str) -> Iterator[Queries]:
-    queries = Queries(database_url)
-    yield queries
-    queries.close()
 
 
 def archive(session: Session) -> None:
