@@ -6,7 +6,7 @@ import typer
 
 from cli.exits import Exit
 from cli.given import milliseconds, operator
-from cli.opened import control
+from cli.opened import control, queries
 from cli.shown import as_json, duration, say, table
 from errors import BadInput
 from settings import load
@@ -20,21 +20,27 @@ Rule = Annotated[str, typer.Argument(help="As `hareline health --all` shows it: 
 
 @app.command("ls")
 def ls(
-    limit: Annotated[int, typer.Option(min=1, help="So many of the last messages.")] = 20, json: Json = False
+    limit: Annotated[int, typer.Option(min=1, help="So many of the last changes, messages.")] = 20,
+    json: Json = False,
 ) -> None:
-    """List what is not well or muted, and the last messages with their destinations."""
-    from control.alerts import listing, recent
+    """List what is not well or muted, what became worse or better lately, and the last messages."""
+    from control.alerts import history, listing, recent
 
-    with control() as ledger:
-        now, told = listing(ledger), recent(ledger, limit)
+    with queries() as asked:
+        now, changed, told = listing(asked), history(asked, limit), recent(asked, limit)
     if json:
-        return as_json({"alerts": now, "deliveries": told})
+        return as_json({"alerts": now, "changes": changed, "deliveries": told})
     if not now:
         say("all is well, or nothing was judged yet")
     else:
         table(
             ("level", "queue", "rule", "what", "since", "told", "muted until", "by"),
             [(x.level, x.queue or "-", x.rule, x.text, x.since, x.told, x.muted_until, x.muted_by) for x in now],
+        )
+    if changed:
+        table(
+            ("changed", "queue", "rule", "level", "before"),
+            [(x.at, x.queue or "-", x.rule, x.level, x.was) for x in changed],
         )
     if told:
         table(

@@ -33,7 +33,8 @@ def health(
     are in HARELINE_HEALTH, and for one queue in HARELINE_QUEUES__<QUEUE>__HEALTH.
     """
     from actors import broker
-    from control.health import Level, Rules, check
+    from control.health import Rules, check
+    from ledger.alerts import Level
 
     settings = load()
     with queries(settings) as asked, schedule_queries() as schedules:

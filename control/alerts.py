@@ -7,7 +7,6 @@ A process that dies between delivering and noting so delivers again, under the s
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -15,11 +14,13 @@ from sqlalchemy import Row, delete, func, insert, select, update
 from uuid_utils import uuid7
 
 from control.destinations import Destination
-from control.health import Finding, Health, Level
-from control.notice import Kind, Notice
+from control.health import Finding, Health
 from control.transaction import Control, Transaction
 from control.who import By
 from errors import BadInput
+from ledger.alerts import CHANGED, AlertChange, AlertView, DeliveryView, Level
+from ledger.notice import Kind, Notice
+from ledger.queries import Queries
 from ledger.tables import alerts, dead_notes, deliveries
 from ledger.text import line
 from settings import HEALTH
@@ -36,36 +37,6 @@ PAUSE_S: Final = (10.0, 900.0)
 NAMED: Final = 10
 #: How long a delivery is kept, to be shown.
 KEPT: Final = timedelta(days=7)
-
-
-@dataclass(frozen=True)
-class AlertView:
-    """How one thing stands that is not well, or is muted."""
-
-    queue: str  #: empty: of the whole system
-    rule: str
-    level: Level
-    value: float
-    text: str
-    since: datetime
-    told: Level  #: what was told last
-    told_at: datetime | None
-    muted_until: datetime | None
-    muted_by: str | None
-
-
-@dataclass(frozen=True)
-class DeliveryView:
-    """One notice to one destination."""
-
-    id: str
-    destination: str
-    notice: Notice
-    created_at: datetime
-    due_at: datetime | None  #: when it is tried next; None: delivered, or given up
-    tries: int
-    delivered_at: datetime | None
-    error: str  #: of the last try
 
 
 # -- judging
@@ -117,7 +88,7 @@ def _judge_one(tx: Transaction, row: Row[Any] | None, finding: Finding, calm_s: 
         values |= {"muted_until": None, "muted_by": None} if muting and not muted else {}
         tx.connection.execute(update(alerts).where(mine).values(**values))
     if level is not was:
-        tx.note(None, "alert", {"queue": finding.queue, "rule": finding.rule, "level": level, "was": was}, deed=False)
+        tx.note(None, CHANGED, {"queue": finding.queue, "rule": finding.rule, "level": level, "was": was}, deed=False)
     return _notice(tx, finding, level, told) if tells else None
 
 
@@ -310,6 +281,7 @@ def mute(control: Control, queue: str, rule: str, for_s: float, *, by: By) -> No
         raise BadInput(f"there is no rule {rule!r}; the rules are {', '.join(HEALTH)}")
 
     def verb(tx: Transaction) -> None:
+        tx.scope.demand(queue)
         _lock(tx)
         mine = (alerts.c.queue == queue) & (alerts.c.rule == rule)
         until = tx.now + timedelta(seconds=for_s) if for_s else None
@@ -324,46 +296,16 @@ def mute(control: Control, queue: str, rule: str, for_s: float, *, by: By) -> No
     control.run(verb, by=by)
 
 
-def listing(control: Control) -> list[AlertView]:
+def listing(queries: Queries) -> list[AlertView]:
     """What is not well, or is muted; the worst first."""
-
-    def verb(tx: Transaction) -> list[AlertView]:
-        return [
-            AlertView(
-                row.queue,
-                row.rule,
-                Level(row.level),
-                row.value,
-                row.text,
-                row.since,
-                Level(row.told),
-                row.told_at,
-                row.muted_until,
-                row.muted_by,
-            )
-            for row in tx.connection.execute(select(alerts))
-        ]
-
-    return sorted(control.run(verb, by=DUTY), key=lambda x: (-x.level.rank, x.queue, x.rule))
+    return queries.alerts()
 
 
-def recent(control: Control, limit: int = 50) -> list[DeliveryView]:
+def history(queries: Queries, limit: int = 50) -> list[AlertChange]:
+    """What became worse or better lately, newest first."""
+    return queries.alert_changes(limit)
+
+
+def recent(queries: Queries, limit: int = 50) -> list[DeliveryView]:
     """What was told lately, and what is still to be, newest first."""
-
-    def verb(tx: Transaction) -> list[DeliveryView]:
-        rows = tx.connection.execute(select(deliveries).order_by(deliveries.c.id.desc()).limit(limit))
-        return [
-            DeliveryView(
-                row.id,
-                row.destination,
-                Notice.read(row.body),
-                row.created_at,
-                row.due_at,
-                row.tries,
-                row.delivered_at,
-                row.error,
-            )
-            for row in rows
-        ]
-
-    return control.run(verb, by=DUTY)
+    return queries.deliveries(limit)

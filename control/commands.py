@@ -84,6 +84,10 @@ COMMANDS: Final[Mapping[str, str]] = {
     "forget_follower": "events forget",
     "stop_feed": "events off",
     "get_ready": "doctor",
+    "get_health": "health",
+    "list_alerts": "alerts ls",
+    "mute_alert": "alerts mute",
+    "unmute_alert": "alerts unmute",
 }
 """What is behind ``hareline``."""
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from control.notice import Notice
+from ledger.notice import Notice
 from settings import Settings
 
 logger = logging.getLogger("hareline.alerts")

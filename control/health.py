@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
+from ledger.alerts import Level
 from ledger.orders import Mode
 from ledger.queries import Queries
 from ledger.queue_stats import QueueStats
@@ -13,16 +13,6 @@ from ledger.views import DutyView, WorkerView
 from settings import HEALTH, Settings, thresholds_of
 
 Thresholds = Mapping[str, tuple[float, float] | None]
-
-
-class Level(StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    CRITICAL = "critical"
-
-    @property
-    def rank(self) -> int:
-        return list(Level).index(self)
 
 
 @dataclass(frozen=True)

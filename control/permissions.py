@@ -122,7 +122,8 @@ PERMISSIONS: Final[Mapping[str, Role]] = {
     "stop_feed": A,
     # alerts
     "list_alerts": V,
-    "acknowledge_alert": O,
+    "mute_alert": O,
+    "unmute_alert": O,
     # who may do what, and who did
     "list_audit": O,
     "get_audit": O,

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from broker import Broker
-from dashboard import api, dramatiq_pages, pages, problems, security
+from dashboard import api, dramatiq_pages, pages, probes, problems, security
 from dashboard.bounded import Bounded
 from dashboard.live import Hub
 from dashboard.prefix import Prefixed
@@ -44,8 +44,10 @@ def build(settings: Settings, *, broker: Broker | None = None) -> FastAPI:
     )
     opened = app.state.services = Services(settings, broker or _actors())
     app.state.live = Hub(settings.database_url)
+    app.state.readiness = probes.readiness_of(opened)
     problems.install(app)
     api.install(app, settings)
+    app.include_router(probes.router)
     app.include_router(dramatiq_pages.router)
     pages.install(app)
     app.add_middleware(Bounded)

@@ -68,6 +68,10 @@ class Services:
 
         self.watch: LedgerWatch | None = None  #: of a process with metrics, once it is started
 
+    def check_schema(self) -> None:
+        """Raise ``SchemaMismatch`` unless the database is at the revision of this code."""
+        self._ledger.check()
+
     def start(self) -> None:
         """Begin to look at what is looked at again and again.  Idempotent; returns at once."""
         if self.road is not None:

@@ -9,9 +9,11 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, Select, Table, func, literal, null, select, union_all, update
 
 from errors import Undecipherable
+from ledger import alerts as alerting
 from ledger import failures as failing
 from ledger import feed, finder, found, queue_stats, staff, tally
 from ledger import operations as operating
+from ledger.alerts import AlertChange, AlertView, DeliveryView
 from ledger.circuits import listed
 from ledger.engine import Database
 from ledger.failures import FailureGroup, GroupState
@@ -409,6 +411,21 @@ class Queries:
                     .values(read_at=self._database.time(connection))
                 )
         return view
+
+    def alerts(self) -> list[AlertView]:
+        """What is not well, or is muted; the worst first."""
+        with self._database.read() as connection:
+            return alerting.standing(connection)
+
+    def alert_changes(self, limit: int) -> list[AlertChange]:
+        """What became worse or better lately, newest first."""
+        with self._database.read() as connection:
+            return alerting.changes(connection, limit)
+
+    def deliveries(self, limit: int) -> list[DeliveryView]:
+        """What was told lately of alerts, and what is still to be, newest first."""
+        with self._database.read() as connection:
+            return alerting.sent(connection, limit)
 
     def summary(self, since: datetime) -> Summary:
         """What happened to the jobs enqueued since then (the database's clock)."""

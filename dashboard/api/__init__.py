@@ -17,6 +17,7 @@ from dashboard.api import (
     feed,
     flows,
     graphql,
+    health,
     jobs,
     limits,
     live,
@@ -34,6 +35,7 @@ from settings import Settings
 PATH = "/api/v1"
 _PARTS = (
     overview,
+    health,
     jobs,
     dead,
     failures,

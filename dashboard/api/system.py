@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Request
 from pydantic import BaseModel, Field
 
-from dashboard import problems
 from dashboard.api.router import Routes
 from dashboard.security import principal
 from dashboard.services import Opened
@@ -44,9 +43,3 @@ def get_openapi(request: Request) -> dict[str, Any]:
     """This document."""
     document: dict[str, Any] = request.app.openapi()
     return document
-
-
-@router.get("/health", include_in_schema=False)
-def get_health(opened: Opened) -> Response:
-    """Not there yet."""
-    return problems.problem(503)

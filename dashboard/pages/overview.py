@@ -8,6 +8,7 @@ from dashboard.pages.reading import asked
 from dashboard.pages.rendering import page
 from dashboard.security import allow, principal
 from dashboard.services import Opened
+from ledger.alerts import Level
 
 router = APIRouter()
 
@@ -33,6 +34,7 @@ def overview(request: Request, opened: Opened, window: str = "") -> Response:
         found=found,
         ended=[(x.at, (x.completed, x.failed, x.retried)) for x in series.points],
         took=[(x.at, (x.run.p50, x.run.p95, x.run.p99) if x.run.count else (None,) * 3) for x in series.points],
+        alerts=[x for x in queries.alerts() if x.level is not Level.OK],
         window=chosen,
         windows=list(PERIODS),
         queues=[queue for queue in queries.queues() if scope.admits(queue.name)],

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Paths that are answered before anybody has logged in, and beginnings of such.
 PUBLIC: Final = frozenset({"/login", "/favicon.ico", "/api/v1/ready"})
+#: Paths at which nobody is asked who they are, whatever they send along: that would need the ledger.
+PROBES: Final = frozenset({"/livez", "/readyz"})
 PUBLIC_BELOW: Final = "/static/"
 HEADERS: Final = {
     "content-security-policy": (
@@ -87,6 +89,8 @@ class Shield:
         state = scope.setdefault("state", {})
         state["request_id"] = id
         send = _with_headers(send, id)
+        if _path(scope) in PROBES:
+            return await self.app(scope, receive, send)
         try:
             state["principal"] = await run_in_threadpool(self._identify, request, id)
             if state["principal"] is None and not _public(scope):
@@ -117,8 +121,13 @@ class Shield:
 
 
 def _public(scope: Scope) -> bool:
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    path = _path(scope)
     return path in PUBLIC or path.startswith(PUBLIC_BELOW)
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _id(request: Request) -> str:

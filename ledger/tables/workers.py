@@ -99,7 +99,7 @@ deliveries = Table(
     metadata,
     Column("id", JobId, primary_key=True),
     Column("destination", Text, nullable=False),
-    Column("body", Text, nullable=False),  # JSON (control/notice.py)
+    Column("body", Text, nullable=False),  # JSON (ledger/notice.py)
     Column("created_at", Instant, nullable=False),
     Column("due_at", Instant),  # null: delivered, or given up
     Column("tries", Integer, nullable=False, server_default=text("0")),

@@ -17,10 +17,12 @@ from broker import build
 from broker.watch import Watch
 from control import Control, alerts
 from control.destinations import destinations
-from control.health import Finding, Health, Level, Rules, check
-from control.notice import Notice
+from control.health import Finding, Health, Rules, check
 from errors import BadInput
+from ledger.alerts import Level
 from ledger.events import Happened, JobEvent
+from ledger.notice import Notice
+from ledger.queries import Queries
 from ledger.schedule_queries import ScheduleQueries
 from middleware.notify_admin import NotifyAdmin
 from settings import QueueSettings, Settings
@@ -71,7 +73,7 @@ def told(notices: list[Notice]) -> list[tuple[str, str]]:
     return [(notice.kind, notice.level) for notice in notices]
 
 
-def test_only_changes_are_told_and_the_recovery(control: Control) -> None:
+def test_only_changes_are_told_and_the_recovery(control: Control, queries: Queries) -> None:
     assert judge(control, finding(50)) == []
     assert told(judge(control, finding(150))) == [("alert", "warning")]
     assert judge(control, finding(160)) == []
@@ -81,7 +83,9 @@ def test_only_changes_are_told_and_the_recovery(control: Control) -> None:
     [notice] = judge(control, finding(3))
     assert (notice.kind, notice.level, notice.queue, notice.rule) == ("recovery", "ok", "mail", "waiting")
     assert "well again" in notice.subject
-    assert alerts.listing(control) == []
+    assert alerts.listing(queries) == []
+    changed = [(x.was, x.level) for x in alerts.history(queries)]
+    assert changed == [("warning", "ok"), ("critical", "warning"), ("warning", "critical"), ("ok", "warning")]
 
 
 def test_what_is_not_looked_at_any_more_is_told_to_be_well(control: Control) -> None:
@@ -90,11 +94,11 @@ def test_what_is_not_looked_at_any_more_is_told_to_be_well(control: Control) -> 
     assert notice.level == "ok"
 
 
-def test_around_a_threshold_nothing_flaps(control: Control) -> None:
+def test_around_a_threshold_nothing_flaps(control: Control, queries: Queries) -> None:
     assert told(judge(control, finding(101), calm_s=CALM_S)) == [("alert", "warning")]
     for value in (99, 101, 99, 0, 101, 0, 98, 102):
         assert judge(control, finding(value), calm_s=CALM_S) == []
-    assert [(x.level, x.told) for x in alerts.listing(control)] == [(Level.WARNING, Level.WARNING)]
+    assert [(x.level, x.told) for x in alerts.listing(queries)] == [(Level.WARNING, Level.WARNING)]
 
 
 def test_better_counts_once_it_has_been_so_for_a_while_and_with_a_margin() -> None:
@@ -110,7 +114,9 @@ def test_better_counts_once_it_has_been_so_for_a_while_and_with_a_margin() -> No
     assert settled(Level.WARNING, before, finding(2000), now, CALM_S) == (Level.CRITICAL, None), "worse counts at once"
 
 
-def test_by_however_many_it_is_judged_a_change_is_told_once(control: Control, database_url: str) -> None:
+def test_by_however_many_it_is_judged_a_change_is_told_once(
+    control: Control, queries: Queries, database_url: str
+) -> None:
     count, found = 6, []
     start = threading.Barrier(count)
 
@@ -126,11 +132,11 @@ def test_by_however_many_it_is_judged_a_change_is_told_once(control: Control, da
     for thread in threads:
         thread.join(60)
     assert sorted((x.queue, x.level) for x in found) == [("mail", "warning"), ("other", "critical")]
-    assert len(alerts.recent(control)) == 4
+    assert len(alerts.recent(queries)) == 4
 
 
 def test_one_change_is_delivered_once_to_a_webhook_slack_and_a_mailbox(
-    control: Control, database_url: str, web: Posts, box: Mailbox
+    control: Control, queries: Queries, database_url: str, web: Posts, box: Mailbox
 ) -> None:
     to = destinations(settings_of(database_url, web, box))
     assert sorted(to) == ["log", "mail", "slack", "webhook"]
@@ -156,17 +162,17 @@ def test_one_change_is_delivered_once_to_a_webhook_slack_and_a_mailbox(
     assert made == expected
     [slack] = [json.loads(body) for n, body in enumerate(web.bodies) if n != posted]
     assert "CRITICAL: queue mail" in slack["text"]
-    assert {x.destination for x in alerts.recent(control) if x.delivered_at} == set(to)
+    assert {x.destination for x in alerts.recent(queries) if x.delivered_at} == set(to)
 
 
 def test_a_delivery_that_fails_is_tried_again_and_given_up_at_last(
-    control: Control, database_url: str, web: Posts, box: Mailbox, caplog: pytest.LogCaptureFixture
+    control: Control, queries: Queries, database_url: str, web: Posts, box: Mailbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     to = {"webhook": destinations(settings_of(database_url, web, box))["webhook"]}
     judge(control, finding(150), to=tuple(to))
     web.status = 503
     assert alerts.deliver(control, to) == 0
-    [delivery] = alerts.recent(control)
+    [delivery] = alerts.recent(queries)
     assert (delivery.tries, delivery.delivered_at, delivery.error) == (1, None, "it answered 503")
     assert alerts.deliver(control, to) == 0
     assert len(web.bodies) == 1, "not before its time"
@@ -178,7 +184,7 @@ def test_a_delivery_that_fails_is_tried_again_and_given_up_at_last(
     for _ in range(alerts.TRIES):
         _make_due(control)
         alerts.deliver(control, to)
-    [last, _] = alerts.recent(control)
+    [last, _] = alerts.recent(queries)
     assert (last.tries, last.due_at, last.delivered_at) == (alerts.TRIES, None, None)
     assert "is given up" in caplog.text
     assert web.url not in caplog.text, "the address is a secret"
@@ -203,11 +209,11 @@ def test_a_mailbox_that_is_refused_is_an_error_in_words(
     assert "no such mailbox" in failed["mail"]
 
 
-def test_what_is_muted_is_told_when_the_mute_ends(control: Control) -> None:
+def test_what_is_muted_is_told_when_the_mute_ends(control: Control, queries: Queries) -> None:
     judge(control, finding(150))
     alerts.mute(control, "mail", "waiting", 3600, by="ann")
     assert judge(control, finding(5000)) == []
-    [view] = alerts.listing(control)
+    [view] = alerts.listing(queries)
     assert (view.level, view.told, view.muted_by) == (Level.CRITICAL, Level.WARNING, "ann")
     alerts.mute(control, "mail", "waiting", 0, by="ann")
     assert told(judge(control, finding(5000))) == [("alert", "critical")]

@@ -12,10 +12,13 @@ from starlette.testclient import TestClient
 
 from broker import Broker
 from broker import build as build_broker
-from control import Control, operations
+from control import Control, alerts, operations
+from control.health import Rules, check
 from dashboard.app import build
 from ledger import open_ledger
 from ledger.bookkeeping import Bookkeeping
+from ledger.queries import Queries
+from ledger.schedule_queries import ScheduleQueries
 from ledger.states import Outcome, Reason
 from settings import Settings
 from tests.ledgers import join, new_job, run
@@ -144,6 +147,43 @@ def test_a_ledger_that_is_away_is_unavailable_not_an_error(postgres_url: str) ->
     settings = Settings(database_url=url, console_insecure_local=True)
     with TestClient(build(settings, broker=build_broker(settings)), base_url="http://127.0.0.1") as client:
         wrong(client.get("/api/v1/ready"), 503, "ledger-unavailable")
+
+
+def test_health_is_judged_and_alerts_are_listed_and_muted(api: TestClient, database_url: str) -> None:
+    dead_letters(database_url, 11)
+    health = api.get("health").json()
+    [finding] = health["findings"]
+    assert (health["level"], finding["queue"], finding["rule"], finding["value"]) == (
+        "warning",
+        "letters",
+        "failed",
+        11,
+    )
+    assert (finding["warning"], finding["critical"], finding["text"]) == (10, 100, "11 dead letters")
+    assert "ok" in {one["level"] for one in api.get("health", params={"everything": True}).json()["findings"]}
+
+    control, queries, schedules = (
+        Control(database_url, "embedded"),
+        Queries(database_url),
+        ScheduleQueries(database_url),
+    )
+    alerts.judge(control, check(queries, schedules, Rules.of(Settings())), ["log"], calm_s=0)
+    for opened in (control, queries, schedules):
+        opened.close()
+    told = api.get("alerts").json()
+    assert [(x["queue"], x["rule"], x["level"]) for x in told["standing"]] == [("letters", "failed", "warning")]
+    assert [(x["was"], x["level"]) for x in told["changes"]] == [("ok", "warning")]
+    assert [(x["destination"], x["notice"]["level"]) for x in told["deliveries"]] == [("log", "warning")]
+    page = api.get("http://127.0.0.1/", headers={"accept": "text/html"}).text
+    assert "11 dead letters" in page.partition('id="alerts"')[2]
+
+    letters = {"queue": "letters", "rule": "failed"}
+    assert api.post("alerts/mute", json=letters | {"for_s": 60}).json() == letters | {"muted": True}
+    [standing] = api.get("alerts").json()["standing"]
+    assert standing["muted_by"] == "api:local"
+    assert api.post("alerts/unmute", json=letters).json()["muted"] is False
+    assert "no rule 'faild'" in wrong(api.post("alerts/mute", json=letters | {"rule": "faild"}), 422, "bad-input")
+    assert [x["operation"] for x in api.get("audit").json()["items"]] == ["unmute_alert", "mute_alert"]
 
 
 def dead_letters(url: str, count: int) -> list[str]:

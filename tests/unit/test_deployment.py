@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 import yaml
 from dotenv import dotenv_values
+from starlette.testclient import TestClient
 
-from settings import load
+from broker import build as build_broker
+from dashboard.app import build
+from settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -51,9 +54,19 @@ def test_our_services_are_given_settings_we_know(name: str, tmp_path: Path) -> N
 
 def test_our_services_run_commands_we_have() -> None:
     commands = {service["command"][0] for service in OURS.values()}
-    checks = {service["healthcheck"]["test"][2] for service in OURS.values() if "healthcheck" in service}
-    assert commands == {"migrate", "worker", "scheduler"}
+    tests = [service["healthcheck"]["test"] for service in OURS.values() if "healthcheck" in service]
+    checks = {test[2] for test in tests if test[1] == "hareline"}
+    assert commands == {"migrate", "worker", "scheduler", "console"}
     assert {command for command in commands | checks | {"nonsense"} if not is_command(command)} == {"nonsense"}
+
+
+def test_the_consoles_health_check_asks_a_probe_that_it_answers(sqlite_url: str) -> None:
+    address = re.search(r"http://127\.0\.0\.1:(\d+)(/\S+)'", OURS["console"]["healthcheck"]["test"][3])
+    assert address
+    assert int(address[1]) == Settings().console_port
+    settings = Settings(database_url=sqlite_url, broker_url="amqp://nobody:nothing@127.0.0.1:1/%2F")
+    with TestClient(build(settings, broker=build_broker(settings)), base_url="http://127.0.0.1") as client:
+        assert client.get(address[2]).status_code == 200
 
 
 def is_command(name: str) -> bool:

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from control.health import Level, Rules, _queue, _workers
+from control.health import Rules, _queue, _workers
+from ledger.alerts import Level
 from ledger.orders import Mode
 from ledger.queue_stats import QueueStats
 from ledger.views import WorkerView
