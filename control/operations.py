@@ -17,10 +17,10 @@ from uuid_utils import uuid7
 from control.jobs import cancel_all, remove_all, retry_all
 from control.rows import Locked, lock_ids
 from control.transaction import Control, Transaction
-from control.who import By
+from control.who import By, Who
 from errors import BadQuery, CountChanged, OperationNotFound
 from failpoints import hit
-from ledger import finder
+from ledger import audit, finder
 from ledger.finder import Range
 from ledger.lookup import find as find_job
 from ledger.operations import MEANT, STATES, Deed, OperationView, Trouble, view
@@ -83,7 +83,10 @@ def start(
             "changed_at": tx.now,
         }
         tx.connection.execute(insert(operations).values(**row))
-        tx.note(None, "operation started", {"operation": row["id"], "verb": deed, "jobs": str(count), "filter": words})
+        told = {"operation": row["id"], "verb": deed, "jobs": str(count), "filter": words}
+        tx.note(None, "operation started", told, deed=False)
+        asked = by.operation if isinstance(by, Who) else ""
+        tx.deeds.append(audit.Deed(asked or "start_operation", {"operation": row["id"]}, count.count, [told]))
         return _view(tx, str(row["id"]))
 
     words = meant.words()[:1000]
@@ -194,9 +197,9 @@ def _batch(tx: Transaction, it: OperationView, cursor: str, upto: str) -> None:
     )
     if found:
         what = {"operation": it.id, "verb": it.verb, "jobs": done, "first": found[0], "last": found[-1]}
-        tx.note(None, "operation batch", what)
+        tx.note(None, "operation batch", what, deed=False)  # the trail has the jobs themselves
     if over:
-        tx.note(None, "operation done", {"operation": it.id, "verb": it.verb, "jobs": it.done + done})
+        tx.note(None, "operation done", {"operation": it.id, "verb": it.verb, "jobs": it.done + done}, deed=False)
 
 
 def _do(tx: Transaction, deed: Deed, jobs: list[Locked]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Dead letters in groups of one trouble."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Final
 
@@ -8,13 +7,13 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from control import failures as verbs
-from control import operations
 from dashboard.pages.forms import Act, Field, Verb, offer, offered
+from dashboard.pages.many import EXPECTED, Many
 from dashboard.pages.periods import PERIODS, period
 from dashboard.pages.reading import asked
 from dashboard.pages.rendering import page
 from dashboard.security import allow, principal
-from dashboard.services import Opened
+from dashboard.services import Opened, Services
 from errors import NotFound
 from ledger.failures import FailureGroup
 from ledger.operations import Deed
@@ -63,14 +62,12 @@ def failures(
     )
 
 
-def _all(deed: Deed) -> Callable[[Act], str]:
-    def do(act: Act) -> str:
-        wanted = Filter(states=(State.FAILED,), fingerprint=act.key, scopes=act.by.queues)
-        begun = operations.start(act.services.control, act.services.queries, deed, wanted, by=act.by)
-        act.to = f"/operations/{begun.id}"
-        return f"Begun: {begun.expected} dead letters"
+def _dead(opened: Services, key: str) -> Filter:
+    return Filter(states=(State.FAILED,), fingerprint=key)
 
-    return do
+
+_RETRY: Final = Many(Deed.RETRY, _dead)
+_DISCARD: Final = Many(Deed.DISCARD, _dead)
 
 
 def _acknowledge(act: Act) -> str:
@@ -85,7 +82,15 @@ def _snooze(act: Act) -> str:
 
 
 VERBS: Final = (
-    Verb("retry", "retry_failures", "Retry all", _all(Deed.RETRY), say="Every dead letter of this group runs again."),
+    Verb(
+        "retry",
+        "retry_failures",
+        "Retry all",
+        _RETRY.do,
+        say="{jobs} of this group run again from the beginning, in batches; it may be stopped midway.",
+        fields=(EXPECTED,),
+        prefill=_RETRY.ask,
+    ),
     Verb("acknowledge", "acknowledge_failure", "Acknowledge", _acknowledge),
     Verb(
         "snooze",
@@ -99,8 +104,10 @@ VERBS: Final = (
         "discard",
         "discard_failures",
         "Discard all",
-        _all(Deed.DISCARD),
-        say="Every dead letter of this group is deleted for good; only their journal stays.",
+        _DISCARD.do,
+        say="{jobs} of this group are deleted for good; only their journal stays.",
+        fields=(EXPECTED,),
+        prefill=_DISCARD.ask,
         danger=True,
     ),
 )

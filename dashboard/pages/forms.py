@@ -23,7 +23,7 @@ from errors import BadInput, Denied, HarelineError, LedgerUnavailable, NotAuthen
 T = TypeVar("T")
 
 #: Errors that are told on a page of their own; all others beside the thing that was to be changed.
-_APART: Final = (Denied, ReadOnly, NotAuthenticated, LedgerUnavailable)
+APART: Final = (Denied, ReadOnly, NotAuthenticated, LedgerUnavailable)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Field:
     label: str
     hint: str = ""
     value: str = ""
-    kind: Literal["text", "number", "area", "checkbox", "password"] = "text"
+    kind: Literal["text", "number", "area", "checkbox", "password", "hidden"] = "text"
     required: bool = True
 
 
@@ -81,11 +81,11 @@ class Verb:
     operation: str  #: the operationId, which says who may
     label: str  #: of the button
     do: Callable[[Act], str]  #: does it, and returns what to tell
-    say: str = ""  #: what will happen; ``{}`` is the thing's name
+    say: str = ""  #: what will happen; names in braces are what ``prefill`` looks up
     fields: Sequence[Field] = ()
     typed: bool = False  #: the thing's name has to be typed
     danger: bool = False
-    prefill: Callable[[Request, Services, str], Mapping[str, str]] | None = None  #: what its fields begin with
+    prefill: Callable[[Request, Services, str], Mapping[str, str]] | None = None  #: for its fields and ``say``
 
     @property
     def asks(self) -> bool:
@@ -112,7 +112,10 @@ def _add(router: APIRouter, path: str, thing: str, verb: Verb) -> None:
     def ask(request: Request, key: str, services: Opened) -> Response:
         given = verb.prefill(request, services, key) if verb.prefill else {}
         title = f"{verb.label} {thing}"
-        return page(request, "confirm.html", title=title, verb=verb, thing=thing, key=key, base=path, given=given)
+        say = verb.say.format_map(given) if given else verb.say
+        return page(
+            request, "confirm.html", title=title, verb=verb, thing=thing, key=key, base=path, given=given, say=say
+        )
 
     async def do(request: Request, key: str, services: Opened) -> Response:
         given = await request.form()
@@ -131,7 +134,7 @@ def _do(request: Request, services: Services, path: str, key: str, verb: Verb, g
         if verb.typed and act.text("typed") != key:
             raise BadInput(f"nothing was done: to {verb.label.lower()}, type the name {key!r} as it is")
         told = verb.do(act)
-    except _APART:
+    except APART:
         raise
     except HarelineError as error:
         return flash.redirect(request, back, str(error), kind="error")

@@ -1,5 +1,6 @@
 """Many jobs at once: what is to be done to how many, how far it is, what could not be done."""
 
+from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Form, Query, Request
@@ -20,6 +21,8 @@ router = APIRouter()
 
 _PAGE: Final = 50
 _SAMPLE: Final = 8
+#: Without a batch for so long, nobody carries it out.
+_SLOW: Final = timedelta(seconds=10)
 #: What whoever begins an operation must be allowed to do to a single job.
 NEEDS: Final = {
     Deed.RETRY: "retry_job",
@@ -121,12 +124,15 @@ def operation(request: Request, opened: Opened, id: str) -> Response:
     found = asked(request, opened).operation(id)
     if found is None:
         raise OperationNotFound(f"there is no operation {id!r}; the list of operations shows them")
+    now = opened.queries.database_time()
     return page(
         request,
         "operation.html",
+        now=now,
         title=f"{WORDS[found.verb][0]} {found.expected} jobs",
         topics="operations",
         it=found,
+        stalled=found.finished_at is None and now - found.changed_at > _SLOW,
         words=WORDS,
         filter=_told(found),
         offered=offered(request, VERBS, *(["cancel"] if found.finished_at is None else [])),

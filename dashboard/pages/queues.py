@@ -6,14 +6,14 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from broker import catalogue
-from control import operations
 from control import queues as verbs
 from dashboard.pages.forms import Act, Field, Verb, offer, offered
+from dashboard.pages.many import EXPECTED, Many
 from dashboard.pages.periods import PERIODS, period
 from dashboard.pages.reading import asked
 from dashboard.pages.rendering import page
 from dashboard.security import allow, principal
-from dashboard.services import Opened
+from dashboard.services import Opened, Services
 from errors import BadInput
 from ledger.operations import Deed
 from ledger.orders import Knob
@@ -45,11 +45,11 @@ def _drain(act: Act) -> str:
     return f"{act.key} takes no new jobs; what is there runs to its end"
 
 
-def _retry(act: Act) -> str:
-    wanted = Filter(states=(State.FAILED,), queues=(_known(act),), scopes=act.by.queues)
-    begun = operations.start(act.services.control, act.services.queries, Deed.RETRY, wanted, by=act.by)
-    act.to = f"/operations/{begun.id}"
-    return f"Begun: {begun.expected} dead letters of {act.key}"
+def _dead(opened: Services, key: str) -> Filter:
+    return Filter(states=(State.FAILED,), queues=(catalogue.queue(opened.broker, opened.queries, key).name,))
+
+
+_RETRY: Final = Many(Deed.RETRY, _dead)
 
 
 def _clean(act: Act) -> str:
@@ -79,7 +79,15 @@ def _restore(act: Act) -> str:
 VERBS: Final = (
     Verb("pause", "pause_queue", "Pause", _pause),
     Verb("resume", "resume_queue", "Resume", _resume),
-    Verb("retry", "retry_queue", "Retry dead letters", _retry, say="Every dead letter of this queue runs again."),
+    Verb(
+        "retry",
+        "retry_queue",
+        "Retry dead letters",
+        _RETRY.do,
+        say="{jobs} of this queue run again from the beginning, in batches; it may be stopped midway.",
+        fields=(EXPECTED,),
+        prefill=_RETRY.ask,
+    ),
     Verb(
         "change",
         "change_queue",
