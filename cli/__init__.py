@@ -22,6 +22,7 @@ from cli import (
     limits,
     operations,
     queues,
+    saved_views,
     schedules,
     top,
     upkeep,
@@ -94,6 +95,7 @@ GROUPS = {
     "users": accounts.users,
     "tokens": accounts.tokens,
     "alerts": alerts.app,
+    "views": saved_views.app,
 }
 for name, group in GROUPS.items():
     main.add_typer(group, name=name)

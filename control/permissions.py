@@ -144,6 +144,9 @@ PERMISSIONS: Final[Mapping[str, Role]] = {
     "rebuild_messages": A,
     "rotate_keys": A,
     # one's own
+    "list_views": V,
+    "save_view": V,
+    "remove_view": V,
     "logout": V,
 }
 """The role that each operation needs."""
@@ -162,6 +165,9 @@ SCOPED: Final = frozenset(
         "get_ready",
         "get_me",
         "get_openapi",
+        "list_views",
+        "save_view",
+        "remove_view",
         "logout",
         "get_overview",
         "list_jobs",

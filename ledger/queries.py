@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, Table, func, literal, null, sele
 from errors import Undecipherable
 from ledger import alerts as alerting
 from ledger import failures as failing
-from ledger import feed, finder, found, queue_stats, staff, tally
+from ledger import feed, finder, found, queue_stats, saved_views, staff, tally
 from ledger import operations as operating
 from ledger.alerts import AlertChange, AlertView, DeliveryView
 from ledger.circuits import listed
@@ -27,6 +27,7 @@ from ledger.operations import OperationView
 from ledger.overview import Overview, overview
 from ledger.queue_stats import QueueStats
 from ledger.resting import usage
+from ledger.saved_views import SavedView
 from ledger.sealing import CHECKPOINT, ERROR, NOTE, KeyRing, Seal, masked
 from ledger.search import MOST, Bounded, Filter, Page, Suggestions
 from ledger.states import FINISHED, Outcome, Reason, State
@@ -244,6 +245,15 @@ class Queries:
         """Bulk operations, newest first; the next page is ``before`` the last id of this one."""
         with self._database.read() as connection:
             return operating.listing(connection, limit, before, open_only=open_only)
+
+    def saved_views(self, owner: str) -> list[SavedView]:
+        """Those of one person, by name."""
+        with self._database.read() as connection:
+            return saved_views.listing(connection, owner)
+
+    def saved_view(self, owner: str, name: str) -> SavedView | None:
+        with self._database.read() as connection:
+            return saved_views.find(connection, owner, name)
 
     def about(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """What is known of each of these jobs: message id, actor, queue, state, reason, when it ended."""

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from typing import Annotated, Final, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -14,8 +15,9 @@ from dashboard.pages.reading import asked
 from dashboard.pages.rendering import Shell, page
 from dashboard.security import By, allow, principal
 from dashboard.services import Opened
-from errors import BadQuery, JobNotFound
-from ledger.search import QUALIFIERS, Filter, parse
+from errors import BadQuery, JobNotFound, QuestionTooSlow
+from ledger.queries import Queries
+from ledger.search import QUALIFIERS, Filter, Suggestions, parse
 from ledger.states import Reason, State
 
 router = APIRouter()
@@ -65,9 +67,10 @@ def jobs(
         chosen = wanted(q, state, queue, actor, since)
         words = chosen.words()
         found = queries.search(scoped(request, chosen), limit=size if size in SIZES else SIZES[0], after=after or None)
-    except BadQuery as error:
+    except (BadQuery, QuestionTooSlow) as error:
         trouble = str(error)
-    offers = queries.suggestions(principal(request).queues)
+    offers = _offers(request, queries)
+    views, query = queries.saved_views(principal(request).name), urlencode({x: given[x] for x in given if given[x]})
     return page(
         request,
         "jobs.html",
@@ -82,7 +85,18 @@ def jobs(
         queues=offers.queues,
         actors=offers.actors,
         filtered=any(given.values()),
+        views=views,
+        query=query,
+        at=next((view for view in views if view.query == query), None),
     )
+
+
+def _offers(request: Request, queries: Queries) -> Suggestions:
+    """What may be chosen beside the box; nothing when that takes too long, for a page can do without."""
+    try:
+        return queries.suggestions(principal(request).queues)
+    except QuestionTooSlow:
+        return Suggestions()
 
 
 @router.get("/jobs/counts", dependencies=[Depends(allow("count_jobs"))])

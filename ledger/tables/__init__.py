@@ -39,7 +39,17 @@ from ledger.tables.jobs import (
     tickets,
 )
 from ledger.tables.overview import bookmarks, failure_groups, failures, operations, search_texts, tallies
-from ledger.tables.people import APPEND_ONLY, audit, audit_anchors, logins, repeats, sessions, tokens, users
+from ledger.tables.people import (
+    APPEND_ONLY,
+    audit,
+    audit_anchors,
+    logins,
+    repeats,
+    saved_views,
+    sessions,
+    tokens,
+    users,
+)
 from ledger.tables.policies import (
     blocked,
     circuits,
@@ -115,6 +125,7 @@ __all__ = [
     "repeats",
     "reservations",
     "results",
+    "saved_views",
     "schedules",
     "search_texts",
     "sessions",

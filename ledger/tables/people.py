@@ -104,6 +104,16 @@ logins = Table(
 )
 Index("logins_failed_at", logins.c.failed_at)
 
+# Lists of jobs that somebody keeps under a name.
+saved_views = Table(
+    "saved_views",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("query", Text, nullable=False),  # of the address: state=failed&queue=billing
+    Column("changed_at", Instant, nullable=False),
+)
+
 # What was answered to writes that bore an idempotency key.
 repeats = Table(
     "repeats",

@@ -1,10 +1,8 @@
 """The console's pages as the server sends them, on both databases: they render, and nothing in them acts."""
 
-import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from typing import Any
 
 import dramatiq
 import httpx2
@@ -14,13 +12,13 @@ from starlette.testclient import TestClient
 from broker import Broker
 from broker import build as build_broker
 from control import Control
-from control.limits import change
 from control.operations import go_on
 from control.permissions import Role
-from control.queues import pause
-from control.schedules import put
+from control.saved_views import remove, save
+from control.schedules import put, reconcile
 from control.users import add
 from dashboard.app import build
+from errors import BadInput, NotFound
 from ledger import open_ledger
 from ledger.ledger import Session
 from ledger.schedules import Schedule
@@ -29,12 +27,24 @@ from middleware.rates import Rate
 from middleware.workflow import wait, workflow
 from settings import Settings
 from tests.hostile import CORPUS
-from tests.ledgers import claim, join, new_job, run
+from tests.ledgers import join, new_job, run
+from tests.planting import plant
 
 pytestmark = pytest.mark.one_database
 
 LISTS = (
-    *("/", "/jobs", "/jobs/counts", "/failures", "/flows", "/schedules", "/queues", "/workers", "/limits"),
+    *(
+        "/",
+        "/jobs",
+        "/jobs/counts",
+        "/failures",
+        "/flows",
+        "/schedules",
+        "/new/schedule",
+        "/queues",
+        "/workers",
+        "/limits",
+    ),
     *("/operations", "/operations/new?q=state:failed", "/audit", "/audit/verify", "/settings", "/settings/accounts"),
 )
 
@@ -131,37 +141,6 @@ def test_a_page_of_an_empty_ledger_says_what_to_do(console: TestClient, path: st
     assert len(page.text) > 100 or path == "/jobs/counts"
 
 
-def _hostile(session: Session, control: Control, broker: Broker, text: str) -> list[str]:
-    """Something of everything that has this text in it; the ids of the jobs."""
-    worker = session.join(host=text[:60], pid=7, queues=["letters", text], threads=2, version=text[:60])
-    done, dead, running = (new_job(queue=text, actor=text, body=_message(text)) for _ in range(3))
-    run(session, worker, done, result=f'"{_json(text)}"'.encode(), result_ttl_ms=60_000)
-    run(
-        *(session, worker, dead, Outcome.FAILED),
-        reason=Reason.REFUSED,
-        error_type=text,
-        error_message=text,
-        traceback=f"{text}\n{text}",
-    )
-    session.enqueue([running])
-    claim(session, worker, running)
-    session.progress([(running.id, 1, 4, text)])
-    pause(control, text, by=text)
-    change(control, text, 2, 1, 1, by=text)
-    key = "s" + "".join(letter for letter in text if letter.isprintable())
-    put(control, [Schedule(key, "post", "every 1h", args=(text,))], judge=broker, by=text)
-    return [done.id, dead.id, running.id]
-
-
-def _json(text: str) -> str:
-    return json.dumps(text)[1:-1]
-
-
-def _message(text: str) -> bytes:
-    fields: dict[str, Any] = {"queue_name": text, "actor_name": text, "args": [text], "kwargs": {text: text}}
-    return json.dumps(fields | {"options": {text: text}, "message_id": text, "message_timestamp": 1}).encode()
-
-
 #: Files, and pages of another project: tests/integration/test_dramatiq_pages.py has these.
 _OTHERS = ("/static/", "/dramatiq/", "#")
 
@@ -169,7 +148,7 @@ _OTHERS = ("/static/", "/dramatiq/", "#")
 def test_hostile_texts_are_shown_and_do_nothing(
     console: TestClient, session: Session, control: Control, broker: Broker
 ) -> None:
-    jobs = {text: _hostile(session, control, broker, text) for text in CORPUS}
+    jobs = {text: plant(session, control, broker, text) for text in CORPUS}
     links: set[str] = set()
     for path in (*LISTS, *(f"/jobs/{id}" for ids in jobs.values() for id in ids)):
         links |= {link for link in seen(console, path).links if not link.startswith(_OTHERS)}
@@ -392,3 +371,100 @@ def test_times_are_shown_in_the_zone_that_was_chosen(console: TestClient, sessio
     page = console.get(f"/jobs/{job.id}").text
     assert " UTC" in page
     assert 'data-theme="dark"' in page
+
+
+def test_a_list_of_jobs_is_kept_under_a_name_and_shared_by_its_address(console: TestClient, session: Session) -> None:
+    session.enqueue([new_job(queue="letters", actor="post"), new_job(queue="parcels", actor="carry")])
+    kept = console.post("/views", data={"name": "My letters & more", "query": "queue=letters&state=&q=actor:post"})
+    assert "Kept as My letters & more" in Page(kept).text
+    assert (kept.url.path, kept.url.query) == ("/jobs", b"q=actor%3Apost&queue=letters")
+    page = seen(console, "/jobs")
+    [address] = [link for link in page.links if link.startswith("/views/local/")]
+    shown = console.get(address)
+    assert shown.url.query == b"q=actor%3Apost&queue=letters"
+    assert "carry" not in _rows(Page(shown))
+    console.post("/views", data={"name": "My letters & more", "query": "queue=parcels"})
+    assert "carry" in _rows(seen(console, address))  # the address stays
+    wrong = console.post("/views", data={"name": "x", "query": "colour=red"})
+    assert "'colour' is not in the address" in Page(wrong).text
+    assert "is forgotten" in Page(console.post("/views/remove", data={"name": "My letters & more"})).text
+    assert console.get(address).status_code == 404
+    [removed, changed, saved] = [
+        (entry["operation"], entry["name"]) for entry in console.get("/api/v1/audit").json()["items"]
+    ]
+    assert (removed, changed, saved) == (("remove_view", "local"), ("save_view", "local"), ("save_view", "local"))
+
+
+def test_everybody_has_views_of_their_own(control: Control, broker: Broker) -> None:
+    save(control, "mine", "state=failed", by="ada")
+    save(control, "mine", "state=waiting", by="bob")
+    remove(control, "mine", by="bob")
+    assert [(view.owner, view.query) for view in broker.queries.saved_views("ada")] == [("ada", "state=failed")]
+    assert broker.queries.saved_views("bob") == []
+    with pytest.raises(NotFound, match="bob has no view"):
+        remove(control, "mine", by="bob")
+    with pytest.raises(BadInput, match="no name for a view"):
+        save(control, " \x1b[31m", "", by="ada")
+
+
+def test_a_schedule_is_looked_at_added_and_changed_by_a_form(console: TestClient, control: Control) -> None:
+    assert "/new/schedule" in seen(console, "/schedules").links
+    given = {"key": "nightly/post", "actor": "post", "when": "0 3 * * 1-5", "tz": "Europe/Paris", "args": '["Ada"]'}
+    looked = Page(console.post("/new/schedule", data={**given, "check": "on"}))
+    assert "03:00:00 CE" in looked.text
+    assert "Nothing is kept yet" in looked.text
+    assert console.get("/schedules/nightly%2Fpost").status_code == 404
+    for wrong, told in (
+        ({"actor": "pst"}, "post"),
+        ({"when": "every now"}, "every 3s"),
+        ({"args": "[1"}, "args is no JSON"),
+        ({"args": "[]"}, "to"),
+        ({"start": "soon"}, "2026-07-01T09:00"),
+        ({"tz": "Mars/Phobos"}, "Mars/Phobos"),
+    ):
+        answer = console.post("/new/schedule", data=given | wrong)
+        assert answer.status_code == 422, wrong
+        assert told in Page(answer).text, wrong
+        assert Page(answer).acts == []
+    added = console.post("/new/schedule", data=given)
+    assert added.url.path == "/schedules/nightly/post"
+    assert "is sent every weekday at 03:00 in Europe/Paris" in Page(added).text
+    again = console.post("/new/schedule", data=given)
+    assert "is there" in Page(again).text
+    form = console.get("/schedules/nightly%2Fpost/edit").text
+    assert 'value="0 3 * * 1-5"' in form
+    assert 'value="Europe/Paris"' in form
+    changed = console.post("/schedules/nightly%2Fpost/edit", data={**given, "when": "every 2h", "overlap": "skip"})
+    assert "is sent every 2 hours" in Page(changed).text
+    assert 'value="skip"' in console.get("/schedules/nightly%2Fpost/edit").text or "<option selected>skip" in (
+        console.get("/schedules/nightly%2Fpost/edit").text
+    )
+    reconcile(control, [(Schedule("declared", "post", "every 1h", args=("Ada",)), "")], by="code")
+    assert "/schedules/declared/edit" not in seen(console, "/schedules/declared").links
+    refused = console.post("/schedules/declared/edit", data={**given, "key": "declared"})
+    assert "is declared in code" in Page(refused).text
+
+
+def test_dead_letters_of_a_queue_are_counted_before_they_are_retried(
+    console: TestClient, session: Session, control: Control
+) -> None:
+    worker = join(session)
+    error = {"reason": Reason.REFUSED, "error_type": "ValueError", "error_message": "no stamp"}
+    dead = [new_job() for _ in range(12)]
+    for job in dead:
+        run(session, worker, job, Outcome.FAILED, **error)
+    asked = console.get("/queues/letters/retry").text
+    assert "12 dead letters of this queue run again" in asked
+    assert 'name="expected" value="12"' in asked
+    more = [new_job() for _ in range(3)]
+    for job in more:
+        run(session, worker, job, Outcome.FAILED, **error)
+    drifted = console.post("/queues/letters/retry", data={"expected": "12"})
+    assert "12 jobs were expected, and 15 fit now" in Page(drifted).text
+    begun = console.post("/queues/letters/retry", data={"expected": "15"})
+    assert begun.url.path.startswith("/operations/")
+    go_on(control)
+    assert "15 of 15" in seen(console, begun.url.path).text
+    assert console.get("/api/v1/jobs?state=waiting&limit=50").json()["items"].__len__() == 15
+    entries = console.get("/api/v1/audit?operation=retry_queue").json()["items"]
+    assert [(entry["name"], entry["count"]) for entry in entries] == [("local", 15)]

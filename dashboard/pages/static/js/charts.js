@@ -47,10 +47,22 @@ function alone(plot, series) {
   return values.flatMap((value, at) => (value !== null && values[at - 1] == null && values[at + 1] == null ? [at] : []));
 }
 
+// Axes without anything between them say less than a word does.
+function nothing(holder) {
+  const words = document.createElement("div");
+  words.className = "none";
+  words.textContent = "Nothing in this time";
+  holder.replaceChildren(words);
+}
+
 function draw(holder) {
   const table = document.getElementById(holder.dataset.chart);
   const data = read(table);
   const names = [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent);
+  drawn.get(holder)?.destroy();
+  drawn.delete(holder);
+  if (!data.slice(1).flat().some((value) => value)) return nothing(holder);
+  holder.replaceChildren();
   const kinds = holder.dataset.kinds.split(" ");
   const quiet = styled(document.documentElement, "--ink-3");
   const line = styled(document.documentElement, "--line");
@@ -80,7 +92,6 @@ function draw(holder) {
   };
   const span = data[0].length > 1 ? data[0].at(-1) - data[0][0] : 0;
   if (span > 2 * 86400) options.axes[0].values = "{D} {MMM}";
-  drawn.get(holder)?.destroy();
   drawn.set(holder, new uPlot(options, data, holder));
 }
 

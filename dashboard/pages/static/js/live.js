@@ -8,6 +8,7 @@ import { now, since, synchronise } from "./times.js";
 
 const settle = 250;
 const say_every = 30000;
+const longest = 30000;
 
 let nudged = false;
 let timer = 0;
@@ -15,6 +16,8 @@ let busy = false;
 let lost = false;
 let held = null;
 let fresh = 0;
+let tried = 0;
+let failures = 0;
 let said = 0;
 
 const interval = () => Number(document.body.dataset.interval) * 1000;
@@ -105,13 +108,18 @@ function pill(count, page) {
 async function refresh() {
   busy = true;
   nudged = false;
+  tried = now();
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Hareline-Refresh": "1" } });
     if (answer.redirected && new URL(answer.url).pathname !== location.pathname) return location.reload();
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    if (answer.ok && !why_not()) apply(page);
+    // What is shown is older than what cannot be shown now, and says so; it is better than nothing.
+    const useful = answer.ok && (!page.querySelector("[data-trouble]") || document.querySelector("[data-trouble]"));
+    failures = useful ? 0 : failures + 1;
+    if (useful && !why_not()) apply(page);
     else nudged = true;
   } catch {
+    failures++;
     nudged = true;
   } finally {
     busy = false;
@@ -122,7 +130,8 @@ async function refresh() {
 function consider() {
   tell();
   if (timer || busy || !nudged || why_not()) return;
-  const wait = Math.max(settle, fresh + interval() - now());
+  const pause = Math.min(longest, interval() * 2 ** Math.min(failures, 5)); // whoever is in trouble is asked less
+  const wait = Math.max(settle, Math.max(fresh, tried) + Math.max(pause, interval()) - now());
   timer = setTimeout(() => {
     timer = 0;
     if (!why_not()) refresh().then(consider);
