@@ -50,6 +50,12 @@ def samples(port: int, name: str) -> dict[tuple[str, ...], float]:
     }
 
 
+def served(port: int) -> set[str]:
+    """The metrics of which there is a value, by their names in the catalogue."""
+    families = [family for family in text_string_to_metric_families(page(port)) if family.samples]
+    return {family.name + ("_total" if family.type == "counter" else "") for family in families}
+
+
 def recorded(system: System) -> dict[Labels, float]:
     """How the ledger says that attempts ended, by actor, queue and outcome."""
     counted: Counter[Labels] = Counter()
