@@ -66,6 +66,13 @@ class Console:
             self._process.wait(20)
             self._process = None
 
+    def kill(self) -> None:
+        """kill -9."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(20)
+        self._process = None
+
     @contextmanager
     def running(self) -> Iterator["Console"]:
         self.start()

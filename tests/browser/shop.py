@@ -1,6 +1,7 @@
 """A shop's actors, of which some fail: what the console is shown with; ``dramatiq tests.browser.shop`` runs them."""
 
 import logging
+import os
 import random
 import time
 from types import SimpleNamespace
@@ -89,6 +90,13 @@ def fail_for_good(line: str, mended: str = "") -> None:
         open(mended).close()
     except OSError:
         raise RuntimeError(f"no luck with {line}, attempt {job.attempt}") from None
+
+
+@dramatiq.actor(queue_name="billing", max_retries=0)
+def settle_account(account: int, mended: str) -> None:
+    """Fails at once until the file ``mended`` exists."""
+    if not os.path.exists(mended):
+        raise ConnectionError("the bank does not answer")
 
 
 @every("1h", key="tidy-up")

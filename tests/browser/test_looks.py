@@ -1,7 +1,29 @@
-"""Every page in both themes: whole, offline, inside its policy, readable by everyone, on a phone too."""
+"""Every page in both themes: whole, offline, inside its policy, readable by everyone, on a phone too.
+
+What a console has to withstand in a browser, by number, and where it is shown:
+
+ 1  offline: nothing is asked elsewhere, no error, nothing that the policy refuses     here
+ 2  a job appears, runs and ends before the reader's eyes                              test_works.py
+ 3  failures are grouped, retried; the traceback of the last attempt                   test_works.py
+ 4  hostile texts do nothing                                                           test_withstands.py
+ 5  ticks stay; all that match, counted before                                         test_works.py
+ 6  roles: what is offered, and what is refused when it is sent all the same           test_withstands.py
+ 7  another site's forms and frames                                                    test_works.py
+ 8  without scripts                                                                    test_works.py
+ 9  the keyboard alone                                                                 test_works.py
+10  axe, a phone, twice the size                                                       here
+11  disconnected and back; eight tabs; a hidden tab                                    test_works.py
+12  RabbitMQ away, a database that is slow                                             test_withstands.py
+13  five million jobs                                                                  tests/campaigns/test_console.py
+14  the theme stays, and does not flash                                                here
+15  charts draw what the table, the API and the ledger have                            here
+16  below a prefix                                                                     here
+17  times in UTC or local, on the night the clocks change                              here
+18  a picture of every page in both themes, and on a phone                             here
+"""
 
 import json
-import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -83,23 +105,41 @@ def test_the_theme_is_in_the_page_as_it_comes_so_nothing_flashes(window: Window)
 
 def test_a_chart_draws_what_the_table_and_the_api_say(window: Window) -> None:
     """Check 15."""
+    shop = window.console.shop
+    [(ended,)] = shop.sql(
+        "SELECT count(*) FROM attempts a JOIN jobs j ON j.id = a.job_id"
+        " WHERE j.queue = 'billing' AND a.outcome = 'completed'"
+    )
+    counted = "SELECT sum(count) FROM tallies WHERE step_s = 60 AND queue = 'billing' AND outcome = 'completed'"
+    shop.until(lambda: shop.sql(counted) == [(ended,)], 180, because="every minute is counted")
     page = window.go("/queues/billing")
-    cells = page.locator("#throughput td[data-v]")
-    expect(cells.filter(has_text=re.compile("[1-9]")).first).to_be_attached(timeout=700_000)  # its first day is counted
+    page.locator("[data-menu] summary").first.click()  # the page stays as it is from now on
+    expect(page.locator("[data-live]")).to_have_attribute("data-state", "paused")
     canvas = page.locator("[data-chart] canvas").first
     painted = canvas.evaluate(
         "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
         " let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; }"
     )
     assert painted > 500
-    values = page.locator("#throughput td[data-v]").evaluate_all("cells => cells.map(c => Number(c.dataset.v))")
-    completed = values[0::3]
+    names = page.locator("#throughput th").all_text_contents()[1:]
+    rows = page.locator("#throughput tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => Number(cell.dataset.atS ?? cell.dataset.v)))"
+    )
+    since = datetime.fromtimestamp(rows[0][0], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    query = f"queue=billing&points={len(rows)}&since={since}"
+    points = page.evaluate(f"fetch('/api/v1/metrics/series?{query}').then(answer => answer.json())")["points"]
+    of_api = {datetime.fromisoformat(one["at"]).timestamp(): [one[name] for name in names] for one in points}
+    drawn = {row[0]: row[1:] for row in rows if any(row[1:])}
+    assert drawn
+    assert drawn == {at: values for at, values in of_api.items() if any(values)}
+    assert sum(values[0] for values in drawn.values()) == ended
     box = page.locator("[data-chart=throughput] .u-over").bounding_box()
     assert box is not None
-    at = max(range(len(completed)), key=completed.__getitem__)
-    page.mouse.move(box["x"] + box["width"] * at / (len(completed) - 1), box["y"] + 40)
-    told = page.locator("figure:has(#throughput) [data-value]").first
-    assert float(told.inner_text().replace(",", "")) == max(completed)
+    at = max(range(len(rows)), key=lambda index: rows[index][1])
+    page.mouse.move(box["x"] + box["width"] * at / (len(rows) - 1), box["y"] + 40)
+    told = page.locator("figure:has(#throughput) [data-value]")
+    expect(told.first).not_to_be_empty()
+    assert [float(text.replace(",", "")) for text in told.all_inner_texts()] == rows[at][1:]
 
 
 def test_times_are_utc_or_local_on_the_night_the_clocks_change(chromium: Browser, console: Console) -> None:
