@@ -153,6 +153,15 @@ def _networks(text: str) -> str:
     return text
 
 
+def _sources(text: str) -> str:
+    for source in text.split():
+        if not re.fullmatch(r"(s3|gs|abfs|https?|memory)://[^\s?#:\\]*(:[0-9]+)?(/[^\s?#:\\]*)?", source):
+            raise ValueError(f"s3://…, gs://…, abfs://…, https://… or http://…, separated by spaces, got {source!r}")
+        if {".", ".."} & {*source.split("/")}:
+            raise ValueError(f"addresses without . and .. in their paths, got {source!r}")
+    return text
+
+
 def _addresses(text: str) -> str:
     for url in text.split():
         if not re.fullmatch(r"https?://\S+", url):
@@ -317,7 +326,7 @@ class Settings(BaseModel):
     statistics_days: PositiveInt = 90
     """Days for which it is kept how many jobs ended how, by the hour; by the minute it is two days."""
     archive_dir: str = ".hareline/archive"
-    """Where the daily cleanup puts what it takes out of the history, as compressed JSON lines."""
+    """Where the daily cleanup puts what it takes out of the history, as compressed JSON lines: a folder, or s3://…"""
     sqlite_synchronous: Literal["FULL", "NORMAL"] = "FULL"
     """NORMAL is faster, and may lose the last jobs at a power failure."""
 
@@ -399,11 +408,13 @@ class Settings(BaseModel):
     webhook_secret: SecretStr | None = None
     """What webhooks are signed with, at least 16 characters; unset, none is sent."""
     webhook_networks: Annotated[str, AfterValidator(_networks)] = ""
-    """Networks that webhooks may reach though they are not public: 10.1.0.0/16, 127.0.0.1."""
+    """Networks that webhooks and data jobs may reach though they are not public: 10.1.0.0/16, 127.0.0.1."""
     billing_webhook_url: str | None = Field(default=None, pattern=r"^https?://")
     """Where closed billing periods are told; unset, nowhere."""
     data_dir: str = ".hareline/data"
     """Folder of the files that data jobs may read."""
+    data_sources: Annotated[str, AfterValidator(_sources)] = ""
+    """What else they may read, separated by spaces: s3://BUCKET/PATH, gs://, abfs://, https://HOST, https:// (any)."""
     cache_dir: str = ".hareline/cache"
     """Folder in which warmed-up pages are kept."""
     warmup_urls: Annotated[str, AfterValidator(_addresses)] = ""

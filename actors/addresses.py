@@ -8,18 +8,24 @@ and the connection goes to a judged address, whatever the name means by then.
 import ipaddress
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
 
 from actors.outside import Refused, Unavailable
-from settings import networks_of
+from actors.per_process import per_process
+from settings import load, networks_of
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
 
 PORTS = {"http": 80, "https": 443}
+
+#: IPv4 addresses within IPv6 (RFC 6052).
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+#: Public by their number, but answered by the machine we are on: Azure's.
+OF_THE_HOST = (ipaddress.IPv4Address("168.63.129.16"),)
 
 
 class Forbidden(Refused):
@@ -36,6 +42,18 @@ class Target:
     url: httpx.URL  #: with the address in the place of the host
     host: str  #: for the Host header
     name: str  #: for the certificate
+
+    def request(
+        self, client: httpx.Client, method: str, *, headers: Mapping[str, str], content: bytes | None = None
+    ) -> httpx.Request:
+        """A request to the judged address, in the host's name."""
+        return client.build_request(
+            method,
+            self.url,
+            content=content,
+            headers={**headers, "Host": self.host},
+            extensions={"sni_hostname": self.name},
+        )
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -88,12 +106,15 @@ class Gate:
         if any(address in network for network in self._allowed if network.version == address.version):
             return ""
         if isinstance(address, ipaddress.IPv6Address):
-            inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-            if inner is not None:
-                return self._wrong(inner) or ("an IPv4 address in disguise" if not address.ipv4_mapped else "")
+            # Where a network has only IPv6, its resolver writes the IPv4 addresses of others like that.
+            plain = address.ipv4_mapped or (ipaddress.IPv4Address(address.packed[-4:]) if address in NAT64 else None)
+            if plain is not None:
+                return self._wrong(plain)
+            if address.sixtofour or address.teredo:
+                return "an IPv4 address in disguise"
             if address.scope_id:
                 return "of one link only"
-        if not address.is_global or address.is_multicast or address.is_reserved:
+        if not address.is_global or address.is_multicast or address.is_reserved or address in OF_THE_HOST:
             return "not public (HARELINE_WEBHOOK_NETWORKS names exceptions)"
         return ""
 
@@ -107,3 +128,9 @@ def _is_disguised(host: str) -> bool:
     except ValueError:
         return True
     return False
+
+
+@per_process
+def client() -> httpx.Client:
+    """This process's client.  It heeds no proxy of the environment: that would connect to what it resolves itself."""
+    return httpx.Client(timeout=load().http_timeout_s, follow_redirects=False, trust_env=False)

@@ -213,6 +213,8 @@ datasets = Table(
     Column("rows", Integer, nullable=False),
     Column("rejected", Json(), nullable=False),  # the first lines that could not be read, and why
     Column("rejects", Integer, nullable=False),
+    Column("position", BigInteger, nullable=False, server_default="0"),  # where the next row begins
+    Column("line", Integer, nullable=False, server_default="0"),
     Column("finished_at", Instant),
 )
 

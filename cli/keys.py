@@ -61,8 +61,8 @@ def rotate(
 ) -> None:
     """Encrypt all that rests again, under the first key.
 
-    In the ledger, and in the files of ARCHIVE_DIR on this machine.  Beside running workers; a run that was stopped goes
-    on with the next.
+    In the ledger, and in the files of ARCHIVE_DIR where that is a folder of this machine.  Beside running workers; a
+    run that was stopped goes on with the next.
     """
     settings = load()
     ring = KeyRing.of(settings)

@@ -89,6 +89,7 @@ def _actors_on(url: str, settings: Settings, patch: pytest.MonkeyPatch) -> Broke
     broker = build(settings)
     for actor in actors.broker.actors.values():
         patch.setattr(actor, "broker", broker)
+        patch.setattr(actor, "fn", actor.fn)  # declaring wraps it
         broker.declare_actor(actor)
     patch.setattr(dramatiq.broker, "global_broker", broker)
     return broker

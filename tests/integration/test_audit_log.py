@@ -5,12 +5,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from sqlalchemy import func, insert, select
 
+from actors.extras import MissingExtra
 from actors.maintenance import cleanup_audit_log
 from control import Control, jobs
-from errors import Discard
+from errors import Discard, Failure
 from ledger.archive import Archive
 from ledger.engine import Database
 from ledger.tables import attempts, history, journal
@@ -67,6 +69,33 @@ def test_old_jobs_move_from_the_history_to_a_file_and_young_ones_stay(folder: Pa
     assert [attempt["outcome"] for attempt in archived[0]["attempts"]] == ["completed"]
     assert [line["event"] for line in archived[0]["journal"]] == ["resent"]
     assert left(database_url) == (set(ids[502:]), 2, 2)
+
+
+def test_the_archive_may_be_in_an_object_store(
+    folder: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fsspec.filesystem("memory")
+    monkeypatch.setenv("HARELINE_ARCHIVE_DIR", f"memory://archive/{folder}/")
+    ids = finished(database_url, [40] * 501)
+    cleanup_audit_log.fn()
+    first, second = sorted(store.find(f"/archive/{folder}"))
+    assert first.endswith("-000001.jsonl.gz")
+    kept = [json.loads(line) for path in (first, second) for line in gzip.decompress(store.cat(path)).splitlines()]
+    assert [job["id"] for job in kept] == ids
+    assert left(database_url) == (set(), 0, 0)
+
+
+def test_what_a_store_does_not_take_is_not_deleted(
+    folder: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = finished(database_url, [40])
+    monkeypatch.setenv("HARELINE_ARCHIVE_DIR", "gs://archive")
+    with pytest.raises(MissingExtra, match="gcsfs"):
+        cleanup_audit_log.fn()
+    monkeypatch.setenv("HARELINE_ARCHIVE_DIR", "ftp://archive")
+    with pytest.raises(Failure, match=r"'ftp://archive/history-.* is none of s3://"):
+        cleanup_audit_log.fn()
+    assert left(database_url)[0] == set(ids)
 
 
 def test_a_second_run_finds_nothing_to_do(folder: Path, database_url: str) -> None:

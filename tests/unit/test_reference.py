@@ -98,6 +98,7 @@ def _accepted(name: str, schema: dict[str, Any]) -> str:
         "billing_webhook_url": "`http://…`, `https://…`",
         "smtp_url": "`smtp://…`, `smtps://…`, `smtp+plain://…`",
         "webhook_networks": "networks, separated by commas",
+        "data_sources": "`s3://…`, `gs://…`, `abfs://…`, `https://…`, `http://…`, separated by spaces",
         "warmup_urls": "`http://…`, `https://…`, separated by spaces",
         "worker_count": "`cpus`, or a number of at least 1",
         "queues": "see below",

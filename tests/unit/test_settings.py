@@ -61,6 +61,7 @@ def test_every_setting_can_be_given_by_its_variable(tmp_path: Path) -> None:
         "webhook_networks": "10.0.0.0/8, ::1",
         "billing_webhook_url": "https://h",
         "warmup_urls": "https://h/a http://h/b",
+        "data_sources": "s3://bucket/folder https://h",
         "keys": f"k:{'A' * 43}=",
         "max_backoff_ms": "777777",
         "health": "waiting=1/2",
