@@ -53,7 +53,7 @@ def test_files_are_read_from_a_bucket_and_gone_on_with(
     bucket.objects["/shop/exports/a.parquet"] = parquet(45)
     bucket.objects["/shop/exports/a.jsonl.gz"] = gzip.compress(b"".join(b'{"n": %d}\n' % n for n in range(45)))
     for reference in ("s3://shop/exports/a.parquet", "s3://shop/exports/a.jsonl.gz"):
-        kept = []
+        kept: list[int] = []
 
         def breaking(state: Any, chunk: Any, *, last: bool, kept: list[int] = kept) -> Any:
             kept.append(len(chunk))

@@ -66,6 +66,7 @@ LONG = {
     "run-workflows",
     "schedule-jobs",
     "secure-the-console",
+    "process-datasets",
     "send-in-a-transaction",
     "talk-to-a-running-job",
     "use-the-api",
