@@ -7,18 +7,15 @@ from tests.acceptance.system import System
 APP = "tests.acceptance.limited"
 
 
-def test_a_limit_holds_over_processes_that_are_killed_and_is_used_to_the_full(somewhere: System) -> None:
+def test_a_limit_holds_over_processes_that_are_killed(somewhere: System) -> None:
     somewhere.shell(APP).run("broker.enqueue_many([tick.message(log, str(n)) for n in range(160)])")
     first, _ = somewhere.worker(app=APP, processes=2), somewhere.worker(app=APP)
     somewhere.until(lambda: len(somewhere.ran()) >= 40)
     first.kill()
     somewhere.worker(app=APP, processes=2)
     assert somewhere.finished(160) == {"completed": 160}
-    times = starts(somewhere, "tick")
-    assert busiest(times) <= 20 + 1
+    assert busiest(starts(somewhere, "tick")) <= 20 + 1  # how much of it is used: tests/campaigns/test_rates.py
     assert set(ran(somewhere)) == {str(n) for n in range(160)}
-    steady = times[45:]  # what the dead processes had been allowed to start is lost
-    assert len(steady) / (steady[-1] - steady[0]) > 0.9 * 20
     nothing_left(somewhere)
 
 
@@ -29,5 +26,4 @@ def test_no_start_is_before_its_slot(somewhere: System) -> None:
     first, second, third = starts(somewhere, "once_more")
     assert second - first > 1.99
     assert third - first > 3.99  # the second may have been late for its slot: the third then comes sooner after it
-    assert max(second - first, third - second) < 4
     nothing_left(somewhere)
