@@ -18,14 +18,16 @@ from actors.per_process import per_process
 from settings import load, networks_of
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str, int], Sequence[str]]
 
 PORTS = {"http": 80, "https": 443}
 
 #: IPv4 addresses within IPv6 (RFC 6052).
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-#: Public by their number, but answered by the machine we are on: Azure's.
-OF_THE_HOST = (ipaddress.IPv4Address("168.63.129.16"),)
+#: Not public either, though Python's registry, or an older one, says so: what clouds tell their machines (Azure's
+#: 168.63.129.16, Oracle's 192.0.0.192), relays of 6to4, site-local IPv6, segment routing, documentation.
+INSIDE = networks_of("168.63.129.16, 192.0.0.0/24, 192.88.99.0/24, fec0::/10, 5f00::/16, 3fff::/20")
 
 
 class Forbidden(Refused):
@@ -103,7 +105,7 @@ class Gate:
 
     def _wrong(self, address: Address) -> str:
         """Why nothing may be sent there; empty when it may."""
-        if any(address in network for network in self._allowed if network.version == address.version):
+        if _is_within(address, self._allowed):
             return ""
         if isinstance(address, ipaddress.IPv6Address):
             # Where a network has only IPv6, its resolver writes the IPv4 addresses of others like that.
@@ -114,9 +116,13 @@ class Gate:
                 return "an IPv4 address in disguise"
             if address.scope_id:
                 return "of one link only"
-        if not address.is_global or address.is_multicast or address.is_reserved or address in OF_THE_HOST:
+        if not address.is_global or address.is_multicast or address.is_reserved or _is_within(address, INSIDE):
             return "not public (HARELINE_WEBHOOK_NETWORKS names exceptions)"
         return ""
+
+
+def _is_within(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks if network.version == address.version)
 
 
 def _is_disguised(host: str) -> bool:

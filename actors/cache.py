@@ -7,7 +7,6 @@ from contextvars import copy_context
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import dramatiq
 import httpx
@@ -49,9 +48,9 @@ def warmup_cache(urls: list[str] | None = None) -> Warmed:
     ours = load().warmup_urls.split()
     if not ours:
         raise NotConfigured("warmup_urls", "no page may be fetched")
-    servers = {urlsplit(url)[:2] for url in ours}
+    servers = {_server(url) for url in ours} - {None}
     wanted = ours if urls is None else urls
-    if strange := [url for url in wanted if urlsplit(url)[:2] not in servers]:
+    if strange := [url for url in wanted if _server(url) not in servers]:
         raise Failure(f"{strange[0]!r} is on no server of HARELINE_WARMUP_URLS; add one of its pages", code="forbidden")
     folder = Path(load().cache_dir)
     job = current_job_or_none()
@@ -102,6 +101,15 @@ def cached(url: str, folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return page
+
+
+def _server(url: str) -> tuple[str, bytes, int | None] | None:
+    """Whom a URL is sent to, as who sends it reads it; None when that is nobody, or somebody logs in by it."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return None
+    return None if parsed.userinfo else (parsed.scheme, parsed.raw_host, parsed.port)
 
 
 def path_of(url: str, folder: Path) -> Path:
