@@ -420,6 +420,15 @@ class Settings(BaseModel):
     warmup_urls: Annotated[str, AfterValidator(_addresses)] = ""
     """Pages that are fetched every five minutes, separated by spaces; unset, none."""
 
+    google_client_id: str | None = Field(default=None, min_length=1)
+    """Your OAuth client at Google; unset, no mailbox is read."""
+    google_client_secret: SecretStr | None = None
+    """Its secret."""
+    google_oauth_url: str = Field(default="https://oauth2.googleapis.com", pattern=r"^https?://")
+    """Google's OAuth server: where access tokens are had, and given up."""
+    gmail_url: str = Field(default="https://gmail.googleapis.com", pattern=r"^https?://")
+    """Gmail's API."""
+
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")

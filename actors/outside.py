@@ -7,11 +7,13 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import httpx
+from pydantic import BaseModel, ValidationError
 
 from errors import Failure, HarelineError, RateLimited, Retry
 from settings import VARIABLES
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 #: When the server says "later" but not when.
 DEFAULT_DELAY_MS = 5_000
@@ -73,14 +75,25 @@ class Service:
         self._http = httpx.Client(timeout=timeout_s, headers=dict(headers or {}))
 
     def post(self, path: str, body: object, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
-        """Its answer, if that is 2xx.
+        """Its answer to this JSON, if that is 2xx.
 
         Raises :class:`~errors.RateLimited` on 429 (no attempt is spent), ``Retry`` on 503 with a time to come back
         at, :class:`Unavailable` on other 5xx and when the network fails, :class:`Refused` on every other answer.
         """
+        return self._ask("POST", path, headers, json=body)
+
+    def submit(self, path: str, form: Mapping[str, str]) -> httpx.Response:
+        """Its answer to a form.  Raises as :meth:`post`."""
+        return self._ask("POST", path, None, data=dict(form))
+
+    def get(self, path: str, query: Mapping[str, str], *, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        """What is there.  Raises as :meth:`post`."""
+        return self._ask("GET", path, headers, params=dict(query))
+
+    def _ask(self, method: str, path: str, headers: Mapping[str, str] | None, **content: Any) -> httpx.Response:
         endpoint = f"{self._name}{path}"
         try:
-            response = self._http.post(f"{self._url}{path}", json=body, headers=dict(headers or {}))
+            response = self._http.request(method, f"{self._url}{path}", headers=dict(headers or {}), **content)
         except httpx.TimeoutException as error:
             raise Unavailable(f"{endpoint} did not answer within {self._timeout_s:g} s") from error
         except httpx.TransportError as error:
@@ -134,11 +147,14 @@ def retry_after_ms(header: str | None) -> int:
     return min(max(math.ceil(seconds * 1000), 0), LONGEST_DELAY_MS)
 
 
-def decoded(response: httpx.Response) -> Any:
-    """Its JSON.  Raises :class:`Unavailable`: a proxy's page with status 200 is an outage, not an answer."""
+def shaped(kind: type[M], response: httpx.Response) -> M:
+    """Its JSON as this model.  Raises :class:`Unavailable`: a proxy's page with status 200 is an outage, not an answer.
+
+    The error quotes nothing of the answer: it may be a secret, or a letter.
+    """
     try:
-        return response.json()
-    except ValueError as error:
-        raise Unavailable(
-            f"{response.url} answered 200 with something that is no JSON: {response.text[:200]}"
-        ) from error
+        return kind.model_validate_json(response.content)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, wrong["loc"])) or "all of it"
+        raise Unavailable(f"{response.url} answered 200 with another shape: {where}: {wrong['msg']}") from None

@@ -225,3 +225,39 @@ dataset_rows = Table(
     Column("number", Integer, primary_key=True),
     Column("row", Json(), nullable=False),
 )
+
+mailboxes = Table(
+    "mailboxes",
+    metadata,
+    Column("account", Text, primary_key=True),  # its address
+    Column("user", Text, nullable=False),
+    Column("tokens", Text),  # sealed where there is a key; null when it is not connected any more
+    Column("why", Text),  # then, why that is
+    Column("connected_at", Instant, nullable=False),
+    Column("refreshing_until", Instant),
+    Column("history_id", Text),
+    Column("full_from", Text),
+    Column("page", Text),
+    Column("listed", Integer, nullable=False, server_default="0"),
+)
+
+letters = Table(  # mails that were fetched
+    "letters",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("thread", Text, nullable=False),
+    Column("labels", Json(), nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("size", Integer, nullable=False),  # bytes of the source
+    Column("message_id", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("recipients", Json(), nullable=False),
+    Column("sent_at", Instant),  # as it says
+    Column("text", Text, nullable=False),
+    Column("html", Text, nullable=False),
+    Column("attachments", Json(), nullable=False),
+    Column("problems", Json(), nullable=False),  # what of it could not be read
+)
+Index("letters_by_time", letters.c.account, letters.c.received_at)

@@ -16,6 +16,7 @@ from cli import (
     events,
     failures,
     flows,
+    gmail,
     health,
     jobs,
     keys,
@@ -96,6 +97,7 @@ GROUPS = {
     "tokens": accounts.tokens,
     "alerts": alerts.app,
     "views": saved_views.app,
+    "gmail": gmail.app,
 }
 for name, group in GROUPS.items():
     main.add_typer(group, name=name)

@@ -44,9 +44,11 @@ def ls(json: Json = False) -> None:
 
     A key can be dropped when nothing rests under it.
     """
+    from actors.mailboxes import places
+
     ring = KeyRing.of(load())
     with queries() as asked:
-        found = asked.keys()
+        found = asked.keys(places())
     known = {id: "writes" if place == 0 else "reads" for place, id in enumerate(ring.ids)}
     ids = [*ring.ids, *sorted({id for rows in found.values() for id in rows} - known.keys())]
     rows = [{"key": id, "use": known.get(id, "missing"), **{name: found[name][id] for name in found}} for id in ids]
@@ -68,11 +70,12 @@ def rotate(
     ring = KeyRing.of(settings)
     if not ring.ids:
         raise BadInput("HARELINE_KEYS has no key; set it to what `hareline keys generate` prints")
+    from actors.mailboxes import places
     from control.keys import rotate as verb
     from ledger.archived import rotate_files
 
     with control() as ledger:
-        done = verb(ledger, ring, by=operator(), batch=batch)
+        done = verb(ledger, ring, by=operator(), batch=batch, places=places())
     files, left = rotate_files(Path(settings.archive_dir), ring)
     if json:
         return as_json(

@@ -1,7 +1,7 @@
 """Bringing what rests in the ledger under the first key of the ring."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,19 +29,28 @@ class Rotated:
 
 
 def rotate(
-    control: Control, ring: KeyRing, *, by: By, batch: int = BATCH, told: Callable[[Rotated], None] | None = None
+    control: Control,
+    ring: KeyRing,
+    *,
+    by: By,
+    batch: int = BATCH,
+    told: Callable[[Rotated], None] | None = None,
+    places: Sequence[Place] = PLACES,
 ) -> Rotated:
     """Encrypt again, under the ring's first key, what rests under its others.
 
     Beside running workers, and as often as one likes: a row is changed only if it is still what was read, and one that
     is under the first key already is not looked at.  So a rotation that was stopped goes on where it was.  It ends when
     nothing is left to do; what is sent meanwhile by a process that still writes with another key may need one more.
+
+    Parameters:
+      places: where envelopes rest: those of the ledger, and of who keeps some in its database.
     """
     done = Rotated(ring.ids[0])
     for _ in range(_PASSES):
         done.left.clear()
         before = done.rows.total()
-        for place in PLACES if len(ring.ids) > 1 else ():
+        for place in places if len(ring.ids) > 1 else ():
             _place(control, ring, place, batch, done, told, by)
         if done.rows.total() == before:
             break

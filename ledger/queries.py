@@ -26,7 +26,7 @@ from ledger.lookup import find, newest_of_message
 from ledger.operations import OperationView
 from ledger.overview import Overview, overview
 from ledger.queue_stats import QueueStats
-from ledger.resting import usage
+from ledger.resting import PLACES, Place, usage
 from ledger.saved_views import SavedView
 from ledger.sealing import CHECKPOINT, ERROR, NOTE, KeyRing, Seal, masked
 from ledger.search import MOST, Bounded, Filter, Page, Suggestions
@@ -320,10 +320,10 @@ class Queries:
             for name in sorted(counts.keys() | known.keys())
         ]
 
-    def keys(self) -> dict[str, Counter[str]]:
+    def keys(self, places: Sequence[Place] = PLACES) -> dict[str, Counter[str]]:
         """How many rows of each table are encrypted, by the id of the key.  Looks at every row."""
         with self._database.read() as connection:
-            return usage(connection)
+            return usage(connection, places)
 
     def duties(self) -> list[DutyView]:
         """How the duties of maintenance go, by name."""

@@ -81,10 +81,10 @@ def page(
     return [tuple(row) for row in connection.execute(wanted)]
 
 
-def usage(connection: Connection) -> dict[str, Counter[str]]:
+def usage(connection: Connection, places: Sequence[Place] = PLACES) -> dict[str, Counter[str]]:
     """How many rows of each table rest under which key."""
-    found = {place.table.name: Counter[str]() for place in PLACES}
-    for place in PLACES:
+    found = {place.table.name: Counter[str]() for place in places}
+    for place in places:
         after: tuple[Any, ...] | None = None
         while rows := page(connection, place, [PREFIX], after, _PAGE):
             for row in rows:

@@ -1,6 +1,6 @@
 """Every job of the catalogue, twice, on a worker of this process; prints what the tables held after each round.
 
-python -m tests.acceptance.everything WEBHOOK
+python -m tests.acceptance.everything WEBHOOK REFRESH_TOKEN
 """
 
 import json
@@ -16,9 +16,11 @@ from sqlalchemy import select
 from actors import broker, inbox
 from actors.billing import close_billing_period, update_billing
 from actors.cache import warmup_cache
+from actors.connections import Grant, connect
 from actors.data import process_data
 from actors.database import add, database
 from actors.email import Mail, daily_digest, send_email
+from actors.email_sync import process_email, refresh_token, sync_gmail, sync_gmail_incremental
 from actors.embeddings import bulk_embed, cleanup_embeddings, delete_embedding, generate_embedding
 from actors.inbox import Account, Deadline, Notification
 from actors.llm import Message, Question, llm_request
@@ -36,18 +38,19 @@ from ledger.states import LIVE
 PATIENCE_S = 100.0
 
 
-def main(hook: str) -> None:
+def main(hook: str, token: str) -> None:
     store()
     now = datetime.now(UTC)
     month = (now.replace(day=1) - timedelta(days=1)).replace(day=15)
     prepare(now, hook)
+    mailbox = connect("ada", Grant.parse({"refresh_token": token}))
     worker = dramatiq.Worker(broker, worker_timeout=50)
     worker.start()
     snapshots = []
     for _ in range(2):
         track_llm_usage.send(usage(month))
         settled()
-        send_all(now, month, hook)
+        send_all(now, month, hook, mailbox)
         settled()
         snapshots.append(tables())
     worker.stop()
@@ -79,7 +82,7 @@ def usage(at: datetime) -> dict[str, Any]:
     return {**names, "input_tokens": 1000, "output_tokens": 100, "latency_ms": 1, "at": at.isoformat()}
 
 
-def send_all(now: datetime, month: datetime, hook: str) -> None:
+def send_all(now: datetime, month: datetime, hook: str, mailbox: str) -> None:
     update_billing.send("northwind", f"{month:%Y-%m}")
     close_billing_period.send("northwind", f"{month:%Y-%m}")
     generate_embedding.send(Entity(user="ada", type="person", id="1"), "create")
@@ -98,6 +101,10 @@ def send_all(now: datetime, month: datetime, hook: str) -> None:
     run_workflow.send("user_onboarding", {"account": {"user": "bob"}}, "bob")
     process_data.send("set", "rows.csv")
     warmup_cache.send()
+    sync_gmail.send(mailbox)
+    sync_gmail_incremental.send(mailbox)
+    process_email.send(mailbox, "m1")
+    refresh_token.send(mailbox)
     cleanup_audit_log.send(0)
 
 
@@ -125,4 +132,4 @@ def tables() -> dict[str, Sequence[Any]]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -11,14 +11,16 @@ import pytest
 from actors import broker
 from actors.database import migrations
 from tests.acceptance.conftest import ROADS, carrier, database
+from tests.gmailserver import BROKEN as BROKEN_AT_GOOGLE
+from tests.gmailserver import TOO_FAST, GmailServer
 from tests.mailserver import MailServerForTests
 from tests.program import ROOT, environment
 from tests.scripted import BROKEN, OpenAIServer, Scripted, respond, status
 
 pytestmark = pytest.mark.prove
 
-#: Modules whose jobs have tests of their own, with chains, mailboxes and histories; every other job is run here.
-OTHERS = ("maintenance", "chain", "email_sync")
+#: Modules whose jobs have tests of their own, with chains and histories; every other job is run here.
+OTHERS = ("maintenance", "chain")
 CATALOGUE = {
     actor.actor_name for actor in broker.actors.values() if actor.fn.__module__.removeprefix("actors.") not in OTHERS
 }
@@ -40,7 +42,11 @@ def test_every_job_runs_twice_and_the_second_time_changes_nothing(
         Scripted() as slack,
         Scripted() as site,
         MailServerForTests(tmp_path) as mail,
+        GmailServer() as google,
     ):
+        for n in range(3):
+            google.add(f"m{n}")
+        google.faults = [("/messages?", BROKEN_AT_GOOGLE), ("/messages/", TOO_FAST), ("/history", BROKEN_AT_GOOGLE)]
         openai.script = [BUSY, BROKEN]
         hook.script = [status(500), status(429, Retry_After="1")]
         slack.script = [status(502)]
@@ -58,8 +64,9 @@ def test_every_job_runs_twice_and_the_second_time_changes_nothing(
             HARELINE_CACHE_DIR=str(tmp_path / "cache"),
             HARELINE_WARMUP_URLS=f"{site.url}/page",
             HARELINE_LOG_LEVEL="ERROR",
+            **google.settings,
         )
-        program = [sys.executable, "-m", "tests.acceptance.everything", hook.url]
+        program = [sys.executable, "-m", "tests.acceptance.everything", hook.url, google.refresh_token]
         ran = subprocess.run(program, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280, check=False)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -82,3 +89,4 @@ def test_every_job_runs_twice_and_the_second_time_changes_nothing(
     assert len(posted) == 3 + 2
     assert set(posted) == {"/ada", "/direct", "/accounting"}
     assert len(slack.requests) == 1 + 1
+    assert (google.faults, len(google.asked("format=raw"))) == ([], 3 + 1), "three were fetched, one was declined"

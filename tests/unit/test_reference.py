@@ -96,6 +96,8 @@ def _accepted(name: str, schema: dict[str, Any]) -> str:
         "posthog_url": "`http://…`, `https://…`",
         "openai_url": "`http://…`, `https://…`",
         "billing_webhook_url": "`http://…`, `https://…`",
+        "google_oauth_url": "`http://…`, `https://…`",
+        "gmail_url": "`http://…`, `https://…`",
         "smtp_url": "`smtp://…`, `smtps://…`, `smtp+plain://…`",
         "webhook_networks": "networks, separated by commas",
         "data_sources": "`s3://…`, `gs://…`, `abfs://…`, `https://…`, `http://…`, separated by spaces",
