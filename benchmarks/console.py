@@ -24,6 +24,7 @@ import psycopg
 from errors import QuestionTooSlow
 from ledger.migrate import Migrations
 from ledger.queries import Queries
+from ledger.scope import Scope
 from ledger.search import Filter, parse
 from tests.servers import Postgres
 
@@ -163,7 +164,7 @@ def questions(queries: Queries) -> Iterator[tuple[str, float, list[Question]]]:
         of(queries.count, "state:failed", "worker:7", "fingerprint:group-3", "person77"),
     )
     yield "one job", LIST_MS, [(job.id, partial(queries.job, job.id)) for job in newest]
-    yield "suggestions", LIST_MS, [(name, partial(queries.suggestions, [name])) for name in ("*", "queue-1*")]
+    yield "suggestions", LIST_MS, [(n, queries.within(Scope.of([n])).suggestions) for n in ("*", "queue-1*")]
     groups: list[Question] = [(w, partial(queries.failures, since=since)) for w, since in windows]
     groups.append(("one", partial(queries.failures, fingerprint="group-3", since=windows[-1][1])))
     yield "failures", LIST_MS, groups
@@ -171,7 +172,7 @@ def questions(queries: Queries) -> Iterator[tuple[str, float, list[Question]]]:
     yield "job types", LIST_MS, [(w, partial(queries.performance, since=since)) for w, since in windows]
     for name in ("queues", "workers", "operations"):
         yield name, LIST_MS, [("", getattr(queries, name))]
-    yield "overview", OVERVIEW_MS, [("", queries.overview), ("queue-1*", partial(queries.overview, ["queue-1*"]))]
+    yield "overview", OVERVIEW_MS, [("", queries.overview), ("queue-1*", queries.within(Scope(("queue-1*",))).overview)]
 
 
 def ask(queries: Queries, rounds: int, only: str = "") -> Iterator[Asked]:

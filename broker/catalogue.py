@@ -11,6 +11,7 @@ from dramatiq.message import Message
 from broker.ticks import message_of
 from errors import BadInput, NotFound, nearest
 from ledger.schedules import Schedule
+from ledger.scope import EVERYTHING, Scope
 from ledger.views import JobView, QueueView
 from middleware.circuits import Circuits
 from middleware.concurrency import Concurrency, ConcurrencyLimits
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def queues(broker: "Broker", asked: "Queries") -> list[QueueView]:
     """Those the ledger knows and those that actors are on, by name."""
     found = {queue.name: queue for queue in asked.queues()}
-    for name in broker.get_declared_queues():
+    for name in filter(asked.scope.admits, broker.get_declared_queues()):
         found.setdefault(name, QueueView(name, False, None, None, {}, None))
     return [found[name] for name in sorted(found)]
 
@@ -83,16 +84,21 @@ def message(
     kwargs: Mapping[str, Any],
     *,
     queue: str | None = None,
+    scope: Scope = EVERYTHING,
     **options: Any,
 ) -> Message[Any]:
-    """A message for an actor that is given by its name, or an alias.  Raises ``NotFound``.
+    """A message for an actor that is given by its name, or an alias.  Raises ``NotFound``, ``Denied``.
 
     Parameters:
       queue: another than the actor's own.
+      scope: the queues it may go to.
     """
     name = broker.aliases.of(actor)
-    if name not in broker.actors:
-        raise NotFound(f"no actor is named {actor!r}; {nearest(actor, broker.actors)}")
+    known = [one for one, it in broker.actors.items() if queue is not None or scope.admits(it.queue_name)]
+    if queue is not None:
+        scope.demand(queue)
+    if name not in known:
+        raise NotFound(f"no actor is named {actor!r}; {nearest(actor, known)}")
     made = broker.actors[name].message_with_options(args=tuple(args), kwargs=dict(kwargs), **options)
     if queue is None:
         return made

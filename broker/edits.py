@@ -58,6 +58,7 @@ def edit(
             kwargs=dict(message.kwargs if kwargs is None else kwargs),
             options=options,
         )
+        tx.scope.demand(new.queue_name)
         with transactional(tx.connection):
             broker.enqueue(new)
         return link(tx, job, new.message_id)

@@ -12,6 +12,7 @@ from ledger import feed as kept
 from ledger.engine import Database
 from ledger.events import FED, JobEvent, chosen
 from ledger.feed import Cursor
+from ledger.scope import EVERYTHING, Scope
 from ledger.tables import followers
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Feed:
       name: who follows: the next one of that name goes on where this one committed, the first begins now.
       after: where to begin instead: a cursor that an event had, or "oldest" for all that is kept.
       names: of events, or "dead", "finished"; all when None.
-      actor, queue: only what happens to these.
+      actor, queue: only what happens to these; scope: only on these queues.
       wait: whether to wait for more, or end when all is told.
 
     Raises:
@@ -59,6 +60,7 @@ class Feed:
         names: Iterable[str] | None = None,
         actor: str | None = None,
         queue: str | None = None,
+        scope: Scope = EVERYTHING,
         wait: bool = True,
     ) -> None:
         if name is not None:
@@ -67,6 +69,7 @@ class Feed:
         self.names = chosen(names, FED, elsewhere="only listeners in the workers are told; use @on")
         self.actor = actor
         self.queue = queue
+        self.scope = scope
         self.wait = wait
         if after is not None and after != "oldest":
             Cursor.parse(after)
@@ -100,7 +103,7 @@ class Feed:
                 self._closed.wait(LATEST_S)
                 continue
             for event in page.events:
-                if self.actor in (None, event.actor) and self.queue in (None, event.queue):
+                if self._wanted(event):
                     self._given = Cursor.parse(event.cursor)
                     yield event
                     self._done = self._given
@@ -122,8 +125,7 @@ class Feed:
         """
         page = self._read()
         self._given = self._done = page.end
-        mine = [x for x in page.events if self.actor in (None, x.actor) and self.queue in (None, x.queue)]
-        return mine, page.full
+        return [event for event in page.events if self._wanted(event)], page.full
 
     def commit(self) -> None:
         """Write down that all that was told is dealt with, the event of this turn of the loop too.
@@ -144,6 +146,10 @@ class Feed:
         self.close()
         self._write()
         self._database.close()
+
+    def _wanted(self, event: JobEvent) -> bool:
+        fits = self.actor in (None, event.actor) and self.queue in (None, event.queue)
+        return fits and self.scope.admits(event.queue)
 
     def _read(self) -> kept.Page:
         if self._done is None:

@@ -59,14 +59,14 @@ class Rules:
 def check(queries: Queries, schedules: ScheduleQueries, rules: Rules, *, names: Iterable[str] = ()) -> Health:
     """How everything stands now; ``names`` are queues to look at although they have no jobs.
 
-    Raises ``LedgerUnavailable``.
+    Within a scope of queues nothing is said of schedules, which are of no queue.  Raises ``LedgerUnavailable``.
     """
     at = queries.database_time()
     stats, workers = queries.queue_stats(list(names)), queries.workers()
     found = [
         *(finding for queue in stats for finding in _queue(queue, workers, rules.of_queue(queue.name))),
         *_workers(workers, rules),
-        *_schedules(schedules.all(), at, rules.everywhere),
+        *([] if queries.scope.limited else _schedules(schedules.all(), at, rules.everywhere)),
         *_duties(queries.duties(), rules.everywhere),
     ]
     found.sort(key=lambda x: (-x.level.rank, x.queue, x.rule))

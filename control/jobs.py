@@ -162,6 +162,8 @@ def each(
     """
 
     def page(tx: Transaction, table: Table, after: str, room: int) -> tuple[str, list[str]]:
+        if queue is not None:
+            tx.scope.demand(queue)
         wanted = select(table.c.id).where(table.c.state == state, table.c.id > after).order_by(table.c.id).limit(room)
         for column, value in (("queue", queue), ("actor", actor), ("reason", reason)):
             if value is not None:

@@ -59,7 +59,7 @@ def start(
 
     Raises ``CountChanged``, ``BadQuery`` for a filter of jobs to which it cannot be done.
     """
-    meant = applied(Deed(deed), wanted)
+    meant = applied(Deed(deed), wanted if isinstance(by, str) else wanted.within(by.queues))
     meant = replace(meant, since=finder.text_since(meant, queries.database_time()) or meant.since)
     count = queries.count(meant, most=COUNTED)
     if expected_count is not None and abs(count.count - min(expected_count, COUNTED)) > DRIFT * expected_count:
@@ -68,7 +68,7 @@ def start(
         )
 
     def verb(tx: Transaction) -> OperationView:
-        ids = tuple(sorted({id for ref in meant.ids if (id := find_job(tx.connection, ref))}))
+        ids = tuple(sorted({id for ref in meant.ids if (id := find_job(tx.connection, ref, tx.scope))}))
         row = {
             "id": str(uuid7()),
             "verb": str(Deed(deed)),
@@ -158,6 +158,7 @@ def cancel(control: Control, id: str, *, by: By) -> OperationView:
 
     def verb(tx: Transaction) -> OperationView:
         open_ = (operations.c.id == id, operations.c.finished_at.is_(None))
+        _view(tx, id)
         ended = {"state": "cancelled", "finished_at": tx.now, "changed_at": tx.now, "cancelled_by": tx.by}
         if all_ids([id]) and tx.connection.execute(update(operations).where(*open_).values(**ended)).rowcount:
             tx.note(None, "operation cancelled", {"operation": id})
@@ -218,6 +219,7 @@ def _do(tx: Transaction, deed: Deed, jobs: list[Locked]) -> dict[str, str]:
 def _view(tx: Transaction, id: str) -> OperationView:
     asked = select(operations).where(operations.c.id == id)
     row = tx.connection.execute(asked).one_or_none() if all_ids([id]) else None
-    if row is None:
+    found = None if row is None else view(row)
+    if found is None or not found.within(tx.scope):
         raise OperationNotFound(f"there is no operation {id!r}; `hareline operations ls` shows them")
-    return view(row)
+    return found

@@ -158,36 +158,51 @@ _ALWAYS: Final = frozenset({"logout"})
 #: For load balancers too: whoever asks may.
 ANYBODYS: Final = frozenset({"get_ready"})
 
-#: Operations in which the queues somebody is confined to are seen to, by the queries and verbs themselves; and those
-#: that show nothing of any queue.  Whoever is confined may do these only.
-SCOPED: Final = frozenset(
-    {
-        "get_ready",
-        "get_me",
-        "get_openapi",
-        "list_views",
-        "save_view",
-        "remove_view",
-        "logout",
-        "get_overview",
-        "list_jobs",
-        "count_jobs",
-        "get_job",
-        "list_attempts",
-        "get_job_status",
-        "get_job_result",
-        "get_job_payload",
-        "reveal_job_payload",
-        "retry_job",
-        "cancel_job",
-        "remove_job",
-        "list_queues",
-        "get_queue",
-        "list_dramatiq",
-        "pause_queue",
-        "resume_queue",
-    }
-)
+SCOPED: Final = PERMISSIONS.keys() - {
+    # of processes that serve other queues as well, and of groups of failures that are on others as well
+    "quiet_worker",
+    "resume_worker",
+    "stop_worker",
+    "acknowledge_failure",
+    "snooze_failure",
+    # of no queue
+    "get_metrics",
+    "list_actors",
+    "list_schedules",
+    "get_schedule",
+    "list_ticks",
+    "preview_schedule",
+    "put_schedule",
+    "pause_schedule",
+    "resume_schedule",
+    "run_schedule",
+    "remove_schedule",
+    "list_limits",
+    "change_limit",
+    "restore_limit",
+    "release_limit",
+    "list_circuits",
+    "open_circuit",
+    "close_circuit",
+    "list_followers",
+    "seek_follower",
+    "forget_follower",
+    "stop_feed",
+    "verify_audit",
+    "export_audit",
+    "truncate_audit",
+    "list_users",
+    "add_user",
+    "change_user",
+    "list_tokens",
+    "create_token",
+    "revoke_token",
+    "get_settings",
+    "rebuild_messages",
+    "rotate_keys",
+}
+"""Operations in which the queues somebody is confined to are seen to: the readers they are given answer within their
+scope (``Queries.within``), and the verbs ask it (``Transaction.scope``).  Whoever is confined may do these only."""
 
 
 def check(operations: Iterable[str]) -> None:

@@ -93,6 +93,7 @@ def clean(
         raise BadInput(f"only finished jobs are cleaned away (completed, failed, cancelled), not {state}")
 
     def batch(tx: Transaction, table: Table, room: int) -> int:
+        tx.scope.demand(name)
         wanted = (
             select(table.c.id)
             .where(table.c.queue == name, table.c.state == state)
@@ -136,6 +137,7 @@ def change(control: Control, name: str, wanted: Mapping[Knob, int | str], *, by:
     rules = {knob: _rule(knob, value) for knob, value in wanted.items()}
 
     def verb(tx: Transaction) -> None:
+        tx.scope.demand(name)
         for knob, (count, per_s) in sorted(rules.items()):
             change_in(tx, rule_of(knob, name), count, per_s, 1)
 
@@ -144,9 +146,12 @@ def change(control: Control, name: str, wanted: Mapping[Knob, int | str], *, by:
 
 def restore(control: Control, name: str, *knobs: Knob, by: By) -> list[Knob]:
     """Go by the code again, in these or in everything; returns what had been changed."""
-    return control.run(
-        lambda tx: [knob for knob in sorted(knobs or Knob) if restore_in(tx, rule_of(knob, name))], by=by
-    )
+
+    def verb(tx: Transaction) -> list[Knob]:
+        tx.scope.demand(name)
+        return [knob for knob in sorted(knobs or Knob) if restore_in(tx, rule_of(knob, name))]
+
+    return control.run(verb, by=by)
 
 
 def listing(queries: Queries) -> list[QueueView]:

@@ -10,6 +10,7 @@ from control import agreement
 from control.agreement import Comparison
 from errors import HarelineError
 from ledger.queries import Queries
+from ledger.scope import EVERYTHING, Scope
 from rabbitmq.topology import DEAD_LETTERS
 from rabbitmq.watch import Seen, Watch
 from settings import Settings
@@ -129,7 +130,8 @@ class Road:
         management = self._watch.management
         return None if management is None else management.link(queue)
 
-    def state(self) -> RoadState:
+    def state(self, scope: Scope = EVERYTHING) -> RoadState:
+        """As a whole; of queues, those of a scope."""
         seen = self._watch.seen
         reading = seen.reading if seen.known else None
         faults = agreement.faults(reading, self._work_queues(), self._settings.queue_type) if reading else {}
@@ -144,8 +146,12 @@ class Road:
             blocked=reading.blocked if reading else None,
             why=seen.why,
             link=self.link(),
-            faults={name: tuple(words) for name, words in faults.items()},
-            disagreements=tuple(f"queue {x.queue}: {x.words}" for x in self._disagreements) if reading else (),
+            faults={
+                name: tuple(words) for name, words in faults.items() if scope.admits(name.removesuffix(DEAD_LETTERS))
+            },
+            disagreements=tuple(
+                f"queue {x.queue}: {x.words}" for x in self._disagreements if reading and scope.admits(x.queue)
+            ),
         )
 
     def _queue(self, name: str, seen: Seen) -> QueueRoad:

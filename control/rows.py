@@ -35,7 +35,7 @@ def lock(tx: Transaction, ref: str) -> Locked:
 
 def lock_all(tx: Transaction, refs: Iterable[str]) -> list[Locked]:
     """The jobs a person means, each once, locked in the order of their ids.  Raises ``JobNotFound``."""
-    ids = {find(tx.connection, ref) or "": ref for ref in refs}
+    ids = {find(tx.connection, ref, tx.scope) or "": ref for ref in refs}
     found = {job.id: job for job in lock_ids(tx, [id for id in ids if id])}
     for id, ref in ids.items():
         if id not in found:

@@ -122,7 +122,7 @@ class Query:
         if not 1 <= limit <= MOST_JOBS:
             raise BadInput(f"limit is a number from 1 to {MOST_JOBS}, got {limit}")
         queries = info.context.opened.queries
-        page = queries.search(Filter(states=(State.FAILED,)).within(info.context.by.queues), limit=limit)
+        page = queries.search(Filter(states=(State.FAILED,)), limit=limit)
         found = (queries.job(row.id) for row in page.jobs)
         return [node(info.context, view) for view in found if view is not None]
 
@@ -215,11 +215,9 @@ def theirs(priority: int) -> int:
 
 def stats(asked: Asked) -> list[dict[str, Any]]:
     """By queue, what there is now and what the last day brought."""
-    lately = {one.name: one for one in asked.opened.queries.performance(by="queue", scopes=asked.by.queues, limit=1000)}
+    lately = {one.name: one for one in asked.opened.queries.performance(by="queue", limit=1000)}
     found = []
     for view in catalogue.queues(asked.opened.broker, asked.opened.queries):
-        if not asked.by.scope.admits(view.name):
-            continue
         day = lately.get(view.name)
         found.append(
             {

@@ -8,6 +8,7 @@ from broker import catalogue
 from control.who import Who
 from dashboard.services import Services
 from errors import NotFound
+from ledger.scope import Scope
 from ledger.views import JobView
 from middleware.unique import Duplicate
 
@@ -27,12 +28,15 @@ def send(
 ) -> tuple[JobView, bool]:
     """The job, and whether it was there already.  ``by`` is the producer that ``allowed_producers`` have to name.
 
-    Raises ``Refusal``, ``NotFound``, ``LedgerUnavailable``; nothing was recorded.
+    Raises ``Refusal``, ``NotFound``, ``LedgerUnavailable``, and ``Denied`` for a queue that is not theirs; nothing was
+    recorded.
     """
     options: dict[str, Any] = {} if priority is None else {"priority": priority}
     if unique is not True:
         options["unique"] = unique or None
-    message = catalogue.message(opened.broker, actor, args, kwargs or {}, queue=queue, **options)
+    message = catalogue.message(
+        opened.broker, actor, args, kwargs or {}, queue=queue, scope=Scope(by.queues), **options
+    )
     if eta is not None:
         delay_ms = max(0, round((eta - opened.queries.database_time()).total_seconds() * 1000))
     with opened.broker.sent_by(by.name):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
@@ -12,6 +13,7 @@ from control.road import Road
 from control.transaction import Transaction
 from control.watch import LedgerWatch
 from control.who import By
+from dashboard.security import Principal
 from embedded.doorbell import Doorbell
 from ledger import Road as Carrier
 from ledger import open_ledger
@@ -72,6 +74,16 @@ class Services:
         """Raise ``SchemaMismatch`` unless the database is at the revision of this code."""
         self._ledger.check()
 
+    def for_(self, asks: Principal) -> "Services":
+        """The same, of which somebody who is confined to some queues sees nothing of others.
+
+        Of the audit trail they see what they did themselves.
+        """
+        mine = copy(self)
+        mine.queries = self.queries.within(asks.scope)
+        mine.audit = self.audit.done_by(asks.name, asks.token)
+        return mine
+
     def start(self) -> None:
         """Begin to look at what is looked at again and again.  Idempotent; returns at once."""
         if self.road is not None:
@@ -111,9 +123,10 @@ class Services:
 
 
 def services(request: Request) -> Services:
-    """Those of this application."""
+    """Those of this application, as far as whoever asks may see and touch the ledger."""
     found: Services = request.app.state.services
-    return found
+    asks = request.scope.get("state", {}).get("principal")
+    return found.for_(asks) if isinstance(asks, Principal) and asks.scope.limited else found
 
 
 Opened = Annotated[Services, Depends(services)]

@@ -1,10 +1,11 @@
 """What people ask of the audit trail.  Nothing here changes it."""
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, select, true
 
 from ledger.audit import Entry, anchor, head
 from ledger.engine import Database
@@ -30,6 +31,13 @@ class AuditQueries:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self._seen: ColumnElement[bool] = true()
+
+    def done_by(self, name: str, token: str) -> "AuditQueries":
+        """The same over the same connections, of which only what they did, with this token, is seen."""
+        mine = copy(self)
+        mine._seen = (audit.c.name == name) & (audit.c.token == token)
+        return mine
 
     def close(self) -> None:
         self._database.close()
@@ -46,7 +54,7 @@ class AuditQueries:
         limit: int = 50,
     ) -> list[Entry]:
         """Newest first; the next page is ``before`` the last number of this one."""
-        wanted = select(audit).order_by(audit.c.seq.desc()).limit(limit)
+        wanted = select(audit).where(self._seen).order_by(audit.c.seq.desc()).limit(limit)
         for column, value in (("name", name), ("operation", operation), ("result", result)):
             if value is not None:
                 wanted = wanted.where(audit.c[column] == value)
@@ -61,7 +69,7 @@ class AuditQueries:
 
     def entry(self, seq: int) -> Entry | None:
         with self._database.read() as connection:
-            return next(_entries(connection, select(audit).where(audit.c.seq == seq)), None)
+            return next(_entries(connection, select(audit).where(audit.c.seq == seq, self._seen)), None)
 
     def everything(self) -> Iterator[Entry]:
         """All entries, oldest first, as they were when it began."""

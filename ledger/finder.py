@@ -37,6 +37,7 @@ from sqlalchemy.exc import OperationalError
 from errors import QuestionTooSlow
 from ledger.engine import Database
 from ledger.lookup import find
+from ledger.scope import Scope
 from ledger.search import TEXT_DAYS, Bounded, Filter
 from ledger.states import FINISHED, State
 from ledger.tables import attempts, claims, failure_groups, failures, history, jobs, search_texts
@@ -221,7 +222,11 @@ def _branches(
     whole = _wanted(connection, wanted, now)
     if whole is None:
         return []
-    named = sorted({id for ref in wanted.ids if (id := find(connection, ref))}) if wanted.ids else None
+    named = (
+        sorted({id for ref in wanted.ids if (id := find(connection, ref, Scope(wanted.scopes)))})
+        if wanted.ids
+        else None
+    )
     if named == []:
         return []
     driver = _driver(whole, range, named)

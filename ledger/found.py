@@ -1,13 +1,15 @@
 """A page of jobs, in full."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
 
-from ledger.finder import Range, ids, matches, names, queues, text_since
+from ledger.finder import Range, ids, names, queues, text_since
 from ledger.redact import message_of, preview, redacted_text
+from ledger.scope import Scope
 from ledger.search import QUALIFIERS, Filter, Found, Page, Suggestions, cursor_of, place_of
 from ledger.states import Reason, State
 from ledger.tables import failure_groups, failures, history, jobs, payloads, progress, workers
@@ -83,15 +85,19 @@ def _errors(connection: Connection, wanted: Sequence[str]) -> dict[str, str]:
     return {row.job_id: redacted_text(": ".join(filter(None, (row.error_type, row.message)))) for row in rows}
 
 
-def suggestions(connection: Connection, scopes: Sequence[str] = ()) -> Suggestions:
+def suggestions(connection: Connection, scope: Scope) -> Suggestions:
     """What there is to ask for: names, bounded."""
-    known = [name for name in queues(connection) if not scopes or matches(name, scopes)]
+    known = [name for name in queues(connection) if scope.admits(name)]
     newest = select(jobs.c.actor, jobs.c.queue).order_by(jobs.c.id.desc()).limit(_LOOKED_AT).subquery()
     live = select(newest.c.actor).distinct()
-    if scopes:
-        live = live.where(newest.c.queue.in_(known))
-    actors = set(connection.scalars(live))
-    if not scopes:  # of the history it cannot be told cheaply which queues an actor was on
-        actors |= set(names(connection, history.c.actor, history))
-    there = connection.scalars(select(workers.c.id).order_by(workers.c.id.desc()).limit(_SUGGESTED))
-    return Suggestions(known[:_SUGGESTED], sorted(actors)[:_SUGGESTED], list(there), qualifiers=tuple(QUALIFIERS))
+    if scope.limited:
+        actors = set(connection.scalars(live.where(newest.c.queue.in_(known))))
+    else:  # of the history it cannot be told cheaply which queues an actor was on
+        actors = set(connection.scalars(live)) | set(names(connection, history.c.actor, history))
+    newest_workers = select(workers.c.id, workers.c.queues).order_by(workers.c.id.desc()).limit(_SUGGESTED)
+    there = [
+        row.id
+        for row in connection.execute(newest_workers)
+        if not scope.limited or any(map(scope.admits, json.loads(row.queues)))
+    ]
+    return Suggestions(known[:_SUGGESTED], sorted(actors)[:_SUGGESTED], there, qualifiers=tuple(QUALIFIERS))

@@ -1,27 +1,40 @@
 """Which job a person means: its id, the beginning of its id, or a Dramatiq message id."""
 
 import re
+from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import Column, Connection, FromClause, select
+from sqlalchemy import Connection, select
 
 from errors import JobNotFound
+from ledger.scope import EVERYTHING, Scope
 from ledger.tables import history, jobs, payloads
 
 _SHORTEST = 8
 
 
-def find(connection: Connection, ref: str) -> str | None:
+def find(connection: Connection, ref: str, scope: Scope = EVERYTHING) -> str | None:
     """The full id of the job, live, finished or in history; of a message id sent more than once, the newest job's.
 
-    Raises ``JobNotFound`` when the beginning of an id fits more than one job.
+    Of queues beyond the scope no job is there.  Raises ``JobNotFound`` when the beginning of an id fits several.
     """
     ref = ref.strip()
-    if (id := _uuid(ref)) and (_has(connection, jobs.c.id, id) or _has(connection, history.c.id, id)):
+    if (id := _uuid(ref)) and admitted(connection, [id], scope):
         return id
-    if found := newest_of_message(connection, ref):
+    found = newest_of_message(connection, ref)
+    if found and (not scope.limited or admitted(connection, [found], scope)):
         return found
-    return _by_prefix(connection, ref.lower().replace("-", ""))
+    return _by_prefix(connection, ref.lower().replace("-", ""), scope)
+
+
+def admitted(connection: Connection, ids: Collection[str], scope: Scope) -> set[str]:
+    """Of jobs with these ids, those that are there, on a queue of the scope."""
+    found: set[str] = set()
+    for table in (jobs, history):
+        if left := set(ids) - found:
+            asked = select(table.c.id).where(table.c.id.in_(left), scope.clause(table.c.queue))
+            found |= set(connection.scalars(asked))
+    return found
 
 
 def newest_of_message(connection: Connection, message_id: str) -> str | None:
@@ -39,18 +52,14 @@ def _uuid(text: str) -> str | None:
         return None
 
 
-def _has(connection: Connection, column: Column[str], id: str) -> bool:
-    return connection.scalar(select(column).where(column == id)) is not None
-
-
-def _by_prefix(connection: Connection, digits: str) -> str | None:
+def _by_prefix(connection: Connection, digits: str, scope: Scope) -> str | None:
     if not _SHORTEST <= len(digits) < 32 or not re.fullmatch("[0-9a-f]+", digits):
         return None
     first, last = str(UUID(digits.ljust(32, "0"))), str(UUID(digits.ljust(32, "f")))
     found: set[str] = set()
-    table: FromClause
     for table in (jobs, history):
-        found |= set(connection.scalars(select(table.c.id).where(table.c.id.between(first, last)).limit(2)))
+        fits = select(table.c.id).where(table.c.id.between(first, last), scope.clause(table.c.queue))
+        found |= set(connection.scalars(fits.limit(2)))
     if len(found) > 1:
         raise JobNotFound(f"{digits!r} is the beginning of several ids ({', '.join(sorted(found))} …); give more of it")
     return next(iter(found), None)

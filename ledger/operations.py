@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Row, select
 
+from ledger.scope import Scope
 from ledger.search import Bounded, Filter
 from ledger.states import FINISHED, LIVE, State
 from ledger.tables import operations
@@ -60,6 +62,10 @@ class OperationView:
     finished_at: datetime | None = None
     cancelled_by: str | None = None
 
+    def within(self, scope: Scope) -> bool:
+        """Whether it is about queues of a scope only."""
+        return not scope.limited or Scope(self.filter.scopes).within(scope)
+
     @property
     def seen(self) -> int:
         """Jobs it has dealt with."""
@@ -90,10 +96,15 @@ def find(connection: Connection, id: str) -> OperationView | None:
     return view(row) if row else None
 
 
-def listing(connection: Connection, limit: int, before: str | None, *, open_only: bool) -> list[OperationView]:
-    wanted = select(operations).order_by(operations.c.id.desc()).limit(limit)
+def listing(
+    connection: Connection, limit: int, before: str | None, scope: Scope, *, open_only: bool
+) -> list[OperationView]:
+    """Newest first."""
+    wanted = select(operations).order_by(operations.c.id.desc())
+    if not scope.limited:
+        wanted = wanted.limit(limit)
     if before is not None:
         wanted = wanted.where(operations.c.id < before)
     if open_only:
         wanted = wanted.where(operations.c.finished_at.is_(None))
-    return [view(row) for row in connection.execute(wanted)]
+    return list(islice((it for it in map(view, connection.execute(wanted)) if it.within(scope)), limit))

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Table, func, literal, select, text
 
+from ledger.scope import Scope
 from ledger.states import State
 from ledger.tables import claims, history, jobs, queues, tallies
 from ledger.tally import MINUTE_S, Performance, floor, performance
@@ -49,7 +50,12 @@ class QueueStats:
 
 
 def stats(
-    connection: Connection, now: datetime, *, names: Collection[str] = (), only: Collection[str] | None = None
+    connection: Connection,
+    now: datetime,
+    scope: Scope,
+    *,
+    names: Collection[str] = (),
+    only: Collection[str] | None = None,
 ) -> list[QueueStats]:
     """By name: the queues with jobs, those that operators have changed, and ``names``; or ``only`` some.
 
@@ -73,6 +79,7 @@ def stats(
             pace.get(name, NOTHING),
         )
         for name in sorted(found)
+        if scope.admits(name)
     ]
 
 

@@ -38,6 +38,16 @@ class Scope:
             queue.startswith(pattern[:-1]) if pattern.endswith("*") else queue == pattern for pattern in self.patterns
         )
 
+    def within(self, other: "Scope") -> bool:
+        """Whether all that it admits the other admits."""
+        return not other.patterns or (
+            self.limited
+            and all(
+                mine in other.patterns or any(its.endswith("*") and mine.startswith(its[:-1]) for its in other.patterns)
+                for mine in self.patterns
+            )
+        )
+
     def demand(self, queue: str) -> None:
         """Raise ``Denied`` for another queue."""
         if not self.admits(queue):

@@ -2,11 +2,13 @@
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, select
 
 from ledger.orders import Ends, Mode, Wish
+from ledger.scope import Scope
 from ledger.tables import claims, jobs, worker_reports, worker_requests, workers
 from ledger.views import CurrentJob, WorkerView
 
@@ -15,9 +17,12 @@ MOST_JOBS = 5_000
 
 
 def listing(
-    connection: Connection, now: datetime, *, everyone: bool = False, id: int | None = None
+    connection: Connection, now: datetime, scope: Scope, *, everyone: bool = False, id: int | None = None
 ) -> list[WorkerView]:
-    """By id; those at work only, unless ``everyone`` or a single one is asked for."""
+    """By id; those at work only, unless ``everyone`` or a single one is asked for.
+
+    Within a scope: those that serve a queue of it, and of each what has to do with such queues.
+    """
     wanted = (
         select(workers, worker_requests, worker_reports)
         .outerjoin(worker_requests, worker_requests.c.worker_id == workers.c.id)
@@ -28,8 +33,8 @@ def listing(
         wanted = wanted.where(workers.c.id == id)
     elif not everyone:
         wanted = wanted.where(workers.c.state.in_(("running", "stopping")))
-    in_hand = _in_hand(connection, now, id)
-    return [
+    in_hand = _in_hand(connection, now, id, scope)
+    found = [
         WorkerView(
             id=row.id,
             host=row.host,
@@ -57,13 +62,25 @@ def listing(
         )
         for row in connection.execute(wanted)
     ]
+    return found if not scope.limited else [mine for view in found if (mine := _within(view, scope)) is not None]
 
 
-def _in_hand(connection: Connection, now: datetime, worker: int | None) -> defaultdict[int, list[CurrentJob]]:
+def _within(view: WorkerView, scope: Scope) -> WorkerView | None:
+    queues = [name for name in view.queues if scope.admits(name)]
+    slots = {name: count for name, count in view.slots.items() if scope.admits(name)}
+    busy = None if view.busy is None else min(view.busy, view.active)
+    threads = sum(slots.values()) if slots else view.threads
+    return replace(view, queues=queues, slots=slots, threads=threads, busy=busy) if queues else None
+
+
+def _in_hand(
+    connection: Connection, now: datetime, worker: int | None, scope: Scope
+) -> defaultdict[int, list[CurrentJob]]:
     wanted = (
         select(claims, jobs.c.actor, jobs.c.queue, jobs.c.cancel_requested)
         .join(jobs, (jobs.c.id == claims.c.job_id) & (jobs.c.epoch == claims.c.epoch))
         .order_by(claims.c.claimed_at)
+        .where(scope.clause(jobs.c.queue))
         .limit(MOST_JOBS)
     )
     if worker is not None:

@@ -7,9 +7,9 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from control import failures as verbs
 from control import operations
-from dashboard.api.models import Asks, Expecting, Input, Name, Operation
+from dashboard.api.models import Expecting, Input, Name, Operation
 from dashboard.api.router import Routes
-from dashboard.security import By, Principal
+from dashboard.security import By
 from dashboard.services import Opened, Services
 from errors import NotFound
 from ledger.failures import FailureGroup, GroupState
@@ -31,7 +31,6 @@ class Snooze(Input):
 @router.get("/failures")
 def list_failures(
     opened: Opened,
-    asks: Asks,
     queue: Annotated[Name | None, Query(description="Of this queue.")] = None,
     actor: Annotated[Name | None, Query(description="Of this actor.")] = None,
     state: Annotated[GroupState | None, Query(description="Only such groups.")] = None,
@@ -40,30 +39,28 @@ def list_failures(
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many.")] = 50,
 ) -> list[FailureGroup]:
     """List the groups of dead letters that have one error in one place, those with the most first."""
-    return opened.queries.failures(
-        since=since, until=until, queue=queue, actor=actor, state=state, scopes=asks.queues, limit=limit
-    )
+    return opened.queries.failures(since=since, until=until, queue=queue, actor=actor, state=state, limit=limit)
 
 
 @router.get("/failures/{fingerprint}")
-def get_failure(opened: Opened, asks: Asks, fingerprint: Name) -> FailureGroup:
+def get_failure(opened: Opened, fingerprint: Name) -> FailureGroup:
     """Show one group, as far as it failed in the last day."""
-    groups = opened.queries.failures(fingerprint=fingerprint, scopes=asks.queues, limit=1)
+    groups = opened.queries.failures(fingerprint=fingerprint, limit=1)
     if not groups:
         raise NotFound(f"there is no group of failures {fingerprint!r} in the last day; the list shows those there are")
     return groups[0]
 
 
 @router.post("/failures/{fingerprint}/retry", status_code=202)
-def retry_failures(opened: Opened, asks: Asks, by: By, fingerprint: Name, given: Expecting) -> Operation:
+def retry_failures(opened: Opened, by: By, fingerprint: Name, given: Expecting) -> Operation:
     """Send all dead letters of a group round again: a bulk operation."""
-    return _start(opened, asks, by, Deed.RETRY, fingerprint, given)
+    return _start(opened, by, Deed.RETRY, fingerprint, given)
 
 
 @router.post("/failures/{fingerprint}/discard", status_code=202)
-def discard_failures(opened: Opened, asks: Asks, by: By, fingerprint: Name, given: Expecting) -> Operation:
+def discard_failures(opened: Opened, by: By, fingerprint: Name, given: Expecting) -> Operation:
     """Remove all dead letters of a group for good: a bulk operation."""
-    return _start(opened, asks, by, Deed.DISCARD, fingerprint, given)
+    return _start(opened, by, Deed.DISCARD, fingerprint, given)
 
 
 @router.post("/failures/{fingerprint}/acknowledge")
@@ -80,14 +77,13 @@ def snooze_failure(opened: Opened, by: By, fingerprint: Name, given: Snooze) -> 
     return Group(fingerprint=fingerprint, state="snoozed" if given.for_s else "open")
 
 
-def _start(opened: Services, asks: Principal, by: By, deed: Deed, fingerprint: str, given: Expecting) -> Operation:
-    wanted = Filter(fingerprint=fingerprint).within(asks.queues)
+def _start(opened: Services, by: By, deed: Deed, fingerprint: str, given: Expecting) -> Operation:
     return Operation.of(
         operations.start(
             opened.control,
             opened.queries,
             deed,
-            wanted,
+            Filter(fingerprint=fingerprint),
             expected_count=given.expected_count,
             dry_run=given.dry_run,
             by=by,

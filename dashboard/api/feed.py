@@ -38,7 +38,10 @@ def list_events(
 
     Asking turns the feed on for the whole ledger, as following it does.
     """
-    with Feed(opened.settings.database_url, after=after, names=event or None, actor=actor, queue=queue) as feed:
+    scope = opened.queries.scope
+    with Feed(
+        opened.settings.database_url, after=after, names=event or None, actor=actor, queue=queue, scope=scope
+    ) as feed:
         items, full = feed.page()
         return Events(items=items, after=feed.cursor, full=full)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import Query
 from pydantic import AwareDatetime
 
-from dashboard.api.models import Asks, Name
+from dashboard.api.models import Name
 from dashboard.api.router import Routes
 from dashboard.services import Opened
 from ledger.overview import Overview
@@ -18,15 +18,14 @@ Until = Annotated[AwareDatetime | None, Query(description="Until then; now, if n
 
 
 @router.get("/overview")
-def get_overview(opened: Opened, asks: Asks) -> Overview:
+def get_overview(opened: Opened) -> Overview:
     """Show how much there is in each state, how fast it goes, what fails, and who is there."""
-    return opened.queries.overview(asks.queues)
+    return opened.queries.overview()
 
 
 @router.get("/metrics/series")
 def get_series(
     opened: Opened,
-    asks: Asks,
     since: Since = None,
     until: Until = None,
     points: Annotated[int, Query(ge=1, le=1000, description="Parts of the window, at most.")] = 120,
@@ -34,17 +33,16 @@ def get_series(
     actor: Annotated[Name | None, Query(description="Of this actor.")] = None,
 ) -> Series:
     """Show attempts over time: how they ended, how long they waited and ran.  Of the last hour, if nothing is given."""
-    return opened.queries.series(since=since, until=until, points=points, queue=queue, actor=actor, scopes=asks.queues)
+    return opened.queries.series(since=since, until=until, points=points, queue=queue, actor=actor)
 
 
 @router.get("/metrics/performance")
 def get_performance(
     opened: Opened,
-    asks: Asks,
     by: Annotated[Literal["actor", "queue"], Query(description="What each line is of.")] = "actor",
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many.")] = 200,
 ) -> list[Performance]:
     """Show the success rate and the durations of each job type, or queue.  Of the last day, if nothing is given."""
-    return opened.queries.performance(by=by, since=since, until=until, scopes=asks.queues, limit=limit)
+    return opened.queries.performance(by=by, since=since, until=until, limit=limit)

@@ -80,9 +80,7 @@ class Interface:
 
     @property
     def workers(self) -> list[Worker]:
-        scope = self.reader.scope
-        found = [x for x in self.queries.workers() if not scope.limited or any(map(scope.admits, x.queues))]
-        return [Worker(f"{x.host}:{x.pid}", x.heartbeat_at, x.active) for x in found]
+        return [Worker(f"{x.host}:{x.pid}", x.heartbeat_at, x.active) for x in self.queries.workers()]
 
     def get_queue(self, name: str) -> Queue | None:
         return next((queue for queue in self.queues if queue.name == name), None)

@@ -69,7 +69,7 @@ def jobs(
         found = queries.search(scoped(request, chosen), limit=size if size in SIZES else SIZES[0], after=after or None)
     except (BadQuery, QuestionTooSlow) as error:
         trouble = str(error)
-    offers = _offers(request, queries)
+    offers = _offers(queries)
     views, query = queries.saved_views(principal(request).name), urlencode({x: given[x] for x in given if given[x]})
     return page(
         request,
@@ -91,10 +91,10 @@ def jobs(
     )
 
 
-def _offers(request: Request, queries: Queries) -> Suggestions:
+def _offers(queries: Queries) -> Suggestions:
     """What may be chosen beside the box; nothing when that takes too long, for a page can do without."""
     try:
-        return queries.suggestions(principal(request).queues)
+        return queries.suggestions()
     except QuestionTooSlow:
         return Suggestions()
 
@@ -167,7 +167,7 @@ def suggest(request: Request, opened: Opened, q: Text = "") -> Response:
         return JSONResponse(
             [[before + whole, whole, told] for one, whole, told in known if one.startswith(name)][:_MOST]
         )
-    offers = asked(request, opened).suggestions(principal(request).queues)
+    offers = asked(request, opened).suggestions()
     values = {
         "queue": offers.queues,
         "actor": offers.actors,

@@ -17,14 +17,10 @@ router = APIRouter()
 def overview(request: Request, opened: Opened, window: str = "") -> Response:
     queries = asked(request, opened)
     scope = principal(request).scope
-    found = queries.overview(scope.patterns)
+    found = queries.overview()
     chosen = period(window, "1h")
     length, parts = PERIODS[chosen]
-    series = (
-        found.series
-        if chosen == "1h"
-        else queries.series(since=found.at - length, until=found.at, points=parts, scopes=scope.patterns)
-    )
+    series = found.series if chosen == "1h" else queries.series(since=found.at - length, until=found.at, points=parts)
     return page(
         request,
         "overview.html",
@@ -37,6 +33,6 @@ def overview(request: Request, opened: Opened, window: str = "") -> Response:
         alerts=[x for x in queries.alerts() if x.level is not Level.OK],
         window=chosen,
         windows=list(PERIODS),
-        queues=[queue for queue in queries.queues() if scope.admits(queue.name)],
-        road=opened.road.state() if opened.road else None,
+        queues=queries.queues(),
+        road=opened.road.state(scope) if opened.road else None,
     )

@@ -18,6 +18,7 @@ from errors import BadInput
 from ledger.operations import Deed
 from ledger.orders import Knob
 from ledger.queue_stats import QueueStats
+from ledger.scope import Scope
 from ledger.search import Filter
 from ledger.states import FINISHED, State
 from rabbitmq.topology import DEAD_LETTERS
@@ -131,14 +132,12 @@ offer(router, "/queues", "queue", VERBS)
 @router.get("/queues", dependencies=[Depends(allow("list_queues"))])
 def queues(request: Request, opened: Opened) -> Response:
     queries = asked(request, opened)
-    scope = principal(request).scope
-    rows = verbs.stats(queries, sorted(opened.broker.get_declared_queues()))
     return page(
         request,
         "queues.html",
         title="Queues",
         topics="queues,jobs,workers",
-        queues=[row for row in rows if scope.admits(row.name)],
+        queues=verbs.stats(queries, sorted(opened.broker.get_declared_queues())),
         served=_served(opened),
     )
 
@@ -164,7 +163,7 @@ def queue(request: Request, opened: Opened, name: str, window: str = "") -> Resp
         windows=list(PERIODS),
         ended=[(x.at, (x.completed, x.failed, x.retried)) for x in series.points],
         took=[(x.at, (x.run.p95, x.wait.p95) if x.run.count else (None, None)) for x in series.points],
-        actors=queries.performance(since=now - length, until=now, scopes=[name]),
+        actors=queries.within(Scope((name,))).performance(since=now - length, until=now),
         workers=[x for x in queries.workers() if name in x.queues],
         road=opened.road.queues([name, name + DEAD_LETTERS]) if opened.road else None,
         offered=offered(request, VERBS, *_fitting(found)),

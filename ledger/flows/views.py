@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Row, select, true, tuple_
 
 from errors import FlowNotFound
 from ledger.flows.graph import Graph, Kind, parse
 from ledger.flows.states import ENDED, FlowState, ItemState, StepState
+from ledger.scope import Scope
 from ledger.tables import attempts, flow_definitions, flow_jobs, flow_steps, flows
 
 _SHORTEST = 8
@@ -68,9 +69,9 @@ class FlowView(FlowRow):
 
 
 def listing(
-    connection: Connection, name: str | None, state: FlowState | None, limit: int, before: str | None
+    connection: Connection, name: str | None, state: FlowState | None, limit: int, before: str | None, scope: Scope
 ) -> list[FlowRow]:
-    wanted = select(flows).order_by(flows.c.id.desc()).limit(limit)
+    wanted = select(flows).where(_seen(connection, scope)).order_by(flows.c.id.desc()).limit(limit)
     for column, value in ((flows.c.name, name), (flows.c.state, state)):
         if value is not None:
             wanted = wanted.where(column == value)
@@ -79,8 +80,8 @@ def listing(
     return [_row(connection, row) for row in connection.execute(wanted)]
 
 
-def view(connection: Connection, ref: str) -> FlowView | None:
-    id = _find(connection, ref)
+def view(connection: Connection, ref: str, scope: Scope) -> FlowView | None:
+    id = _find(connection, ref, scope)
     row = connection.execute(select(flows).where(flows.c.id == id)).one_or_none() if id else None
     if row is None:
         return None
@@ -169,13 +170,28 @@ def _failures(connection: Connection, flow: str, step: str) -> list[Failure]:
     return found
 
 
-def _find(connection: Connection, ref: str) -> str | None:
+def _seen(connection: Connection, scope: Scope) -> ColumnElement[bool]:
+    """The flows all of whose jobs are on queues of the scope: by their definitions, which are few."""
+    if not scope.limited:
+        return true()
+    table = flow_definitions.c
+    known = connection.execute(select(table.name, table.version, table.body)).all()
+    admitted = [
+        (row.name, row.version)
+        for row in known
+        if all(scope.admits(node.queue) for node in parse(row.name, row.body).nodes.values() if node.actor)
+    ]
+    return tuple_(flows.c.name, flows.c.version).in_(admitted)
+
+
+def _find(connection: Connection, ref: str, scope: Scope) -> str | None:
     """By its id, or at least eight characters of its beginning.  Raises ``FlowNotFound`` if that fits several."""
     digits = ref.strip().lower().replace("-", "")
     if not _SHORTEST <= len(digits) <= 32 or any(digit not in "0123456789abcdef" for digit in digits):
         return None
     first, last = str(UUID(digits.ljust(32, "0"))), str(UUID(digits.ljust(32, "f")))
-    found = list(connection.scalars(select(flows.c.id).where(flows.c.id.between(first, last)).limit(2)))
+    fits = select(flows.c.id).where(flows.c.id.between(first, last), _seen(connection, scope))
+    found = list(connection.scalars(fits.limit(2)))
     if len(found) > 1:
         raise FlowNotFound(f"{ref!r} is the beginning of several flows' ids ({', '.join(found)} …); give more of it")
     return found[0] if found else None

@@ -19,6 +19,7 @@ from ledger.finder import id_at
 from ledger.ledger import Session
 from ledger.queries import Queries
 from ledger.records import Buried, Keep, NewJob
+from ledger.scope import Scope
 from ledger.search import parse
 from ledger.states import Outcome, Reason
 from ledger.tables import attempts, failures, history, search_texts, tallies
@@ -133,7 +134,7 @@ def test_failures_of_one_trouble_are_one_group(session: Session, queries: Querie
     assert (group.count, group.queues, group.actors, sum(group.trend)) == (2, ["letters"], ["post"], 2)
     assert queries.job(group.sample) is not None
     assert group.until - group.since == timedelta(days=1)
-    assert [x.count for x in queries.failures(scopes=["oth*"])] == [1]
+    assert [x.count for x in queries.within(Scope(("oth*",))).failures()] == [1]
     assert [x.count for x in queries.failures(queue="letters")] == [2]
     assert found(queries, f"fingerprint:{other.fingerprint}") == [other.sample]
     assert len(found(queries, "error:refused queue:letters")) == 2
@@ -247,7 +248,7 @@ def test_attempts_are_counted_by_the_minute_and_once(session: Session, queries: 
     assert (charge.name, charge.failed, charge.success_rate) == ("charge", 1, 0.0)
     assert 0 < post.run.p95 < 60
     assert post.wait.count == 3
-    assert [x.name for x in queries.performance(by="queue", scopes=["oth*"])] == ["other"]
+    assert [x.name for x in queries.within(Scope(("oth*",))).performance(by="queue")] == ["other"]
     assert sum(x.completed for x in queries.series(queue="other").points) == 0
     overview = queries.overview()
     assert overview.per_s == pytest.approx(4 / (15 * 60))

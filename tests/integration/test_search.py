@@ -12,6 +12,7 @@ from ledger.engine import Database
 from ledger.ledger import Session
 from ledger.queries import Queries
 from ledger.records import Keep, NewJob
+from ledger.scope import Scope
 from ledger.search import Bounded, Filter, parse
 from ledger.states import Outcome, Reason, State
 from tests.ledgers import claim, finish, join, new_job, run
@@ -132,8 +133,8 @@ def test_the_query_box_knows_what_there_is(session: Session, queries: Queries) -
         ["charge", "welcome"],
         [worker],
     )
-    assert queries.suggestions(["l*"]).queues == ["letters"]
-    assert queries.suggestions(["l*"]).actors == ["welcome"]
+    assert queries.within(Scope(("l*",))).suggestions().queues == ["letters"]
+    assert queries.within(Scope(("l*",))).suggestions().actors == ["welcome"]
 
 
 def test_an_overview_of_nothing_is_zeros(queries: Queries) -> None:
@@ -153,6 +154,6 @@ def test_an_overview_counts_what_is_there(session: Session, queries: Queries) ->
     assert [str(x) for x in (told.waiting, told.running, told.delayed, told.retrying)] == ["2", "1", "1", "1"]
     assert told.oldest_waiting_s is not None
     assert told.health.workers == 1
-    assert str(queries.overview(["oth*"]).waiting) == "1"
+    assert str(queries.within(Scope(("oth*",))).overview().waiting) == "1"
     assert queries.series(since=datetime.now(UTC) - timedelta(days=3)).step_s % 3600 == 0
     assert queries.performance() == []

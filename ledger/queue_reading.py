@@ -1,0 +1,49 @@
+"""Queues as people and programs read them: names, counts by state, who paused them."""
+
+from collections import defaultdict
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+
+from ledger import finder
+from ledger.scope import Scope
+from ledger.states import State
+from ledger.tables import jobs, queues
+from ledger.views import QueueView
+
+
+def names(connection: Connection, scope: Scope, wanted: str | None = None) -> list[str] | None:
+    """The queues that may be seen, or of these only the one wanted; None: all."""
+    if not scope.limited:
+        return None if wanted is None else [wanted]
+    if wanted is not None:
+        return [wanted] if scope.admits(wanted) else []
+    return [name for name in finder.queues(connection) if scope.admits(name)]
+
+
+def counts(connection: Connection, scope: Scope) -> dict[str, dict[State, int]]:
+    """How many jobs of the hot table each queue has in each state; states with none are left out."""
+    asked = select(jobs.c.queue, jobs.c.state, func.count()).where(scope.clause(jobs.c.queue))
+    found: dict[str, dict[State, int]] = defaultdict(dict)
+    for queue, state, count in connection.execute(asked.group_by(jobs.c.queue, jobs.c.state)):
+        found[queue][State(state)] = count
+    return dict(found)
+
+
+def listing(connection: Connection, now: datetime, scope: Scope) -> list[QueueView]:
+    """Every queue that has jobs in the hot table or was ever paused, by name."""
+    counted = counts(connection, scope)
+    waiting = select(jobs.c.queue, func.min(jobs.c.run_at)).where(jobs.c.state == State.WAITING)
+    oldest = dict(connection.execute(waiting.group_by(jobs.c.queue)).all())
+    known = {row.name: row for row in connection.execute(select(queues).where(scope.clause(queues.c.name)))}
+    return [
+        QueueView(
+            name=name,
+            paused=bool(known[name].paused) if name in known else False,
+            paused_at=known[name].paused_at if name in known else None,
+            paused_by=known[name].paused_by if name in known else None,
+            counts=counted.get(name, {}),
+            oldest_waiting_s=max(0.0, (now - oldest[name]).total_seconds()) if name in oldest else None,
+        )
+        for name in sorted(counted.keys() | known.keys())
+    ]
