@@ -35,6 +35,7 @@
     ├── FlowFailed                 its result was asked for, and it failed or was cancelled
     ├── InvalidWorkflow            (also a ValueError) a workflow cannot be declared, or started, like that
     ├── UnknownSignal              (also a ValueError) nothing in the workflow waits for it
+    ├── InvalidDualWrite           (also a ValueError) synchronous code cannot be moved to a job like that
     ├── BadSchedule                a schedule cannot work as it is written
     ├── ScheduleNotFound
     ├── NoCurrentJob               current_job() was called outside a job
@@ -95,6 +96,7 @@ __all__ = [
     "HarelineError",
     "IllegalTransition",
     "InvalidActor",
+    "InvalidDualWrite",
     "InvalidListener",
     "InvalidPayload",
     "InvalidReport",
@@ -319,6 +321,10 @@ class InvalidWorkflow(HarelineError, ValueError):
 
 class UnknownSignal(HarelineError, ValueError):
     """Raised when a flow is sent a signal that no step of its workflow waits for."""
+
+
+class InvalidDualWrite(HarelineError, ValueError):
+    """Raised when a dual write cannot be declared like that."""
 
 
 class BadSchedule(HarelineError, ValueError):

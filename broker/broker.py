@@ -34,6 +34,7 @@ from ledger.schedules import Schedule
 from ledger.sealing import KeyRing
 from ledger.states import LIVE, State
 from middleware.aliases import Aliases
+from middleware.comparing import Comparer
 from middleware.deadlines import uninterrupted
 from middleware.encryption import Encryption
 from middleware.handles import Sent
@@ -108,6 +109,11 @@ class Broker(Hooks):
         from ledger.queries import Queries
 
         return Queries(self._url)
+
+    @functools.cached_property
+    def dual_writes(self) -> Comparer:
+        """What functions of :func:`middleware.dual_write.dual_write` have handed over."""
+        return Comparer(self, self._url)
 
     def feed(
         self,
@@ -354,6 +360,8 @@ class Broker(Hooks):
 
     def close(self) -> None:
         """Flush and close everything.  Idempotent; :attr:`queries` open again when they are asked."""
+        if "dual_writes" in vars(self):
+            self.dual_writes.close()
         self.recorder.flush_sends(5.0)
         self.road.close()
         self.recorder.stop()

@@ -115,6 +115,13 @@ PERMISSIONS: Final[Mapping[str, Role]] = {
     "list_circuits": V,
     "open_circuit": O,
     "close_circuit": O,
+    # migrations from synchronous code
+    "list_migrations": V,
+    "list_migration_differences": P,
+    "share_migration": O,
+    "switch_migration": O,
+    "reset_migration": O,
+    "forget_migration": A,
     # the feed
     "list_followers": V,
     "seek_follower": O,

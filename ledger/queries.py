@@ -20,6 +20,8 @@ from ledger import job_reading as reading
 from ledger import operations as operating
 from ledger.alerts import AlertChange, AlertView, DeliveryView
 from ledger.circuits import listed
+from ledger.dual import DifferenceView, DualWriteView
+from ledger.dual_writes import differences, report
 from ledger.engine import Database
 from ledger.failures import FailureGroup, GroupState
 from ledger.flows import views as flow_views
@@ -280,6 +282,16 @@ class Queries:
         """How the circuits stand that were ever used; ``within`` are the windows of those in the code, microseconds."""
         with self._database.read() as connection:
             return listed(connection, self._database.time(connection), within)
+
+    def dual_writes(self) -> list[DualWriteView]:
+        """How the migrations from synchronous code go, by name."""
+        with self._database.read() as connection:
+            return report(connection)
+
+    def dual_differences(self, name: str, most: int) -> list[DifferenceView]:
+        """The last calls of one whose two results differed, the newest first."""
+        with self._database.read() as connection:
+            return differences(connection, name, most)
 
     def queues(self) -> list[QueueView]:
         """Every queue that has jobs in the hot table or was ever paused, by name."""

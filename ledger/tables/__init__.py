@@ -15,6 +15,7 @@ policies.py   keys, limits, places in lines, circuits
 flows.py      workflows
 schedules.py  what is sent again and again
 workers.py    who works; what operators want of workers and queues; leases, duties, alerts
+migration.py  what is moved from synchronous code to jobs
 events.py     what other processes follow
 people.py     who may do what, and what they did
 overview.py   what is kept for finding, counting and repairing jobs
@@ -38,6 +39,7 @@ from ledger.tables.jobs import (
     results,
     tickets,
 )
+from ledger.tables.migration import dual_differences, dual_pairs, dual_writes
 from ledger.tables.overview import bookmarks, failure_groups, failures, operations, search_texts, tallies
 from ledger.tables.people import (
     APPEND_ONLY,
@@ -93,6 +95,9 @@ __all__ = [
     "dead_notes",
     "deferrals",
     "deliveries",
+    "dual_differences",
+    "dual_pairs",
+    "dual_writes",
     "duties",
     "edits",
     "expiries",
