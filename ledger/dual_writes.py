@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -115,7 +116,7 @@ class DualWrites:
     def _count(self, connection: Connection, tallies: Mapping[str, Tally]) -> None:
         w, now = dual_writes.c, self._database.time(connection)
         for name, tally in sorted(tallies.items()):
-            values = {column: w[column] + count for column, count in tally.counts.items()}
+            values: dict[str, Any] = {column: w[column] + count for column, count in tally.counts.items()}
             if tally.trouble:
                 values |= {"trouble": tally.trouble, "trouble_at": now}
             connection.execute(update(dual_writes).where(w.name == name).values(**values))

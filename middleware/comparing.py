@@ -60,9 +60,12 @@ class Declared(Protocol):
 class Carrier(Protocol):
     """What is needed of a broker."""
 
-    jobs: Jobs
-    ring: KeyRing
-    encryption: "Encryption"
+    @property
+    def jobs(self) -> Jobs: ...
+    @property
+    def ring(self) -> KeyRing: ...
+    @property
+    def encryption(self) -> "Encryption": ...
 
     def enqueue_many(self, messages: Iterable[Message[Any]]) -> Sequence[Sent[Any]]: ...
 
@@ -86,6 +89,14 @@ class Comparer:
     Whoever calls waits for no database.  While that is away, calls that were to be sent are counted, not kept: the
     synchronous code has done their work.
     """
+
+    _thread: threading.Thread | None
+    _calls: deque[Call]
+    _pairs: list[NewPair]  #: sent, and not yet told
+    _tallies: dict[str, Tally]
+    _standings: dict[str, Standing]
+    _away_until: float
+    _is_down: bool
 
     def __init__(self, broker: Carrier, url: str) -> None:
         self._broker = broker
@@ -296,11 +307,9 @@ class Comparer:
     def _renew(self) -> None:
         """At first, and in a forked child: what the parent was told is the parent's to send."""
         self._lock, self._turn, self._stop = threading.Lock(), threading.Lock(), threading.Event()
-        self._thread: threading.Thread | None = None
-        self._calls: deque[Call] = deque()
-        self._pairs: list[NewPair] = []
-        self._tallies: dict[str, Tally] = {}
-        self._standings: dict[str, Standing] = {}
+        self._thread = None
+        self._calls, self._pairs = deque(), []
+        self._tallies, self._standings = {}, {}
         self._owner = str(uuid4())
         self._away_until = 0.0
         self._is_down = False

@@ -27,7 +27,7 @@ Arguments = Callable[..., Mapping[str, Any]]
 
 
 @overload
-def dual_write(  # type: ignore[overload-overlap]  # a coroutine function is a function as well
+def dual_write(
     sync_fn: Callable[P, Coroutine[Any, Any, R]],
     actor: Actor[..., Any],
     share: float = ...,

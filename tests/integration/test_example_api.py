@@ -78,6 +78,6 @@ def test_tracking_is_moved_out_of_the_request_path(api: TestClient, kit: Harelin
     [waiting] = [job for job in kit.jobs() if job.state == "waiting"]
     assert request_id in str(waiting.message)
     kit.drain()
-    assert billed() == [("northwind", Decimal("0.0095"))]
+    assert billed() == [("northwind", Decimal("0.01"))]
     with database().read() as connection:
         assert connection.scalar(select(old_bills.c.amount)) == 10_500_000

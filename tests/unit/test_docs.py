@@ -66,6 +66,7 @@ LONG = {
     "limit-concurrency",
     "limit-rates",
     "mend-many-jobs",
+    "migrate-from-synchronous-code",
     "monitor",
     "operate-workers",
     "process-datasets",
