@@ -1,6 +1,6 @@
 """What tracking costs a request: in its path, while it is moved out (5 % of the calls on both ways), and outside.
 
-    python -m benchmarks.request_path [--requests 400] [--rate 24] [--only WORD]
+    python -m benchmarks.request_path [--requests 400] [--rate 12] [--only WORD]
 
 The API of examples/fastapi_app, three times in one server; each client asks the three in turn, so whatever else the
 machine does meets them alike.  The model answers at once: what is left is what the API itself takes.  The collector
@@ -30,7 +30,7 @@ from tests.program import Program, environment, hareline
 from tests.servers import Postgres, RabbitMQ
 
 VERSIONS = ("before", "dual", "after")
-CLIENTS = 4
+CLIENTS = 2
 #: Seconds that the collector takes, and up to so much on top.
 COLLECTORS = {"40 ms": (0.040, 0.020), "5 ms": (0.005, 0.002)}
 HALF = 0.5
@@ -132,7 +132,7 @@ def figures(took: Times) -> dict[str, dict[str, float]]:
 def main(arguments: list[str] | None = None) -> int:
     options = argparse.ArgumentParser(prog="python -m benchmarks.request_path")
     options.add_argument("--requests", type=int, default=400, help="of each version")
-    options.add_argument("--rate", type=float, default=24, help="requests a second, of all versions together")
+    options.add_argument("--rate", type=float, default=12, help="requests a second, of all versions together")
     options.add_argument("--only", default="", help="the road with this in its name")
     chosen = options.parse_args(arguments)
     failed = 0
