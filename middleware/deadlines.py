@@ -150,6 +150,7 @@ class Deadlines(Middleware):
         self._current = threading.local()
         self._lock = threading.Condition()
         self._bodies: set[_Body] = set()
+        self._working = False
         self._next = float("inf")  # when the watcher wakes by itself
         self._shutdown_at = float("inf")  # when the worker was told to stop
         self._asked: frozenset[tuple[str, int]] = frozenset()  # (job, epoch) pairs that are to stop
@@ -170,6 +171,7 @@ class Deadlines(Middleware):
         actor.fn = self._bracket(actor.fn)
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        self._working, self._shutdown_at = True, float("inf")
         threading.Thread(target=self._watch, name="hareline-deadlines", daemon=True).start()
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
@@ -210,6 +212,11 @@ class Deadlines(Middleware):
             self._shutdown_at = time.monotonic()
             for body in self._bodies:
                 self._hasten(body)
+            self._lock.notify()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        with self._lock:
+            self._working = False
             self._lock.notify()
 
     def cancel(self, asked: Iterable[tuple[str, int]]) -> None:
@@ -271,7 +278,7 @@ class Deadlines(Middleware):
 
     def _watch(self) -> None:
         with self._lock:
-            while True:
+            while self._working or self._bodies:
                 now = time.monotonic()
                 for body in [body for body in self._bodies if body.deadline <= now]:
                     body.deadline = float("inf")

@@ -10,6 +10,7 @@ from typing import Any
 import dramatiq
 import pytest
 from dramatiq import Worker
+from dramatiq.middleware import AsyncIO
 from sqlalchemy import select
 
 from broker import Broker, build
@@ -32,6 +33,8 @@ class Process:
     def __init__(self, url: str) -> None:
         self.ran: list[str] = []
         self.broker: Broker = build(Settings(database_url=url))
+        # Its event loop is one for a whole process, and here are several workers in one.
+        self.broker.middleware = [one for one in self.broker.middleware if not isinstance(one, AsyncIO)]
 
         @dramatiq.actor(broker=self.broker, circuit=UPSTREAM, max_retries=0)
         def call(how: str) -> Any:

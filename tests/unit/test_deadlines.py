@@ -21,10 +21,11 @@ from middleware.deadlines import Deadlines, expires_ms, expiry_ms
 
 
 @pytest.fixture
-def deadlines() -> Deadlines:
+def deadlines() -> Iterator[Deadlines]:
     found = Deadlines(time_limit_ms=60_000, max_age_ms=None, grace_s=30, cancel_grace_s=30)
     found.before_worker_boot(cast(Any, None), cast(Any, None))
-    return found
+    yield found
+    found.after_worker_shutdown(cast(Any, None), cast(Any, None))
 
 
 @pytest.fixture
