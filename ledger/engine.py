@@ -38,8 +38,7 @@ class Database:
             raise SettingsError(
                 f"the ledger's url starts with {self._url.drivername!r}; use postgresql://… or sqlite:///…"
             )
-        self._engine: Engine | None = None
-        self._pid = 0
+        self._engines: dict[int, Engine] = {}  # by the process it is of
         if self.sqlite:
             from ledger.sqlite.file import path_of
             from ledger.sqlite.forks import Guard
@@ -69,8 +68,8 @@ class Database:
 
     def close(self) -> None:
         """Close idle connections.  Idempotent; a later use opens new ones."""
-        if self._engine is not None:
-            self._engine.dispose()
+        if engine := self._engines.get(os.getpid()):
+            engine.dispose()
 
     @contextmanager
     def _connect(self, begin: str, *, isolation_level: str) -> Iterator[Connection]:
@@ -95,14 +94,13 @@ class Database:
             if self._busy and not self._path.exists():
                 self.close()  # what it has open is a file that was removed
             prepare(self._path)
-        elif self._pid != os.getpid() and self._engine is not None:
-            self._engine.dispose(close=False)  # the parent's sockets: forgotten, not closed
-        self._pid = os.getpid()
-        if self._engine is None:
-            self._engine = (
-                _sqlite(str(self._path), self._busy) if self.sqlite else create_engine(self._url, pool_pre_ping=True)
-            )
-        return self._engine
+        if engine := self._engines.get(os.getpid()):
+            return engine
+        for pid, parents in list(self._engines.items()):
+            if pid != os.getpid():
+                parents.dispose(close=False)  # its sockets: forgotten, not closed
+        made = _sqlite(str(self._path), self._busy) if self.sqlite else create_engine(self._url, pool_pre_ping=True)
+        return self._engines.setdefault(os.getpid(), made)  # the same for all threads that came first at once
 
     def _explain(self, error: DBAPIError) -> Exception:
         if self.sqlite:

@@ -9,13 +9,16 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import Engine, create_engine
 
 import failpoints
 from errors import LedgerError, LedgerUnavailable, SchemaMismatch
 from ledger import open_ledger
+from ledger.engine import Database
 from ledger.records import Claim, Finish, Ticket, Verdict
 from ledger.states import Outcome, State
 from ledger.tables import attempts, claims, jobs
@@ -49,6 +52,25 @@ def test_a_broken_connection_is_said_so_and_the_next_call_has_a_new_one(
         ledger.session.enqueue([new_job()])
     ledger.database.close()
     assert ledger.claim(job)[0].verdict is Verdict.RUN
+
+
+def test_threads_that_come_first_at_once_share_their_connections(
+    ledger: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, both_make_one = Database(ledger.url), threading.Barrier(2, timeout=30)
+
+    def made(*args: Any, **options: Any) -> Engine:
+        both_make_one.wait()
+        return create_engine(*args, **options)
+
+    def used(_: int) -> int:
+        with database.read() as connection:
+            return id(connection.engine.pool)
+
+    monkeypatch.setattr("ledger.engine.create_engine", made)
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(used, range(2)))) == 1
+    database.close()
 
 
 def test_a_server_that_is_away_is_said_so_until_it_is_back(ledger: LedgerUnderTest, postgres: Postgres) -> None:
