@@ -156,15 +156,18 @@ def places(shop: System) -> dict[str, str]:
     [job] = shop.sql("SELECT CAST(id AS TEXT) FROM jobs WHERE state = 'failed' AND actor = 'charge' LIMIT 1")
     [flow] = shop.sql("SELECT CAST(id AS TEXT) FROM flows LIMIT 1")
     [worker] = shop.sql("SELECT id FROM workers LIMIT 1")
+    done = shop.sql("SELECT CAST(id AS TEXT) FROM operations LIMIT 1")
     groups = shop.sql("SELECT fingerprint FROM failure_groups LIMIT 1")
     return {
         "overview": "/",
         "jobs": "/jobs",
+        "jobs-view": "/jobs?state=failed&queue=billing",
         "job": f"/jobs/{job[0]}",
         "job-remove": f"/jobs/{job[0]}/remove",
         "failures": "/failures",
         "operations": "/operations",
         "operation-new": "/operations/new?q=state:failed",
+        **({"operation": f"/operations/{done[0][0]}"} if done else {}),
         "audit": "/audit",
         "audit-verify": "/audit/verify",
         **({"failure": f"/failures/{groups[0][0]}"} if groups else {}),
@@ -172,6 +175,8 @@ def places(shop: System) -> dict[str, str]:
         "flow": f"/flows/{flow[0]}",
         "schedules": "/schedules",
         "schedule": "/schedules/nightly-report",
+        "schedule-edit": "/schedules/nightly-report/edit",
+        "schedule-new": "/new/schedule",
         "queues": "/queues",
         "queue": "/queues/billing",
         "workers": "/workers",

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from control import Control
+from control import Control, operations
 from control.queues import pause
+from control.saved_views import save
 from ledger.migrate import Migrations
+from ledger.operations import Deed
+from ledger.search import Filter
 from tests.acceptance.system import System, system
 
 _SENDS = """
@@ -50,6 +53,10 @@ def seed(built: System, *, charges: int = 120, seconds: float = 600.0) -> None:
     built.until(lambda: _settled(built), 120.0, because="the seeded jobs end")
     control = Control(built.database_url, "rabbitmq" if built.broker_url else "embedded")
     pause(control, "mail", by="cli:ada")
+    save(control, "Unpaid", "state=failed&queue=billing", by="local")
+    begun = operations.start(control, built.queries, Deed.RETRY, Filter(queues=("media",)), by="cli:ada")
+    operations.run(control, begun.id)
+    built.until(lambda: _settled(built), 60.0, because="what was retried ends")
     control.close()
     send(built, _AFTER.format(seconds=seconds))
 

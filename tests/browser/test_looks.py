@@ -93,7 +93,7 @@ def test_axe_finds_nothing_serious(window: Window, shop: System, theme: str) -> 
 def test_the_theme_is_in_the_page_as_it_comes_so_nothing_flashes(window: Window) -> None:
     """Check 14."""
     page = window.go("/jobs")
-    page.locator("[data-menu] summary").click()
+    page.locator(".top [data-menu] summary").click()
     page.get_by_role("button", name="Dark").click()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -113,7 +113,7 @@ def test_a_chart_draws_what_the_table_and_the_api_say(window: Window) -> None:
     counted = "SELECT sum(count) FROM tallies WHERE step_s = 60 AND queue = 'billing' AND outcome = 'completed'"
     shop.until(lambda: shop.sql(counted) == [(ended,)], 180, because="every minute is counted")
     page = window.go("/queues/billing")
-    page.locator("[data-menu] summary").first.click()  # the page stays as it is from now on
+    page.locator(".top [data-menu] summary").click()  # the page stays as it is from now on
     expect(page.locator("[data-live]")).to_have_attribute("data-state", "paused")
     canvas = page.locator("[data-chart] canvas").first
     painted = canvas.evaluate(
@@ -147,7 +147,7 @@ def test_times_are_utc_or_local_on_the_night_the_clocks_change(chromium: Browser
     with driving.window(chromium, console, timezone_id="Europe/Berlin") as window:
         page = window.go("/jobs")
         assert "UTC" in (page.locator("main time").first.get_attribute("title") or "")
-        page.locator("[data-menu] summary").click()
+        page.locator(".top [data-menu] summary").click()
         with page.expect_navigation():
             page.get_by_role("button", name="Local").click()
         title = page.locator("main time").first.get_attribute("title") or ""

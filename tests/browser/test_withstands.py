@@ -27,6 +27,8 @@ from tests.servers import RabbitMQ
 
 pytestmark = pytest.mark.timeout(900)
 
+#: A name that has no place to break.
+LONG = "department_of_outstanding_invoices_" * 5
 _PAGES = (
     *("/", "/jobs", "/jobs?state=failed", "/failures", "/schedules", "/queues", "/workers", "/workers?everyone=true"),
     *("/limits", "/operations", "/operations/new?q=state:failed", "/audit", "/audit/verify", "/flows", "/settings"),
@@ -55,7 +57,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[System, 
         Control(url, "embedded"),
         Bookkeeping(url),
     )
-    jobs = {text: plant(session, control, broker, text) for text in CORPUS}
+    jobs = {text: plant(session, control, broker, text) for text in (*CORPUS, LONG)}
     books.group()
     for opened in (session, control, books, broker):
         opened.close()
@@ -97,6 +99,20 @@ def test_hostile_texts_are_shown_as_they_are_and_do_nothing(
             assert " ".join(text.split()) in " ".join(shown.split()), text
 
 
+def test_a_long_name_makes_no_page_wider_than_the_screen(
+    chromium: Browser, planted: tuple[System, dict[str, list[str]]]
+) -> None:
+    shop, jobs = planted
+    with Console(shop).running() as console:
+        for width in (380, 1280):
+            with driving.window(chromium, console, viewport={"width": width, "height": 800}) as window:
+                for path in (*_PAGES, *(f"/jobs/{id}" for id in jobs[LONG]), f"/queues/{LONG}", f"/schedules/s{LONG}"):
+                    page = window.go(path)
+                    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+                    driving.shot(page, f"long-{width}-{path.partition('?')[0].strip('/').replace('/', '-')[:24]}")
+                    assert wide <= 0, f"{path} at {width}: {wide} pixels too wide"
+
+
 def test_hostile_texts_do_nothing_in_what_scripts_make_of_them(
     chromium: Browser, planted: tuple[System, dict[str, list[str]]]
 ) -> None:
@@ -105,7 +121,7 @@ def test_hostile_texts_do_nothing_in_what_scripts_make_of_them(
     with Console(shop).running() as console, driving.window(chromium, console) as window:
         page = window.go("/jobs")
         page.locator("#q").press_sequentially("queue:")
-        expect(page.locator("#q-list li")).to_have_count(len(CORPUS), timeout=10_000)
+        expect(page.locator("#q-list li")).to_have_count(len(jobs), timeout=10_000)
         page.keyboard.press("Escape")
         expect(page.locator("main")).to_be_visible()
         seeding.send(shop, "from tests.browser.shop import *\nreserve.send(1)")
@@ -194,6 +210,7 @@ def test_rabbitmq_that_is_away_is_unknown_as_of_when_and_jobs_are_shown_all_the_
         with looked_at.running() as console, driving.window(chromium, console) as window:
             page = window.go("/queues/billing")
             road = page.locator("section", has=page.get_by_role("heading", name="In RabbitMQ"))
+            expect(road.locator(".sec")).to_contain_text("as of", timeout=60_000)
             expect(road).not_to_contain_text("unknown", timeout=60_000)
             expect(road.locator("td[data-label=Consumers]").first).to_have_text(re.compile("[1-9]"), timeout=60_000)
             for way in (amqp, management):
