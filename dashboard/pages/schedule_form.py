@@ -27,6 +27,8 @@ from ledger.schedules.words import words
 router = APIRouter(dependencies=[Depends(allow("put_schedule"))])
 
 _FIRES: Final = 5
+#: JSON up to so many characters is written in one line.
+_SHORT: Final = 50
 #: What a new one begins with.
 _USUAL: Final[Mapping[str, str]] = {
     "key": "",
@@ -139,7 +141,8 @@ def _as_text(value: Any) -> str:
         case float():
             return f"{value:g}"
         case list() | dict():
-            return json.dumps(value, indent=2 if value else None, ensure_ascii=False)
+            short = json.dumps(value, ensure_ascii=False)
+            return short if len(short) < _SHORT else json.dumps(value, indent=2, ensure_ascii=False)
         case _:
             return str(value)
 

@@ -64,7 +64,7 @@ def _operation(system: System) -> OperationView:
 
 def _agree(system: System, rabbit: Rabbit, page: Page) -> None:
     """The page, the ledger, RabbitMQ and the audit trail."""
-    expect(page.locator(".head .state")).to_have_text("completed", timeout=120_000)
+    expect(page.locator(".head .state")).to_have_text("done", timeout=120_000)
     assert _seen(page) == DEAD
     ended = _operation(system)
     assert (ended.state, ended.done, ended.skipped, ended.failed) == ("done", DEAD, 0, 0)
