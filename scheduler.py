@@ -82,6 +82,14 @@ SCHEDULES: Sequence[Schedule] = (
         overlap="skip",
         skip=lambda settings: "" if settings.warmup_urls else "HARELINE_WARMUP_URLS is not set",
     ),
+    Schedule(
+        "watch-chain",
+        actor="watch_chain",
+        when="every 3s",
+        missed="skip",
+        overlap="skip",
+        skip=lambda settings: "" if settings.chain_rpc_url else "HARELINE_CHAIN_RPC_URL is not set",
+    ),
 )
 
 

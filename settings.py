@@ -224,6 +224,43 @@ def _http_url(url: SecretStr) -> SecretStr:
     raise ValueError("an address that begins with http:// or https://")
 
 
+def contracts_of(text: str) -> list[str]:
+    """``"0xca11… 0x5fbd…"`` as addresses in lower case.  Raises ``ValueError``."""
+    for part in text.split():
+        if not re.fullmatch(r"0x[0-9a-fA-F]{40}", part):
+            raise ValueError(f"addresses of 0x and 40 hexadecimal digits, separated by spaces, but {part!r} is none")
+    return text.lower().split()
+
+
+def topics_of(text: str) -> list[list[str] | None]:
+    """``"0xddf2…|0x8c5b… * 0x0000…"`` as the alternatives of each place, None for any.  Raises ``ValueError``."""
+    places: list[list[str] | None] = []
+    for place in text.lower().split():
+        wrong = [topic for topic in place.split("|") if not re.fullmatch(r"0x[0-9a-f]{64}", topic)]
+        if place != "*" and wrong:
+            raise ValueError(f"topics of 0x and 64 hexadecimal digits, but {wrong[0]!r} is none; * is any, | is or")
+        places.append(None if place == "*" else place.split("|"))
+    if len(places) > 4:
+        raise ValueError(f"at most 4 places, for a log has no more topics, got {len(places)}; | is or")
+    return places
+
+
+def _contracts(text: str) -> str:
+    contracts_of(text)
+    return text
+
+
+def _topics(text: str) -> str:
+    topics_of(text)
+    return text
+
+
+def _signing_key(key: SecretStr) -> SecretStr:
+    if re.fullmatch(r"(0x)?[0-9a-fA-F]{64}", key.get_secret_value()):
+        return key
+    raise ValueError("a private key of 64 hexadecimal digits")
+
+
 def _producer(name: str) -> str:
     if PRODUCER.fullmatch(name):
         return name
@@ -419,6 +456,30 @@ class Settings(BaseModel):
     """Folder in which warmed-up pages are kept."""
     warmup_urls: Annotated[str, AfterValidator(_addresses)] = ""
     """Pages that are fetched every five minutes, separated by spaces; unset, none."""
+    chain_rpc_url: Annotated[SecretStr, AfterValidator(_http_url)] | None = None
+    """Ethereum's JSON-RPC, of any chain that speaks it; unset, no chain is watched."""
+    chain_id: PositiveInt | None = None
+    """The chain that has to be: 1 is Ethereum, 11155111 Sepolia; unset, the one that is met first."""
+    chain_addresses: Annotated[str, AfterValidator(_contracts)] = ""
+    """Contracts whose logs are matches, separated by spaces; unset, those of any contract that chain_topics fits."""
+    chain_topics: Annotated[str, AfterValidator(_topics)] = ""
+    """The topics of a match, by place and separated by spaces; * is any, and a bar stands between alternatives."""
+    chain_start_block: NonNegativeInt | None = None
+    """The first block that is looked at; unset, the newest one when watching begins."""
+    chain_confirmations: NonNegativeInt = 0
+    """Blocks there have to be on top of one before it is looked at."""
+    chain_reorg_depth: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Blocks whose hashes are kept: a re-organisation of up to so many is taken back, a deeper one asks a person."""
+    chain_batch_blocks: PositiveInt = 1_000
+    """Most blocks that one request asks the logs of."""
+    chain_actor: str | None = None
+    """The actor that is sent each match; it takes one argument, a Match of actors/blocks.py."""
+    chain_webhook_url: str | None = Field(default=None, pattern=r"^https?://")
+    """Where each match is posted as a webhook; unset, nowhere."""
+    chain_multicall_address: str | None = Field(default=None, pattern=r"^0x[0-9a-fA-F]{40}$")
+    """Where the chain has Multicall3, if neither at its usual address nor deployed from here."""
+    chain_deployer_key: Annotated[SecretStr, AfterValidator(_signing_key)] | None = None
+    """The private key that signs, and whose account pays, what is deployed."""
 
     google_client_id: str | None = Field(default=None, min_length=1)
     """Your OAuth client at Google; unset, no mailbox is read."""

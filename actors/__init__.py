@@ -19,6 +19,7 @@ dramatiq.set_broker(broker)
 from actors import (  # noqa: E402
     billing,
     cache,
+    chain,
     data,
     email,
     email_sync,
@@ -36,6 +37,7 @@ __all__ = [
     "billing",
     "broker",
     "cache",
+    "chain",
     "data",
     "email",
     "email_sync",

@@ -261,3 +261,60 @@ letters = Table(  # mails that were fetched
     Column("problems", Json(), nullable=False),  # what of it could not be read
 )
 Index("letters_by_time", letters.c.account, letters.c.received_at)
+
+chain_cursors = Table(
+    "chain_cursors",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),  # of the last block that was looked at; -1 is before the first
+    Column("hash", Text, nullable=False),
+    Column("first", BigInteger, nullable=False),  # nothing up to this block was ever looked at
+)
+
+chain_blocks = Table(  # the last ones that were looked at, to know them again
+    "chain_blocks",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", Text, nullable=False),
+    Column("parent", Text, nullable=False),
+)
+
+chain_matches = Table(
+    "chain_matches",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("block_hash", Text, primary_key=True),
+    Column("log_index", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("transaction_hash", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("topics", Json(), nullable=False),
+    Column("data", Text, nullable=False),
+    Column("removed", Boolean, nullable=False),  # its block is not on the chain any more
+    Column("revision", Integer, nullable=False),  # goes up each time it is removed, or is there again
+    Column("found_at", Instant, nullable=False),
+)
+Index("chain_matches_of_block", chain_matches.c.chain, chain_matches.c.number)
+
+chain_halts = Table(  # why no chain is watched, once there is a dead letter that says so
+    "chain_halts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("code", Text, nullable=False),
+    Column("job", Text, nullable=False),
+)
+
+chain_deployments = Table(
+    "chain_deployments",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", Text, primary_key=True),  # what it is; of a forced one, the job
+    Column("address", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("nonce", BigInteger, nullable=False),
+    Column("transaction_hash", Text, nullable=False),
+    Column("raw", Text, nullable=False),  # the signed transaction: sent again, it is the same one
+    Column("signed_at", Instant, nullable=False),
+    Column("proved_at", Instant),
+)

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from actors import broker, inbox
 from actors.billing import close_billing_period, update_billing
 from actors.cache import warmup_cache
+from actors.chain import deploy_multicall3, watch_chain
 from actors.connections import Grant, connect
 from actors.data import process_data
 from actors.database import add, database
@@ -49,6 +50,7 @@ def main(hook: str, token: str) -> None:
     snapshots = []
     for _ in range(2):
         track_llm_usage.send(usage(month))
+        deploy_multicall3.send()  # makes a block, which is then looked at
         settled()
         send_all(now, month, hook, mailbox)
         settled()
@@ -105,6 +107,7 @@ def send_all(now: datetime, month: datetime, hook: str, mailbox: str) -> None:
     sync_gmail_incremental.send(mailbox)
     process_email.send(mailbox, "m1")
     refresh_token.send(mailbox)
+    watch_chain.send()
     cleanup_audit_log.send(0)
 
 

@@ -11,6 +11,7 @@ import pytest
 from actors import broker
 from actors.database import migrations
 from tests.acceptance.conftest import ROADS, carrier, database
+from tests.chain import KEY, ChainServer
 from tests.gmailserver import BROKEN as BROKEN_AT_GOOGLE
 from tests.gmailserver import TOO_FAST, GmailServer
 from tests.mailserver import MailServerForTests
@@ -19,8 +20,8 @@ from tests.scripted import BROKEN, OpenAIServer, Scripted, respond, status
 
 pytestmark = pytest.mark.prove
 
-#: Modules whose jobs have tests of their own, with chains and histories; every other job is run here.
-OTHERS = ("maintenance", "chain")
+#: A module whose jobs have tests of their own, with histories; every other job is run here.
+OTHERS = ("maintenance",)
 CATALOGUE = {
     actor.actor_name for actor in broker.actors.values() if actor.fn.__module__.removeprefix("actors.") not in OTHERS
 }
@@ -41,6 +42,7 @@ def test_every_job_runs_twice_and_the_second_time_changes_nothing(
         Scripted() as hook,
         Scripted() as slack,
         Scripted() as site,
+        ChainServer() as chain,
         MailServerForTests(tmp_path) as mail,
         GmailServer() as google,
     ):
@@ -50,6 +52,8 @@ def test_every_job_runs_twice_and_the_second_time_changes_nothing(
         openai.script = [BUSY, BROKEN]
         hook.script = [status(500), status(429, Retry_After="1")]
         slack.script = [status(502)]
+        chain.script = [status(429, Retry_After="1"), status(500)]
+        chain.tell(1)
         env = environment(
             DATABASE_URL=url,
             BROKER_URL=broker_url or "embedded",
@@ -63,6 +67,11 @@ def test_every_job_runs_twice_and_the_second_time_changes_nothing(
             HARELINE_DATA_DIR=str(tmp_path / "data"),
             HARELINE_CACHE_DIR=str(tmp_path / "cache"),
             HARELINE_WARMUP_URLS=f"{site.url}/page",
+            HARELINE_CHAIN_RPC_URL=chain.url,
+            HARELINE_CHAIN_ADDRESSES=chain.teller,
+            HARELINE_CHAIN_START_BLOCK="0",
+            HARELINE_CHAIN_WEBHOOK_URL=f"{hook.url}/chain",
+            HARELINE_CHAIN_DEPLOYER_KEY=KEY,
             HARELINE_LOG_LEVEL="ERROR",
             **google.settings,
         )
@@ -77,7 +86,9 @@ def test_every_job_runs_twice_and_the_second_time_changes_nothing(
 
     first, second = found["snapshots"]
     assert first == second
-    assert {name for name, rows in first.items() if not rows} == set(), "tables that nothing was written to"
+    empty = {name for name, rows in first.items() if not rows}
+    assert empty == {"chain_halts"}, "tables that nothing was written to, but for what only a dead letter leaves"
+    assert chain.methods.count("eth_sendRawTransaction") == 1
     assert len([1 for path, _ in openai.requests]) == 4 + 2, "four were answered, two declined"
     assert sorted(str(message["To"]) for message in mail.mails) == [
         "ada@example.org",
@@ -86,7 +97,7 @@ def test_every_job_runs_twice_and_the_second_time_changes_nothing(
     ]
     assert len({message["Message-ID"] for message in mail.mails}) == 3
     posted = [path for path, _ in hook.requests]
-    assert len(posted) == 3 + 2
-    assert set(posted) == {"/ada", "/direct", "/accounting"}
+    assert len(posted) == 4 + 2
+    assert set(posted) == {"/ada", "/direct", "/accounting", "/chain"}
     assert len(slack.requests) == 1 + 1
     assert (google.faults, len(google.asked("format=raw"))) == ([], 3 + 1), "three were fetched, one was declined"

@@ -77,6 +77,7 @@ LONG = {
     "talk-to-a-running-job",
     "use-the-api",
     "use-the-console",
+    "watch-a-chain",
 }
 
 

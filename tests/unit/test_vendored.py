@@ -9,10 +9,10 @@ import pytest
 
 from tests.documents import ROOT
 
-FOLDERS = [ROOT / "dashboard/pages/static/vendor", ROOT / "tests/browser/vendor"]
+FOLDERS = [ROOT / "dashboard/pages/static/vendor", ROOT / "tests/browser/vendor", ROOT / "actors/vendor"]
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.parts[-3])
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(ROOT).parts[0])
 def test_a_vendored_file_is_the_released_one_and_has_its_licence(folder: Path) -> None:
     listed = json.loads((folder / "manifest.json").read_text())
     known = {"manifest.json"}
