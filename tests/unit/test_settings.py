@@ -62,6 +62,8 @@ def test_every_setting_can_be_given_by_its_variable(tmp_path: Path) -> None:
         "billing_webhook_url": "https://h",
         "warmup_urls": "https://h/a http://h/b",
         "data_sources": "s3://bucket/folder https://h",
+        "gmail_url": "https://h",
+        "google_oauth_url": "https://h",
         "chain_rpc_url": "https://h/v3/key",
         "chain_addresses": f"0x{'cA' * 20} 0x{'11' * 20}",
         "chain_topics": f"* 0x{'dd' * 32}|0x{'8c' * 32}",
