@@ -78,7 +78,7 @@ class MailServer:
     @staticmethod
     def _meant(where: str, code: int, said: bytes | str, remedy: str) -> Exception:
         text = f"{where} answered {code} {said.decode(errors='replace') if isinstance(said, bytes) else said}"
-        if code == 421:
+        if code == 421 or not 200 <= code < 600:  # it goes away, or does not speak SMTP just now
             return Unavailable(text)
         if 400 <= code < 500:
             return Retry(text, delay=LATER_MS)

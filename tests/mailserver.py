@@ -28,7 +28,9 @@ class Session(socketserver.StreamRequestHandler):
             verb, _, rest = line.decode().strip().partition(" ")
             self.server.heard.append(verb.upper())
             scripted = self.server.script.get(verb.upper())
-            if scripted == "hang up":
+            if scripted == "silence":
+                self.server.released.wait(30)
+            if scripted in ("hang up", "silence"):
                 return
             if scripted:
                 self.say(scripted)
@@ -83,7 +85,8 @@ class Session(socketserver.StreamRequestHandler):
 class MailServerForTests(socketserver.ThreadingTCPServer):
     """Keeps the mails it is given.  Serves within ``with``.
 
-    ``script`` is what it says to a verb instead ("hang up" for closing the connection); "." is the end of a mail.
+    ``script`` is what it says to a verb instead ("hang up" for closing the connection, "silence" for
+    nothing at all); "." is the end of a mail.
     """
 
     daemon_threads = True
@@ -95,6 +98,7 @@ class MailServerForTests(socketserver.ThreadingTCPServer):
         self.script: dict[str, str] = {}
         self.mails: list[EmailMessage] = []
         self.heard: list[str] = []
+        self.released = threading.Event()
         self.ca_file = folder / "mail.pem"
         self.tls = _certified(self.ca_file)
 
@@ -111,6 +115,7 @@ class MailServerForTests(socketserver.ThreadingTCPServer):
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.released.set()
         self.shutdown()
         self.server_close()
 

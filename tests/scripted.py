@@ -99,11 +99,11 @@ def cut_mid_body(request: BaseHTTPRequestHandler) -> None:
     request.close_connection = True
 
 
-def silent(released: threading.Event) -> Answer:
-    """Say nothing until it is released."""
+def silent(released: threading.Event, most_s: float = 30.0) -> Answer:
+    """Say nothing until it is released, or so many seconds are over."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
-        released.wait(30)
+        released.wait(most_s)
         request.close_connection = True
 
     return answer
