@@ -233,7 +233,7 @@ class Broker(Hooks):
 
     def _enqueue_tick(self, message: Message[Any], tick: tuple[str, Any]) -> bool:
         self.emit_before("enqueue", message, None)
-        [answer] = self._record([job_of(self, message, tick=tick)])
+        [answer] = self._accept([job_of(self, message, tick=tick)])
         self.emit_after("enqueue", message, None)
         return not answer.duplicate
 

@@ -37,9 +37,12 @@ class RingingControl(Control):
 
     def run(self, verb: Callable[[Transaction], T], *, by: By) -> T:
         done = super().run(verb, by=by)
+        self.ring()
+        return done
+
+    def ring(self) -> None:
         if self._bell is not None:
             self._bell.ring()
-        return done
 
 
 class Services:
@@ -60,7 +63,7 @@ class Services:
         self.schedules = ScheduleQueries(settings.database_url)
         self.accounts = AccountQueries(settings.database_url)
         self.audit = AuditQueries(settings.database_url)
-        self.control: Control = RingingControl(settings.database_url, carrier, self._bell)
+        self.control = RingingControl(settings.database_url, carrier, self._bell)
         #: RabbitMQ, as of the last look; None: the ledger carries the jobs itself.
         self.road = (
             Road(settings, settings.broker_url, self.queries, lambda: sorted(broker.get_declared_queues()))
@@ -101,8 +104,11 @@ class Services:
             yield opened
         finally:
             opened.close()
-        if self._bell is not None:
-            self._bell.ring()
+        self.ring()
+
+    def ring(self) -> None:
+        """Tell the workers of this machine that there may be something to do."""
+        self.control.ring()
 
     def close(self) -> None:
         """Close every connection.  Idempotent."""

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -14,6 +15,8 @@ from errors import LedgerError, LedgerUnavailable, SettingsError
 from ledger import clock
 from ledger.instants import from_micros
 from ledger.tables import now
+
+_shared: "ContextVar[tuple[URL, Connection] | None]" = ContextVar("shared", default=None)
 
 
 class Database:
@@ -58,6 +61,24 @@ class Database:
         with self._connect("BEGIN IMMEDIATE", isolation_level="READ COMMITTED") as connection:
             yield connection
 
+    @contextmanager
+    def shared(self) -> Iterator[Connection]:
+        """As :meth:`write`; and what this thread asks of the same ledger meanwhile, by any ``Database``, is part of it.
+
+        What a session does, which has a connection of its own, is not.
+        """
+        with self.write() as connection:
+            token = _shared.set((self._url, connection))
+            try:
+                yield connection
+            finally:
+                _shared.reset(token)
+
+    @property
+    def joins(self) -> bool:
+        """Whether what is asked now is part of a larger transaction."""
+        return (shared := _shared.get()) is not None and shared[0] == self._url
+
     def time(self, connection: Connection) -> datetime:
         """The database's clock, now."""
         if self.sqlite:  # the same clock as the session's; julianday('now') knows milliseconds only
@@ -73,6 +94,9 @@ class Database:
 
     @contextmanager
     def _connect(self, begin: str, *, isolation_level: str) -> Iterator[Connection]:
+        if (shared := _shared.get()) is not None and shared[0] == self._url:
+            yield shared[1]
+            return
         with ExitStack() as stack:
             if self.sqlite:
                 stack.enter_context(self._guard)

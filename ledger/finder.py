@@ -74,6 +74,9 @@ def asking(database: Database, timeout_s: float = TIMEOUT_S) -> Iterator[Connect
             if told:
                 raise slow from error
             raise
+        else:
+            if database.joins and not database.sqlite:
+                connection.execute(text("SET LOCAL statement_timeout TO DEFAULT"))
         finally:
             if database.sqlite:
                 raw.set_progress_handler(None, 0)

@@ -1,17 +1,25 @@
 """The header ``Idempotency-Key``: a request that is sent again is answered again, and not done again."""
 
+import functools
 import hashlib
+import random
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from contextlib import ExitStack
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple
 
 from fastapi import Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
+from sqlalchemy import Connection
 
+from broker.transactional import transactional
+from control.transaction import in_turn
 from dashboard.problems import Kind, problem
 from dashboard.security import principal
+from dashboard.services import Services
 from errors import BadInput
-from ledger.repeats import Answer, Found, Repeats
+from ledger.repeats import Answer, OtherRequest
 
 HEADER: Final = "Idempotency-Key"
 #: How it stands in the document.
@@ -22,12 +30,31 @@ PARAMETER: Final = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
     "description": "Sent again with the same key within a day, it is answered as the first time, and not done again.",
 }
-#: What these answer must not be kept.
-NEVER: Final = frozenset({"create_token", "reveal_job_payload"})
+#: Those that take no key: what the first two answer must not be kept, and a flow's verbs have sessions of their own; of
+#: these a second one is refused, or changes nothing.
+NEVER: Final = frozenset({"create_token", "reveal_job_payload", "cancel_flow", "retry_flow", "signal_flow"})
+#: About so often answers that are old are forgotten, in requests.
+_FORGET: Final = 100
 
 _USED = Kind(422, "This key was used for another request", "Use a new key for every request.")
-_BUSY = Kind(409, "The same request is being answered", "Ask again in a moment.")
-_LOST = Kind(409, "Whether that was done is not known", "Look whether it was; then send it with another key.")
+
+
+class _Keyed(NamedTuple):
+    """The request that is being answered, which bears a key."""
+
+    services: Services
+    key: str
+    body: str
+
+
+class _Refused(Exception):
+    """The endpoint answered that it did nothing."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+
+
+_keyed: ContextVar[_Keyed | None] = ContextVar("keyed", default=None)
 
 
 class Repeatable(APIRoute):
@@ -38,36 +65,56 @@ class Repeatable(APIRoute):
         if self.methods == {"GET"} or self.name in NEVER:
             return handle
 
-        async def repeated(request: Request) -> Response:
+        async def handled(request: Request) -> Response:
             given = request.headers.get(HEADER)
             if given is None:
                 return await handle(request)
-            repeats: Repeats = request.app.state.services.repeats
-            key = _key(request, given)
-            found = await run_in_threadpool(repeats.begin, key, _hash(request.url.query.encode(), await request.body()))
-            match found:
-                case Answer(status, headers, body):
-                    return Response(body, status, {**headers, "Idempotent-Replay": "true"})
-                case Found.OTHER:
-                    return problem(422, name="key-reused", kind=_USED)
-                case Found.BUSY:
-                    return problem(409, name="key-in-use", kind=_BUSY, headers={"Retry-After": "1"})
-                case Found.LOST:
-                    return problem(409, name="outcome-unknown", kind=_LOST)
+            body = _hash(request.url.query.encode(), await request.body())
+            token = _keyed.set(_Keyed(request.app.state.services, _key(request, given), body))
             try:
-                response = await handle(request)
-            except BaseException:
-                await run_in_threadpool(repeats.forget, key)
-                raise
-            if response.status_code < 400:
-                kept = {"content-type": response.headers["content-type"]}
-                answer = Answer(response.status_code, kept, bytes(response.body))
-                await run_in_threadpool(repeats.answered, key, answer)
-            else:
-                await run_in_threadpool(repeats.forget, key)
-            return response
+                return await handle(request)
+            except OtherRequest:
+                return problem(422, name="key-reused", kind=_USED)
+            finally:
+                _keyed.reset(token)
 
-        return repeated
+        return handled
+
+
+def once(endpoint: Callable[..., Any], answers: Any, status: int) -> Callable[..., Any]:
+    """The same endpoint, which for a request that bears a key does what it does in one transaction with the answer.
+
+    Parameters:
+      answers: the type of what it returns; status: with which it is answered.
+    """
+    adapter: TypeAdapter[Any] = TypeAdapter(answers)
+
+    @functools.wraps(endpoint)
+    def repeated(**given: Any) -> Any:
+        keyed = _keyed.get()
+        if keyed is None:
+            return endpoint(**given)
+
+        def do(connection: Connection) -> Answer:
+            block.enter_context(transactional(connection))
+            done = endpoint(**given)
+            if isinstance(done, Response):
+                raise _Refused(done)
+            return Answer(status, {"content-type": "application/json"}, adapter.dump_json(done, by_alias=True))
+
+        repeats = keyed.services.repeats
+        try:
+            with ExitStack() as block:  # which ends after the commit, and then sends what was recorded
+                answer = in_turn(lambda: repeats.once(keyed.key, keyed.body, do))
+        except _Refused as refused:
+            return refused.response
+        keyed.services.ring()
+        if random.randrange(_FORGET) == 0:
+            repeats.forget()
+        replay = {"Idempotent-Replay": "true"} if answer.again else {}
+        return Response(answer.body, answer.status, {**answer.headers, **replay})
+
+    return repeated
 
 
 def _key(request: Request, given: str) -> str:

@@ -5,9 +5,10 @@ from enum import Enum
 from typing import Any
 
 from fastapi import APIRouter, Depends
+from fastapi.datastructures import DefaultPlaceholder
 
 from dashboard import security
-from dashboard.api.repeated import NEVER, PARAMETER, Repeatable
+from dashboard.api.repeated import NEVER, PARAMETER, Repeatable, once
 from dashboard.problems import MEDIA_TYPE, PLAIN
 
 #: Where a problem's schema is in the document.
@@ -39,6 +40,10 @@ class Routes(APIRouter):
             statuses += [400, 409, 413]
             if name not in NEVER:
                 options["openapi_extra"] = {"parameters": [PARAMETER]}
+                answers = options.get("response_model")
+                if isinstance(answers, DefaultPlaceholder) or answers is None:
+                    answers = endpoint.__annotations__["return"]
+                endpoint = once(endpoint, answers, options.get("status_code") or 200)
         options["operation_id"] = name
         super().add_api_route(
             path,

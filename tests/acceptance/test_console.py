@@ -71,3 +71,24 @@ def test_a_port_that_is_taken_is_said_in_a_line(tmp_path: Path, env: dict[str, s
             assert second.process.wait(60) == 2
             [line] = second.wait("cannot listen at 127.0.0.1")
             assert "HARELINE_CONSOLE_PORT" in line
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("step", ["repeat.before_commit", "repeat.committed"])
+def test_a_request_whose_answer_was_lost_with_the_process_is_done_once(
+    tmp_path: Path, env: dict[str, str], step: str
+) -> None:
+    def send(program: Program) -> httpx.Response:
+        send = {"actor": "calculate_costs", "args": ["r1"]}
+        return httpx.post(f"{address(program)}api/v1/jobs", json=send, headers={"Idempotency-Key": "r1"}, timeout=60)
+
+    with Program(hareline("console"), tmp_path, env | {"HARELINE_FAILPOINTS": f"{step}=kill"}) as program:
+        with pytest.raises(httpx.TransportError):
+            send(program)
+        assert program.process.wait(30) == -signal.SIGKILL
+    with Program(hareline("console"), tmp_path, env) as program:
+        first, again = send(program), send(program)
+        assert (first.status_code, again.text) == (201, first.text)
+        assert ("idempotent-replay" in first.headers) is (step == "repeat.committed")
+        count = httpx.get(f"{address(program)}api/v1/jobs/count", timeout=60).json()
+        assert count["all"]["count"] == 1

@@ -298,13 +298,43 @@ def test_a_request_that_is_sent_again_with_its_key_is_answered_again_and_not_don
     wrong(api.post("jobs", json=send, headers={"Idempotency-Key": "a b"}), 422, "bad-input")
 
 
-def test_of_two_that_come_at_once_one_is_done(api: TestClient) -> None:
+def test_of_those_that_come_at_once_one_is_done_and_all_have_its_answer(api: TestClient) -> None:
     send, key = {"actor": "post", "args": ["Ada"]}, {"Idempotency-Key": "once"}
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: api.post("jobs", json=send, headers=key).status_code, range(4)))
-    assert set(answers) <= {201, 409}
-    assert 201 in answers
+        answers = list(pool.map(lambda _: api.post("jobs", json=send, headers=key), range(4)))
+    assert {(answer.status_code, answer.text) for answer in answers} == {(201, answers[0].text)}
+    assert sorted("idempotent-replay" in answer.headers for answer in answers) == [False, True, True, True]
     assert api.get("jobs/count").json()["all"]["count"] == 1
+
+
+def test_whatever_a_request_does_is_done_once_with_its_key(api: TestClient, database_url: str) -> None:
+    dead_letters(database_url, 1)
+    old = api.post("jobs", json={"actor": "post", "args": ["Ada"], "delay_ms": 60_000}).json()["id"]
+    api.put("schedules/hourly", json={"actor": "post", "when": "every 1h", "args": ["Ada"]})
+    mutation = {"query": 'mutation { enqueue(type: "post", payload: {to: "Ada"}) { job { id } } }'}
+    writes: list[tuple[str, str, Any]] = [
+        ("POST", f"jobs/{old}/edit", {"args": ["Grace"]}),
+        ("POST", "schedules/hourly/run", {}),
+        ("POST", "http://127.0.0.1/graphql", mutation),
+        ("POST", "operations", {"action": "retry", "q": "state:failed", "expected_count": 1}),
+        ("PATCH", "queues/letters", {"rate": "10/s"}),
+        ("POST", "queues/letters/retry-failed", {}),
+        ("POST", "users", {"name": "ada", "password": "correct horse battery", "role": "viewer"}),
+        ("POST", "feed/followers/me/seek", {"to": "now"}),
+    ]
+    for n, (method, path, body) in enumerate(writes):
+        first, again = (api.request(method, path, json=body, headers={"Idempotency-Key": f"{n}"}) for _ in range(2))
+        assert first.status_code < 300, (path, first.text)
+        assert "idempotent-replay" not in first.headers
+        assert (again.text, again.headers["idempotent-replay"]) == (first.text, "true")
+    assert api.get("jobs/count").json()["all"]["count"] == 5
+    assert len(api.get("operations").json()["items"]) == 1
+    done = [entry["operation"] for entry in api.get("audit").json()["items"]]
+    assert len(done) == len(set(done)) == len(writes)
+    refused = {"Idempotency-Key": "users"}
+    weak = {"name": "bob", "password": "short", "role": "viewer"}
+    wrong(api.post("users", json=weak, headers=refused), 422, "bad-account")
+    assert api.post("users", json=weak | {"password": "longer than short"}, headers=refused).status_code == 201
 
 
 def test_queue_counts_have_the_shape_of_bull_dashboards(api: TestClient, database_url: str) -> None:
