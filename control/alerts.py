@@ -286,12 +286,19 @@ def mute(control: Control, queue: str, rule: str, for_s: float, *, by: By) -> No
         mine = (alerts.c.queue == queue) & (alerts.c.rule == rule)
         until = tx.now + timedelta(seconds=for_s) if for_s else None
         muting = {"muted_until": until, "muted_by": tx.by if for_s else None}
+        muted = tx.connection.scalar(select(alerts.c.muted_until).where(mine).with_for_update())
+        if muted is None and not for_s:
+            return
         if not tx.connection.execute(update(alerts).where(mine).values(**muting)).rowcount and for_s:
             key = {"queue": queue, "rule": rule}
             tx.connection.execute(
                 insert(alerts).values(**key, level="ok", value=0.0, text="", since=tx.now, told="ok", **muting)
             )
-        tx.note(None, "alert muted" if for_s else "alert unmuted", {"queue": queue, "rule": rule, "for_s": for_s})
+        tx.note(
+            None,
+            "alert muted" if for_s else "alert unmuted",
+            {"queue": queue, "rule": rule, "for_s": for_s, "was": muted},
+        )
 
     control.run(verb, by=by)
 

@@ -18,8 +18,8 @@ def hold_open(control: Control, name: str, for_s: float, *, by: By) -> None:
 
     def verb(tx: Transaction) -> None:
         now, length = to_micros(tx.now), round(for_s * 1_000_000)
-        _change(tx, name, lambda breaker: held(breaker, now, length, "an operator opened it"))
-        tx.note(None, "circuit opened", {"circuit": name, "for_s": for_s})
+        was = _change(tx, name, lambda breaker: held(breaker, now, length, "an operator opened it"))
+        tx.note(None, "circuit opened", {"circuit": name, "for_s": for_s, "was": _words(was)})
 
     control.run(verb, by=by)
 
@@ -28,8 +28,11 @@ def close(control: Control, name: str, *, by: By) -> bool:
     """Let jobs start again, and forget what was counted; false when it was closed.  Those put off come back."""
 
     def verb(tx: Transaction) -> bool:
+        row = tx.connection.execute(select(circuits).where(circuits.c.name == name).with_for_update()).one_or_none()
+        if row is None or (row.until is None and not row.counted):
+            return False
         was = _change(tx, name, lambda breaker: closed(breaker, "an operator closed it"))
-        tx.note(None, "circuit closed", {"circuit": name})
+        tx.note(None, "circuit closed", {"circuit": name, "was": _words(was)})
         return was.until is not None
 
     return control.run(verb, by=by)
@@ -38,6 +41,10 @@ def close(control: Control, name: str, *, by: By) -> bool:
 def listing(queries: Queries, within: Mapping[str, int]) -> list[CircuitView]:
     """How all circuits stand; ``within`` are the windows in which those of the code count calls, in microseconds."""
     return queries.circuits(within)
+
+
+def _words(was: Breaker) -> str:
+    return "closed" if was.until is None else f"open until {from_micros(was.until).isoformat(' ', 'seconds')}"
 
 
 def _change(tx: Transaction, name: str, change: Callable[[Breaker], Breaker]) -> Breaker:

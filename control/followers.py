@@ -84,10 +84,13 @@ def seek(control: Control, name: str, to: str, *, by: By) -> str:
         places = {"oldest": Cursor(extent.floor), "now": extent.end}
         cursor = places[to] if to in places else Cursor.parse(to)
         extent.demand(cursor)
+        was = tx.connection.scalar(select(followers.c.cursor).where(followers.c.name == name).with_for_update())
+        if was == str(cursor):
+            return str(cursor)
         moved = update(followers).where(followers.c.name == name).values(cursor=str(cursor))
         if not tx.connection.execute(moved).rowcount:
             tx.connection.execute(insert(followers).values(name=name, cursor=str(cursor), seen_at=tx.now))
-        tx.note(None, "follower moved", {"follower": name, "to": str(cursor)})
+        tx.note(None, "follower moved", {"follower": name, "to": str(cursor), "was": was})
         return str(cursor)
 
     return control.run(verb, by=by)
@@ -109,6 +112,8 @@ def off(control: Control, *, by: By) -> None:
     """Write nothing for the feed any more, until somebody follows it again; those who do are told what they lost."""
 
     def verb(tx: Transaction) -> None:
+        if not feed.extent(tx.connection).kept:
+            return
         feed.stop_keeping(tx.connection)
         tx.connection.execute(update(followers).values(cursor="0"))
         tx.note(None, "feed off", {})

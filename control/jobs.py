@@ -30,6 +30,7 @@ from ledger.tables import (
     tickets,
     uniques,
 )
+from ledger.text import FIRST_ID
 
 _BATCH = 500  #: jobs in one transaction: their rows are locked until it commits
 
@@ -176,7 +177,7 @@ def each(
 
     done: list[str] = []
     for table in (jobs, history) if state in FINISHED else (jobs,):
-        after = "00000000-0000-0000-0000-000000000000"
+        after = FIRST_ID
         while after and (room := _BATCH if limit is None else min(_BATCH, limit - len(done))) > 0:
             after, some = control.run(lambda tx, t=table, a=after, r=room: page(tx, t, a, r), by=by)  # type: ignore[misc]
             done += some
@@ -313,8 +314,8 @@ def cancel_all(tx: Transaction, locked: Sequence[Locked]) -> dict[str, str]:
     """Cancel jobs, which are locked and not finished: at once, or by asking those that run to stop."""
     active = [job.id for job in locked if job.state is State.ACTIVE]
     if active:
-        tx.connection.execute(update(jobs).where(jobs.c.id.in_(active)).values(cancel_requested=True))
-        tx.note_jobs("cancel_requested", [(id, {}) for id in active])
+        anew = update(jobs).where(jobs.c.id.in_(active), ~jobs.c.cancel_requested).values(cancel_requested=True)
+        tx.note_jobs("cancel_requested", [(id, {}) for id in sorted(tx.connection.scalars(anew.returning(jobs.c.id)))])
     still = [job for job in locked if job.state is not State.ACTIVE]
     if still:
         ids = [job.id for job in still]

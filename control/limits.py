@@ -1,6 +1,6 @@
 """Verbs for limits: rates, and how many may run at once."""
 
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, select
 
 from control.gates import look_at_rule
 from control.transaction import Control, Transaction
@@ -22,6 +22,9 @@ def change(control: Control, rule: str, count: float, per_s: float, burst: int, 
 
 def change_in(tx: Transaction, rule: str, count: float, per_s: float, burst: int) -> None:
     """The same, as a part of something larger."""
+    was, now = _changed(tx, rule), {"count": float(count), "per_s": float(per_s), "burst": burst}
+    if was == now:
+        return
     tx.connection.execute(delete(limit_rules).where(limit_rules.c.rule == rule))
     tx.connection.execute(
         insert(limit_rules).values(
@@ -29,7 +32,7 @@ def change_in(tx: Transaction, rule: str, count: float, per_s: float, burst: int
         )
     )
     look_at_rule(tx, rule)
-    tx.note(None, "limit changed", {"rule": rule, "count": count, "per_s": per_s, "burst": burst})
+    tx.note(None, "limit changed", {"rule": rule, **now, "was": was or "the code's"})
 
 
 def restore(control: Control, rule: str, *, by: By) -> bool:
@@ -40,11 +43,19 @@ def restore(control: Control, rule: str, *, by: By) -> bool:
 
 def restore_in(tx: Transaction, rule: str) -> bool:
     """The same, as a part of something larger."""
-    if not tx.connection.execute(delete(limit_rules).where(limit_rules.c.rule == rule)).rowcount:
+    was = _changed(tx, rule)
+    if was is None:
         return False
+    tx.connection.execute(delete(limit_rules).where(limit_rules.c.rule == rule))
     look_at_rule(tx, rule)
-    tx.note(None, "limit restored", {"rule": rule})
+    tx.note(None, "limit restored", {"rule": rule, "was": was})
     return True
+
+
+def _changed(tx: Transaction, rule: str) -> dict[str, float] | None:
+    """What an operator made it; None: it is the code's."""
+    row = tx.connection.execute(select(limit_rules).where(limit_rules.c.rule == rule).with_for_update()).one_or_none()
+    return None if row is None else {name: row._mapping[name] for name in ("count", "per_s", "burst")}
 
 
 def release(control: Control, key: str, *, by: By) -> bool:

@@ -27,7 +27,7 @@ from ledger.operations import MEANT, STATES, Deed, OperationView, Trouble, view
 from ledger.queries import Queries
 from ledger.search import MOST_IDS, Filter
 from ledger.tables import operations
-from ledger.text import all_ids
+from ledger.text import FIRST_ID, all_ids
 
 #: Jobs in one transaction: their rows are locked until it commits.
 BATCH = 250
@@ -37,8 +37,6 @@ COUNTED = 100_000
 DRIFT = 0.1
 #: So many jobs that failed are kept with their trouble.
 TROUBLES = 100
-
-FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
 
 def start(

@@ -38,8 +38,8 @@ def pause(control: Control, name: str, *, by: By) -> None:
 
     def verb(tx: Transaction) -> None:
         _lock(tx, name)
-        _set(tx, name, paused=True)
-        tx.note(None, "paused", {"queue": name})
+        if _set(tx, name, paused=True):
+            tx.note(None, "paused", {"queue": name})
 
     control.run(verb, by=by)
 
@@ -67,15 +67,18 @@ def resume(control: Control, name: str, *, by: By) -> int:
 
     def verb(tx: Transaction) -> int:
         _lock(tx, name)
-        _set(tx, name, paused=False)
-        tx.connection.execute(update(queues).where(queues.c.name == name).values(draining_at=None, draining_by=None))
+        changed = _set(tx, name, paused=False)
+        drains = (queues.c.name == name) & queues.c.draining_at.is_not(None)
+        ended = update(queues).where(drains).values(draining_at=None, draining_by=None)
+        changed |= tx.connection.execute(ended).rowcount > 0
         waits = exists().where(jobs.c.id == tickets.c.job_id, jobs.c.state == State.WAITING)
         held_back = tx.connection.execute(
             update(tickets)
             .where(tickets.c.queue == name, ~tickets.c.ready, tickets.c.due_at == _never(tx))
             .values(due_at=tx.now, ready=waits if tx.embedded else False)
         ).rowcount
-        tx.note(None, "resumed", {"queue": name, "jobs": held_back})
+        if changed or held_back:
+            tx.note(None, "resumed", {"queue": name, "jobs": held_back})
         return held_back
 
     return control.run(verb, by=by)
@@ -190,11 +193,14 @@ def _lock(tx: Transaction, name: str) -> None:
         tx.connection.execute(select(func.pg_advisory_xact_lock(key)))
 
 
-def _set(tx: Transaction, name: str, *, paused: bool) -> None:
+def _set(tx: Transaction, name: str, *, paused: bool) -> bool:
+    """Whether that is a change."""
     known = _row(tx, name)
-    if known is None or known.paused != paused:
-        values = {"paused": paused, "paused_at": tx.now if paused else None, "paused_by": tx.by if paused else None}
-        _write(tx, name, known is not None, values)
+    if paused == (known is not None and bool(known.paused)):
+        return False
+    values = {"paused": paused, "paused_at": tx.now if paused else None, "paused_by": tx.by if paused else None}
+    _write(tx, name, known is not None, values)
+    return True
 
 
 def _row(tx: Transaction, name: str) -> Row[Any] | None:

@@ -17,11 +17,11 @@ from ledger.failures import Fingerprint, fingerprint
 from ledger.indexing import write_again
 from ledger.states import State
 from ledger.tables import attempts, failure_groups, failures, history, jobs, journal
+from ledger.text import FIRST_ID
 
 #: A commit that comes later than its time by more is left to the sweep.
 _LATE = timedelta(minutes=2)
 _NEW, _SWEEP = "failures", "failures, sweep"
-FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
 
 def group(connection: Connection, now: datetime, limit: int) -> int:

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Sequence
 
+#: Before every id.
+FIRST_ID = "00000000-0000-0000-0000-000000000000"
+
 _ID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _LENGTH = 36
 _IDS = re.compile(f"{_ID}(?:,{_ID})*").fullmatch

@@ -39,12 +39,11 @@ from ledger.records import (
     to_send,
 )
 from ledger.states import State
+from ledger.text import FIRST_ID
 from ledger.ticks import Tick, Ticked
 from ledger.who import By
 
 T = TypeVar("T")
-
-_FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
 
 class PostgresSession:
@@ -322,7 +321,7 @@ class PostgresSession:
         return self._connection.call(work)
 
     def resend(self, *, queue: str | None = None, older_than_s: float = 0.0) -> int:
-        count, after = 0, _FIRST_ID
+        count, after = 0, FIRST_ID
         while True:
             name = "lost" if queue is None else "lost_in_queue"
             asked = (

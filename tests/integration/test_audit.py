@@ -9,14 +9,18 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from control import Control, jobs, limits, queues
+from control import Control, alerts, circuits, jobs, limits, queues, users
 from control import audit as verbs
+from control.followers import seek
+from control.permissions import Role
 from control.who import Who
 from errors import IllegalTransition, LedgerError
 from ledger import open_ledger
 from ledger.audit_queries import AuditQueries
 from ledger.engine import Database
-from tests.ledgers import new_job
+from ledger.ledger import Session
+from ledger.orders import Knob
+from tests.ledgers import claim, join, new_job
 
 ADA = Who("ada", "api", "operator", token="t1", address="10.0.0.7", request="r1", operation="pause_queue")
 
@@ -61,6 +65,54 @@ def test_a_verb_that_failed_or_changed_nothing_is_not_in_it(control: Control, tr
     with pytest.raises(Exception, match="no job"):
         jobs.cancel(control, "0198c5a0-0000-7000-8000-000000000000", by=ADA)
     assert trail.entries() == []
+
+
+def test_a_verb_that_finds_everything_as_asked_for_writes_nothing(
+    control: Control, trail: AuditQueries, session: Session
+) -> None:
+    letter = new_job()
+    worker = join(session)
+    session.enqueue([letter])
+    claim(session, worker, letter)
+    users.add(control, "bob", None, Role.VIEWER, by=ADA)
+    at = seek(control, "me", "now", by=ADA)
+    before = len(trail.entries())
+    verbs: list[Callable[[], object]] = [
+        lambda: queues.pause(control, "letters", by=ADA),
+        lambda: queues.resume(control, "letters", by=ADA),
+        lambda: queues.drain(control, "letters", by=ADA),
+        lambda: queues.resume(control, "letters", by=ADA),
+        lambda: queues.change(control, "letters", {Knob.RATE: "10/s"}, by=ADA),
+        lambda: queues.restore(control, "letters", by=ADA),
+        lambda: circuits.hold_open(control, "upstream", 60, by=ADA),
+        lambda: circuits.close(control, "upstream", by=ADA),
+        lambda: alerts.mute(control, "letters", "failed", 60, by=ADA),
+        lambda: alerts.mute(control, "letters", "failed", 0, by=ADA),
+        lambda: jobs.cancel(control, letter.id, by=ADA),
+        lambda: users.change(control, "bob", role=Role.OPERATOR, by=ADA),
+    ]
+    for n, verb in enumerate(verbs):
+        verb()
+        assert len(trail.entries()) == before + n + 1
+    for twice in (*verbs[1::2], verbs[10]):
+        twice()
+    assert seek(control, "me", at, by=ADA) == at
+    assert len(trail.entries()) == before + len(verbs)
+
+
+def test_what_was_there_before_and_after_is_in_it(control: Control, trail: AuditQueries) -> None:
+    limits.change(control, "queue:letters", 10, 1, 2, by=ADA)
+    for _ in range(2):
+        limits.change(control, "queue:letters", 5, 1, 2, by=ADA)
+    limits.restore(control, "queue:letters", by=ADA)
+    circuits.hold_open(control, "upstream", 60, by=ADA)
+    circuits.close(control, "upstream", by=ADA)
+    closed, opened, restored, again, first = (json.loads(entry.change)[0] for entry in trail.entries())
+    was = {"count": 10, "per_s": 1, "burst": 2}
+    assert (first["was"], again["was"], again["count"]) == ("the code's", was, 5)
+    assert restored["was"] == was | {"count": 5}
+    assert opened["was"] == "closed"
+    assert closed["was"].startswith("open until ")
 
 
 def test_it_commits_with_the_deed_or_not_at_all(control: Control, trail: AuditQueries, database_url: str) -> None:

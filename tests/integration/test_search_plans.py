@@ -33,9 +33,7 @@ def filled(postgres: Postgres) -> Iterator[str]:
 def plans(queries: Queries, query: str) -> Iterator[dict[str, Any]]:
     """Of every statement that the search is made of."""
     asked: list[tuple[str, Any]] = []
-    queries.database_time()
-    engine = queries._database._engine
-    assert engine is not None
+    engine = queries._database._open()
 
     def told(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         asked.append((statement, parameters))
