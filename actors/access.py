@@ -99,6 +99,8 @@ def _refreshed(mailbox: Mailbox) -> Tokens:
         if now is not None and now.tokens == before:  # else it was disconnected, or connected again, meanwhile
             mailboxes.change(connection, account, tokens=mailboxes.sealed(account, after), refreshing_until=None)
     log.info("mailbox.refreshed", account=account, expires_at=after.expires_at.isoformat())
+    if not mailboxes.ring().ids:
+        log.warning("mailbox.tokens_in_clear", account=account, why="HARELINE_KEYS is not set")
     return after
 
 

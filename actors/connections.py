@@ -7,7 +7,6 @@ hands over what Google's token endpoint has answered.
 from collections.abc import Mapping
 from typing import Any, Self
 
-import structlog
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from actors import mailboxes
@@ -21,8 +20,6 @@ from actors.oauth import oauth
 from actors.outside import Unavailable
 from control.who import By
 from errors import BadInput, NotFound, nearest
-
-log = structlog.get_logger(__name__)
 
 
 class Grant(BaseModel):
@@ -69,7 +66,6 @@ def connect(user: str, grant: Grant, *, by: By = BY) -> str:
         mailboxes.connect(connection, account, user, tokens)
         sync_gmail.send(account)
     start(account, by=by)
-    log.info("mailbox.connected", account=account, user=user)
     return account
 
 
@@ -96,7 +92,6 @@ def disconnect(account: str, *, forget: bool = False, by: By = BY) -> bool:
         return True
     try:
         oauth().revoke(mailbox.tokens.refresh)
-    except Unavailable as error:
-        log.warning("mailbox.not_revoked", account=account, why=str(error))
+    except Unavailable:
         return False
     return True

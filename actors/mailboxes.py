@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import structlog
 from pydantic import AwareDatetime, BaseModel, SecretStr
 from sqlalchemy import Connection, func, inspect, select, update
 
@@ -27,7 +26,6 @@ from settings import load
 #: What an envelope with tokens is bound to, besides the mailbox.
 _KIND = "mailbox"
 
-log = structlog.get_logger(__name__)
 m = mailboxes.c
 
 
@@ -118,7 +116,7 @@ def saw(connection: Connection, account: str, history_id: str) -> None:
 
 
 def sealed(account: str, tokens: Tokens) -> str:
-    """The tokens as they are kept."""
+    """The tokens as they are kept: in clear where there is no key."""
     plain = json.dumps(
         {
             "refresh": tokens.refresh.get_secret_value(),
@@ -126,10 +124,7 @@ def sealed(account: str, tokens: Tokens) -> str:
             "expires_at": tokens.expires_at.isoformat(),
         }
     )
-    if not ring().ids:
-        log.warning("mailbox.tokens_in_clear", account=account, why="HARELINE_KEYS is not set")
-        return plain
-    return ring().seal(plain.encode(), (_KIND, account))
+    return ring().seal(plain.encode(), (_KIND, account)) if ring().ids else plain
 
 
 def _opened(account: str, kept: str | None) -> Tokens | None:

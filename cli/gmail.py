@@ -10,6 +10,7 @@ import typer
 from cli.exits import BadInput
 from cli.given import agreed, operator
 from cli.shown import as_json, say, table
+from settings import load
 
 app = typer.Typer(no_args_is_help=True, help="Mailboxes at Gmail: connect, list, disconnect.")
 
@@ -36,6 +37,8 @@ def connect(
     if json:
         return as_json({"account": account, "user": user})
     say(f"{account} is connected for {user}, and is read now; `hareline gmail ls` shows how far")
+    if load().keys is None:
+        say("its tokens are kept in clear: HARELINE_KEYS is not set; `hareline keys generate` makes a key")
 
 
 @app.command("ls")
