@@ -17,9 +17,8 @@ from actors.gmail import gmail
 from actors.mailbox_schedule import BY, start, stop
 from actors.mailboxes import together
 from actors.oauth import oauth
-from actors.outside import Unavailable
 from control.who import By
-from errors import BadInput, NotFound, nearest
+from errors import BadInput, Failure, HarelineError, NotFound, Retry, nearest
 
 
 class Grant(BaseModel):
@@ -59,9 +58,9 @@ def connect(user: str, grant: Grant, *, by: By = BY) -> str:
     granted = oauth().refresh(grant.refresh_token)
     account = gmail().profile(granted.access_token.get_secret_value()).email_address
     with together() as connection:
-        known = mailboxes.read(connection, account, lock=True)
-        if known is not None and known.tokens is not None and known.user != user:
-            raise BadInput(f"{account} is connected for {known.user!r}; disconnect it first")
+        owner = mailboxes.owner(connection, account)
+        if owner not in (None, user):
+            raise BadInput(f"{account} is connected for {owner!r}; disconnect it first")
         tokens = issued(granted, grant.refresh_token, database().time(connection))
         mailboxes.connect(connection, account, user, tokens)
         sync_gmail.send(account)
@@ -78,20 +77,23 @@ def disconnect(account: str, *, forget: bool = False, by: By = BY) -> bool:
     Returns whether Google has taken the tokens back; they are forgotten even if it does not answer.
     Raises ``NotFound`` for a mailbox that was never connected.
     """
-    mailbox = mailboxes.find(account)
-    if mailbox is None:
-        raise NotFound(
-            f"no mailbox {account!r} was connected; {nearest(account, [x['account'] for x in mailboxes.every()])}"
-        )
+    known = [row["account"] for row in mailboxes.every()]
+    if account not in known:
+        raise NotFound(f"no mailbox {account!r} was connected; {nearest(account, known)}")
+    try:
+        mailbox = mailboxes.find(account)
+        refresh = mailbox.tokens.refresh if mailbox is not None and mailbox.tokens is not None else None
+        given_back = True
+    except Failure:  # under a key that is gone, which is no reason to keep them
+        refresh, given_back = None, False
     with database().write() as connection:
         mailboxes.lose(connection, account, "it was disconnected")
         if forget:
             mailboxes.forget(connection, account)
     stop(account, by=by)
-    if mailbox.tokens is None:
-        return True
     try:
-        oauth().revoke(mailbox.tokens.refresh)
-    except Unavailable:
+        if refresh is not None:
+            oauth().revoke(refresh)
+    except (HarelineError, Retry):  # whatever Google has against it, they are forgotten here
         return False
-    return True
+    return given_back

@@ -76,6 +76,13 @@ def read(connection: Connection, account: str, *, lock: bool = False) -> Mailbox
     return Mailbox(**{**row, "tokens": _opened(account, row["tokens"]), "at": database().time(connection)})
 
 
+def owner(connection: Connection, account: str) -> str | None:
+    """The user of a mailbox that is connected, whether or not its tokens can be opened; locked."""
+    wanted = select(m.user).where(m.account == account, m.tokens.is_not(None))
+    found: str | None = connection.scalar(wanted.with_for_update())
+    return found
+
+
 def every() -> list[dict[str, Any]]:
     """All mailboxes, with how many letters are kept of each; nothing of their tokens."""
     count = select(func.count()).where(letters.c.account == m.account).scalar_subquery()

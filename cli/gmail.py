@@ -85,7 +85,7 @@ def disconnect(
         return as_json({"account": account, "revoked": revoked, "forgotten": forget})
     say(f"{account} is disconnected" + (", and its letters are removed" if forget else ""))
     if not revoked:
-        say("Google did not answer: its owner can withdraw access at myaccount.google.com/permissions")
+        say("its tokens were not given back to Google: its owner can withdraw access there")
 
 
 def _read(path: str) -> dict[str, object]:

@@ -343,6 +343,12 @@ def test_keys_are_rotated_under_the_tokens(
     mailboxes.ring.forget()
     with pytest.raises(Failure, match="under the key 'new'"):
         fresh(ADDRESS)
+    assert connect("ada", grant(connected)) == ADDRESS, "who lost a key connects again"
+    assert fresh(ADDRESS) == "ya29.access-2"
+    monkeypatch.setenv("HARELINE_KEYS", NEW)
+    mailboxes.ring.forget()
+    assert not disconnect(ADDRESS), "forgotten, and not given back"
+    assert mailbox().tokens is None
     queries.close()
     control.close()
 
@@ -477,7 +483,10 @@ def test_a_mailbox_that_is_disconnected_is_not_asked_for_any_more(kit: Hareline,
         disconnect(ADDRESS)
 
 
-def test_tokens_are_forgotten_though_google_does_not_answer(kit: Hareline, connected: GmailServer) -> None:
-    connected.oauth_script = [BROKEN]
+@pytest.mark.parametrize("answer", [BROKEN, TOO_FAST, INVALID_CLIENT, status(503, Retry_After="3")])
+def test_tokens_are_forgotten_though_google_does_not_take_them_back(
+    kit: Hareline, connected: GmailServer, answer: Answer
+) -> None:
+    connected.oauth_script = [answer]
     assert not disconnect(ADDRESS)
     assert mailbox().tokens is None
