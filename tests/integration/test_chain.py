@@ -200,10 +200,14 @@ def test_a_range_that_is_too_large_is_halved(kit: Hareline, node: ChainServer, s
         node.tell(value)
         node.mine(4)
     node.most_blocks = 3
-    watch_chain.send()
+    sent = watch_chain.send()
     kit.drain()
 
     assert seen == [found(0), found(1), found(2)]
+    progress = kit.job(sent).progress
+    assert progress is not None
+    assert (progress.done, progress.total) == (node.height + 1, node.height + 1)
+    assert progress.note == f"block {node.height}"
     assert "eth_getFilterLogs" not in node.methods
 
 
