@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -138,5 +139,10 @@ def _is_disguised(host: str) -> bool:
 
 @per_process
 def client() -> httpx.Client:
-    """This process's client.  It heeds no proxy of the environment: that would connect to what it resolves itself."""
-    return httpx.Client(timeout=load().http_timeout_s, follow_redirects=False, trust_env=False)
+    """This process's client.
+
+    It heeds no proxy of the environment: that would connect to what it resolves itself.  It keeps no cookies: they
+    would go to whoever else is at the same address.
+    """
+    none = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+    return httpx.Client(timeout=load().http_timeout_s, follow_redirects=False, trust_env=False, cookies=none)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ledger.sealing import masked
+from ledger.text import clean
 
 HIDDEN = "[redacted]"
 _NAMES = re.compile(
@@ -34,7 +35,8 @@ def is_secret(name: str) -> bool:
 
 
 def redacted_text(text: str) -> str:
-    return masked(_TEXTS.sub(lambda found: f"{found['scheme'] or found['user'] or found['named'] or ''}{HIDDEN}", text))
+    shown = _TEXTS.sub(lambda found: f"{found['scheme'] or found['user'] or found['named'] or ''}{HIDDEN}", clean(text))
+    return masked(shown)
 
 
 def redacted(value: Any, depth: int = 0) -> Any:
@@ -46,7 +48,8 @@ def redacted(value: Any, depth: int = 0) -> Any:
             return redacted_text(value)
         case Mapping():
             return {
-                str(name): HIDDEN if is_secret(str(name)) else redacted(item, depth + 1) for name, item in value.items()
+                clean(str(name)): HIDDEN if is_secret(str(name)) else redacted(item, depth + 1)
+                for name, item in value.items()
             }
         case list() | tuple():
             return [redacted(item, depth + 1) for item in value]

@@ -11,7 +11,7 @@ import binascii
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -132,17 +132,12 @@ def masked(text: str) -> str:
 
 
 def masked_all(value: Any) -> Any:
-    """The same for every text in plain JSON."""
-    return mapped(value, masked)
-
-
-def mapped(value: Any, change: Callable[[str], str]) -> Any:
-    """Plain JSON with every text in it changed; names of members stay."""
+    """The same for every text in plain JSON; names of members stay."""
     match value:
         case str():
-            return change(value)
+            return masked(value)
         case list() | tuple():
-            return [mapped(item, change) for item in value]
+            return [masked_all(item) for item in value]
         case Mapping():
-            return {name: mapped(item, change) for name, item in value.items()}
+            return {name: masked_all(item) for name, item in value.items()}
     return value

@@ -1,7 +1,8 @@
 """Text that every database can store, and ids as the ledger writes them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 #: Before every id.
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
@@ -24,6 +25,18 @@ def clean(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def clean_json(value: Any) -> Any:
+    """Plain JSON with every text in it clean, names of members too."""
+    match value:
+        case str():
+            return clean(value)
+        case Mapping():
+            return {clean(str(name)): clean_json(item) for name, item in value.items()}
+        case list() | tuple():
+            return [clean_json(item) for item in value]
+    return value
 
 
 def line(text: object, most: int = 500) -> str:

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from ledger.orders import DOES, Ends, Mode, Wish
-from ledger.sealing import mapped, masked
+from ledger.sealing import masked_all
 from ledger.states import FINISHED, Outcome, Reason, State
+from ledger.text import clean_json
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class JobView(JobRow):
             decoded = json.loads(self.body)
         except ValueError:
             return None
-        return mapped(decoded, masked) if isinstance(decoded, dict) else None
+        return clean_json(masked_all(decoded)) if isinstance(decoded, dict) else None
 
     def timeline(self) -> list[Moment]:
         """What happened to it, oldest first."""

@@ -16,6 +16,7 @@ from sqlalchemy.types import TypeDecorator
 
 from ledger.redact import leaves, redacted, redacted_text
 from ledger.search import Filter
+from ledger.text import clean
 
 MOST_WORDS = 200
 LONGEST = 60
@@ -31,7 +32,7 @@ def words(text: str) -> Iterator[str]:
 def pair(path: str, value: object) -> str:
     """One word for an argument and its value."""
     said = str(value).lower()
-    return f"{path.lower()}={_VALUE.sub('_', said)}"[:LONGEST]
+    return f"{clean(path).lower()}={_VALUE.sub('_', said)}"[:LONGEST]
 
 
 def words_of(message: Mapping[str, Any], *more: str) -> list[str]:

@@ -18,6 +18,7 @@ from errors import Refusal
 from ledger.queries import Queries
 from ledger.redact import redacted, redacted_text
 from ledger.sealed import SEALED
+from ledger.text import clean_json
 from ledger.views import JobView
 
 
@@ -44,7 +45,7 @@ def payload_of(request: Request, opened: Services, job: JobView, *, revealed: bo
     """None when whoever asks may not see what jobs carry.  Redacted, unless ``revealed``."""
     if not principal(request).may("get_job_payload"):
         return None
-    hide: Callable[[Any], Any] = (lambda value: value) if revealed else redacted
+    hide: Callable[[Any], Any] = clean_json if revealed else redacted
     result = _result(opened, job)
     checkpoint = hide(job.checkpoint.state) if job.checkpoint else None
     if job.message is None:
@@ -83,6 +84,6 @@ def _result(opened: Services, job: JobView) -> Any:
     if body is None:
         return None
     try:
-        return json.loads(body)
+        return clean_json(json.loads(body))
     except ValueError:
         return redacted_text(body.decode("utf-8", "replace"))

@@ -83,6 +83,14 @@ def test_a_job_is_found_by_words_and_by_its_arguments(session: Session, queries:
     assert found(queries, "ann since:10s until:5s") == []
 
 
+def test_a_job_is_found_by_what_no_encoding_has(session: Session, queries: Queries, books: Bookkeeping) -> None:
+    odd = earlier(1, args=["caf\udce9.txt"], kwargs={"\ud800": 7, "n\x00": 1})  # as os.listdir gives names
+    session.enqueue([odd, earlier(2)])
+    assert books.index() == 2
+    assert found(queries, "caf") == [odd.id]
+    assert queries.search(parse("caf")).jobs[0].args.encode()
+
+
 def test_what_was_committed_out_of_order_is_found_by_looking_back(
     session: Session, queries: Queries, books: Bookkeeping
 ) -> None:

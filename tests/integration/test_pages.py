@@ -1,5 +1,6 @@
 """The console's pages as the server sends them, on both databases: they render, and nothing in them acts."""
 
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -159,6 +160,16 @@ def test_hostile_texts_are_shown_and_do_nothing(
             assert Page(answer).acts == [], link
     for text, (_, dead, _) in jobs.items():
         assert " ".join(text.split()) in " ".join(seen(console, f"/jobs/{dead}").text.split())
+
+
+def test_what_no_encoding_has_is_shown_as_such(console: TestClient, session: Session) -> None:
+    message = {"actor_name": "post", "args": ["caf\udce9.txt"], "kwargs": {"\ud800": "\x00"}, "options": {}}
+    session.enqueue([job := new_job(body=json.dumps(message).encode())])
+    for path in ("/jobs", f"/jobs/{job.id}"):
+        assert "caf?.txt" in seen(console, path).text
+    assert "caf?.txt" in Page(console.post(f"/jobs/{job.id}/reveal")).text
+    for path in ("/api/v1/jobs", f"/api/v1/jobs/{job.id}"):
+        assert console.get(path).status_code == 200
 
 
 def test_a_job_is_retried_cancelled_and_removed_by_forms(console: TestClient, session: Session) -> None:

@@ -162,6 +162,16 @@ def test_no_proxy_of_the_environment_is_asked(actors_here: pytest.MonkeyPatch, r
     assert len(receiver.requests) == 1
 
 
+def test_what_one_receiver_sets_as_a_cookie_no_other_at_its_address_is_sent(
+    actors_here: Any, receiver: Scripted
+) -> None:
+    receiver.script = [status(200, **{"Set-Cookie": "of=the-first; Path=/"})]
+    deliver_webhook.fn(f"{receiver.url}/first", EVENT)
+    deliver_webhook.fn(f"{receiver.url}/second", EVENT.model_copy(update={"id": "evt_2"}))
+    assert len(receiver.headers) == 2
+    assert "Cookie" not in receiver.headers[1]
+
+
 def test_a_network_that_has_only_ipv6_reaches_public_addresses() -> None:
     target = Gate(resolve=lambda host, port: ["64:ff9b::5db8:d70e"]).target("https://example.org/")
     assert target.url.host == "64:ff9b::5db8:d70e"
