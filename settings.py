@@ -358,6 +358,9 @@ class Settings(BaseModel):
     """Age at which failed jobs move to the history."""
     audit_log_retention_days: NonNegativeInt = 30
     """Days the history is kept; 0 keeps none."""
+    redact_keys: str = ""
+    """Names of arguments and members, by commas, that are shown to nobody who does not reveal them: customer_*, iban.
+    A star is for anything; case does not count. What looks like a secret by its name is never shown."""
     search_words: bool = True
     """Whether jobs can be found by words of theirs; it costs the database some of its time for each job."""
     statistics_days: PositiveInt = 90

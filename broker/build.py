@@ -30,6 +30,7 @@ from ledger.events import HEARD, Happened, chosen
 from ledger.ledger import Session
 from ledger.recorder import Recorder
 from ledger.records import Claim, Finish, Keep
+from ledger.redact import hide
 from ledger.sealing import KeyRing
 from middleware.atomic_sends import AtomicSends
 from middleware.audit import Audit
@@ -96,6 +97,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     Parameters:
       queues: the catalogue of queues, by name; others have the default concurrency.
     """
+    hide(settings.redact_keys)
     catalogue = queues or {}
     queued = (catalogue, settings.queues)
     concurrency = Sizes(concurrency_of(_last_said(queued, lambda queue: queue.concurrency), settings.queue_concurrency))

@@ -87,7 +87,7 @@ def export(
 def show(
     ref: Ref,
     traceback: Annotated[bool, typer.Option("--traceback", help="With the tracebacks of failed attempts.")] = False,
-    reveal: Annotated[bool, typer.Option("--reveal", help="What is encrypted in clear; the journal says so.")] = False,
+    reveal: Annotated[bool, typer.Option("--reveal", help="What is hidden in clear; the journal says so.")] = False,
     json: Json = False,
 ) -> None:
     """Show one job.
@@ -101,7 +101,9 @@ def show(
             job = asked.job(ref)
     if job is None:
         raise JobNotFound(f"no job {ref!r}: give its id, at least 8 characters of it, or its Dramatiq message id")
-    show_job(job, traceback=traceback, as_json=json)
+    from ledger.redact import without_secrets
+
+    show_job(job if reveal else without_secrets(job), traceback=traceback, as_json=json)
 
 
 @app.command()
@@ -110,14 +112,16 @@ def result(ref: Ref, json: Json = False) -> None:
 
     Looking does not count as reading: retention goes on as before.
     """
-    from ledger.redact import redacted_text
+    from json import dumps as json_text
+
+    from ledger.redact import redacted_body
 
     with queries() as asked:
         job = asked.job(ref)
         body = asked.result_body(job.id) if job else None
     if job is None:
         raise JobNotFound(f"no job {ref!r}: give its id, at least 8 characters of it, or its Dramatiq message id")
-    text = None if body is None else redacted_text(body.decode("utf-8", "replace"))
+    text = None if body is None else json_text(redacted_body(body), ensure_ascii=False)
     if json:
         return as_json({"id": job.id, "state": job.state, "result": text})
     say(text if text is not None else f"{job.id} is {job.state}, and no result is kept")

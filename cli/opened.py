@@ -27,8 +27,11 @@ def road_of(settings: Settings) -> Road:
 def queries(settings: Settings | None = None) -> Iterator["Queries"]:
     """To ask the ledger."""
     from ledger.queries import Queries
+    from ledger.redact import hide
 
-    opened = Queries((settings or load()).database_url)
+    settings = settings or load()
+    hide(settings.redact_keys)
+    opened = Queries(settings.database_url)
     try:
         yield opened
     finally:

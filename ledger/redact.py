@@ -1,16 +1,19 @@
 """What of a job's arguments may be shown to all, and searched: without what looks like a secret.
 
-By the names of members (``password``, ``api_key`` …) and by what a text looks like (a bearer token, a URL with a
-password).  What an actor declares as sensitive is encrypted before it reaches the ledger, and is masked here.
+By the names of members (``password``, ``api_key`` …, and those that settings add) and by what a text looks like (a
+bearer token, a URL with a password).  What an actor declares as sensitive is encrypted before it reaches the ledger,
+and is masked here.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ledger.sealing import masked
 from ledger.text import clean
+from ledger.views import JobView
 
 HIDDEN = "[redacted]"
 _NAMES = re.compile(
@@ -27,15 +30,32 @@ _TEXTS = re.compile(
     re.IGNORECASE,
 )
 _DEEPEST = 20
+_NEVER = re.compile(r"((?!))")
+
+
+class _Added:
+    """What this process was told to hide besides; it has one set of settings."""
+
+    names = _NEVER
+    texts = _NEVER
+
+
+def hide(patterns: str) -> None:
+    """Hide members of these names too, by commas, ``*`` for anything; in place of those that were given before."""
+    wanted = [re.escape(name.strip()).replace(r"\*", r"[\w-]*") for name in patterns.split(",") if name.strip()]
+    names = "|".join(wanted)
+    _Added.names = re.compile(names, re.IGNORECASE) if wanted else _NEVER
+    _Added.texts = re.compile(rf"(\b(?:{names})['\"]?\s*[=:]\s*)[^\s,;&]+", re.IGNORECASE) if wanted else _NEVER
 
 
 def is_secret(name: str) -> bool:
     """Whether a member of this name is not for everyone's eyes."""
-    return _NAMES.search(name) is not None
+    return _NAMES.search(name) is not None or _Added.names.fullmatch(name) is not None
 
 
 def redacted_text(text: str) -> str:
-    shown = _TEXTS.sub(lambda found: f"{found['scheme'] or found['user'] or found['named'] or ''}{HIDDEN}", clean(text))
+    shown = _Added.texts.sub(rf"\1{HIDDEN}", clean(text))
+    shown = _TEXTS.sub(lambda found: f"{found['scheme'] or found['user'] or found['named'] or ''}{HIDDEN}", shown)
     return masked(shown)
 
 
@@ -54,6 +74,36 @@ def redacted(value: Any, depth: int = 0) -> Any:
         case list() | tuple():
             return [redacted(item, depth + 1) for item in value]
     return value
+
+
+def redacted_body(body: bytes) -> Any:
+    """What a job left, which should be JSON."""
+    try:
+        return redacted(json.loads(body))
+    except (ValueError, RecursionError):
+        return redacted_text(body.decode("utf-8", "replace"))
+
+
+def without_secrets(job: JobView) -> JobView:
+    """As it may be shown to who may see what jobs carry."""
+    text = job.body.decode("utf-8", "backslashreplace")
+    shown = redacted_text(text) if job.message is None else json.dumps(redacted(dict(job.message)))
+    attempts = [
+        replace(
+            attempt,
+            error_message=attempt.error_message and redacted_text(attempt.error_message),
+            traceback=attempt.traceback and redacted_text(attempt.traceback),
+        )
+        for attempt in job.attempts
+    ]
+    kept, told = job.checkpoint, job.progress
+    return replace(
+        job,
+        body=shown.encode(),
+        attempts=attempts,
+        checkpoint=kept and replace(kept, state=redacted(kept.state)),
+        progress=told and replace(told, note=redacted_text(told.note)),
+    )
 
 
 def message_of(body: bytes) -> Mapping[str, Any]:

@@ -1,6 +1,5 @@
 """What of a job is shown to whom: redacted, and to who may not see what jobs carry, without it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -8,20 +7,18 @@ from typing import Any
 from dashboard.api.models import Job, Listed
 from dashboard.security import Principal
 from dashboard.services import Services
-from ledger.redact import redacted, redacted_text
+from ledger.redact import redacted, redacted_body, without_secrets
 from ledger.search import Found
-from ledger.views import AttemptView, JobView
+from ledger.views import JobView
 
 
 def job(view: JobView, asks: Principal) -> Job:
     """Everything known of one job."""
-    seen = asks.may("get_job_payload")
-    view = replace(view, attempts=[_attempt(x, seen) for x in view.attempts])
-    if view.checkpoint is not None:
-        view = replace(
-            view, checkpoint=replace(view.checkpoint, state=redacted(view.checkpoint.state)) if seen else None
-        )
-    return Job.of(view, payload(view) if seen else None)
+    if asks.may("get_job_payload"):
+        view = without_secrets(view)
+        return Job.of(view, view.message)
+    attempts = [replace(attempt, error_message=None, traceback=None) for attempt in view.attempts]
+    return Job.of(replace(view, attempts=attempts, checkpoint=None), None)
 
 
 def payload(view: JobView, *, revealed: bool = False) -> Mapping[str, Any] | None:
@@ -43,19 +40,4 @@ def listed(found: Found, asks: Principal) -> Listed:
 def result(opened: Services, view: JobView) -> Any:
     """Looked at, not read: retention goes on as if nobody had seen it."""
     body = opened.queries.result_body(view.id)
-    if body is None:
-        return None
-    try:
-        return redacted(json.loads(body))
-    except ValueError:
-        return redacted_text(body.decode("utf-8", "replace"))
-
-
-def _attempt(attempt: AttemptView, seen: bool) -> AttemptView:
-    if not seen:
-        return replace(attempt, error_message=None, traceback=None)
-    return replace(
-        attempt,
-        error_message=attempt.error_message and redacted_text(attempt.error_message),
-        traceback=attempt.traceback and redacted_text(attempt.traceback),
-    )
+    return None if body is None else redacted_body(body)

@@ -16,7 +16,7 @@ from dashboard.security import By, allow, principal
 from dashboard.services import Opened, Services
 from errors import JobNotFound
 from ledger.flows.states import OPTION
-from ledger.redact import redacted
+from ledger.redact import redacted, without_secrets
 from ledger.states import FINISHED, State
 from ledger.views import JobView
 
@@ -105,7 +105,7 @@ _FITTING: Final[Mapping[State, tuple[str, ...]]] = {
 @router.get("/jobs/{id}", dependencies=[Depends(allow("get_job"))])
 def show(request: Request, opened: Opened, id: str) -> Response:
     found = known(request, opened, id)
-    return _page(request, found, payload_of(request, opened, found))
+    return _page(request, without_secrets(found), payload_of(request, opened, found))
 
 
 @router.post("/jobs/{id}/reveal", dependencies=[Depends(allow("reveal_job_payload"))])

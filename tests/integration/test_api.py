@@ -18,6 +18,7 @@ from dashboard.app import build
 from ledger import open_ledger
 from ledger.bookkeeping import Bookkeeping
 from ledger.queries import Queries
+from ledger.redact import HIDDEN, hide
 from ledger.schedule_queries import ScheduleQueries
 from ledger.states import Outcome, Reason
 from settings import Settings
@@ -280,6 +281,38 @@ def test_what_jobs_carry_is_for_those_who_may_see_it_and_secrets_for_those_who_a
     wrong(api.get("jobs/export"), 403, "denied")
     wrong(api.get(f"jobs/{dead}/payload"), 403, "denied")
     wrong(api.post(f"jobs/{dead}/retry"), 403, "denied")
+
+
+def test_what_settings_name_is_shown_to_nobody_who_does_not_reveal_it(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    hidden = settings.model_copy(update={"redact_keys": "to, customer_*"})
+    broker = build_broker(hidden)
+
+    @dramatiq.actor(broker=broker, queue_name="letters")
+    def post(to: str, copies: dict[str, str]) -> None:
+        raise ValueError("no such customer_name=hush")
+
+    with TestClient(build(hidden, broker=broker), base_url="http://127.0.0.1/api/v1/") as api:
+        carried = {"to": "hush", "copies": {"customer_mail": "hush", "kind": "letter"}}
+        id = api.post("jobs", json={"actor": "post", "kwargs": carried}).json()["id"]
+        worker = dramatiq.Worker(broker, worker_timeout=100)
+        with caplog.at_level("DEBUG"):
+            for name in ("dramatiq", post.logger.name):
+                caplog.set_level("DEBUG", name)
+            worker.start()
+            broker.join("letters", timeout=30_000)
+            worker.stop()
+        shown = api.get(f"jobs/{id}").json()
+        assert shown["message"]["kwargs"] == {"to": HIDDEN, "copies": {"customer_mail": HIDDEN, "kind": "letter"}}
+        asked = {"query": "{ recentFailedJobs { payload error } }"}
+        answers = [api.get(f"jobs/{id}"), api.get("jobs"), api.get("jobs/export"), api.get(f"jobs/{id}/payload")]
+        answers += [api.get("dead-letters"), api.post("http://127.0.0.1/graphql", json=asked)]
+        answers += [api.get(f"http://127.0.0.1/jobs/{id}", headers={"accept": "text/html"})]
+        assert [answer.url for answer in answers if "hush" in answer.text] == []
+        assert "hush" not in "".join(line for line in caplog.text.splitlines() if "args=" in line or "message " in line)
+        assert api.post(f"jobs/{id}/reveal").json()["message"]["kwargs"] == carried
+    hide("")
 
 
 def test_a_request_that_is_sent_again_with_its_key_is_answered_again_and_not_done_again(api: TestClient) -> None:
