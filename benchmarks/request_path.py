@@ -73,7 +73,7 @@ def measure(settings: dict[str, str], latency: tuple[float, float], requests: in
         command = [sys.executable, "-m", "benchmarks.on_request_path"]
         server = stack.enter_context(Program(command, Path(folder), env))
         [line] = server.wait("port ")
-        worker = stack.enter_context(Program(hareline("worker", "-p", "1"), Path(folder), env))
+        stack.enter_context(Program(hareline("worker", "-p", "1"), Path(folder), env))
         url = f"http://127.0.0.1:{line.split()[-1]}"
         wait_for(url)
         took: Times = {version: [] for version in VERSIONS}
@@ -85,8 +85,6 @@ def measure(settings: dict[str, str], latency: tuple[float, float], requests: in
             thread.start()
         for thread in threads:
             thread.join()
-        worker.stop()
-        server.stop()
     return took
 
 

@@ -195,20 +195,24 @@ class Comparer:
         for start in range(0, len(wanted), BATCH):
             batch = wanted[start : start + BATCH]
             try:
-                self._record(batch, self._broker.enqueue_many([call.message() for call in batch]))
+                sent = self._broker.enqueue_many([call.message() for call in batch])
             except LedgerUnavailable as error:
                 for call in wanted[start:]:
                     self.failed(call.writer, error)
                 raise
             except Exception:  # one of them is refused; the others are not
                 self._send_each(batch)
+            else:
+                self._record(batch, sent)
 
     def _send_each(self, calls: Sequence[Call]) -> None:
         for call in calls:
             try:
-                self._record([call], self._broker.enqueue_many([call.message()]))
+                sent = self._broker.enqueue_many([call.message()])
             except Exception as error:
                 self.failed(call.writer, error)
+            else:
+                self._record([call], sent)
 
     def _record(self, calls: Sequence[Call], sent: Sequence[Sent[Any]]) -> None:
         for call, job in zip(calls, sent, strict=True):
