@@ -32,8 +32,10 @@ class ChainServer(Scripted):
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(port=port)
+        limit = sys.getrecursionlimit()
         from eth_tester import EthereumTester, PyEVMBackend  # takes seconds
 
+        sys.setrecursionlimit(limit)  # py-evm raises it so far that deep JSON overflows the stack, and Python dies
         self.tester = EthereumTester(PyEVMBackend())
         self.answer = self._as_node
         self.errors: dict[str, list[Error]] = {}
