@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,10 @@ from tests.program import ROOT, Program, environment, hareline
 from tests.scripted import silent
 
 pytestmark = [pytest.mark.prove, pytest.mark.timeout(300)]
+
+
+#: One group of processes, so that what is killed is dead; those of ``hareline worker`` are groups of their own.
+WORKER = [sys.executable, "-m", "dramatiq", "actors", "--processes", "1", "--threads", "4", "--skip-logging"]
 
 
 def test_the_page_about_mailboxes_does_what_it_says(tmp_path: Path) -> None:
@@ -59,10 +64,10 @@ def test_a_worker_that_is_killed_within_a_mailbox_leaves_no_mail_out_and_sends_n
         )
 
         google.faults = [("pageToken=p2", silent(released))]
-        with Program(hareline("worker", "-p", "1"), tmp_path, env):
+        with Program(WORKER, tmp_path, env):
             until(lambda: not google.faults, "the second page is asked for")
         released.set()
-        with Program(hareline("worker", "-p", "1"), tmp_path, env):
+        with Program(WORKER, tmp_path, env):
             until(lambda: letters(url) == 5, "all mails are kept")
 
         assert [path.partition("pageToken=")[2] for path in google.asked("maxResults")] == ["", "p2", "p2", "p4"]
