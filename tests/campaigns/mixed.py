@@ -1,9 +1,9 @@
 """Jobs of every type of the catalogue, in a mixture, sent by a process of its own.
 
-python -m tests.campaigns.mixed HOOK FILES [SHARE]
+python -m tests.campaigns.mixed HOOK FILES TOKEN
 
-HOOK is where webhooks go, FILES where data files are; SHARE of the whole mixture is sent (1).  Prints how many jobs of
-each actor were sent.
+HOOK is where webhooks go, FILES where data files are, TOKEN opens the mailbox.  Waits for a line when everything is
+prepared; prints how many jobs of each actor were sent.
 """
 
 import json
@@ -18,9 +18,12 @@ from dramatiq import Actor
 from actors import broker, inbox
 from actors.billing import close_billing_period, update_billing
 from actors.cache import warmup_cache
+from actors.chain import deploy_multicall3, watch_chain
+from actors.connections import Grant, connect
 from actors.data import process_data
 from actors.database import add, database
 from actors.email import Mail, daily_digest, send_email
+from actors.email_sync import process_email, refresh_token, sync_gmail, sync_gmail_incremental
 from actors.embeddings import bulk_embed, cleanup_embeddings, delete_embedding, generate_embedding
 from actors.inbox import Account, Channel, Deadline, Notification
 from actors.llm import Message, Question, llm_request
@@ -36,6 +39,7 @@ from actors.workflows import run_workflow
 NOW = datetime.now(UTC)
 MONTH = (NOW.replace(day=1) - timedelta(days=1)).replace(day=15)
 USERS = 50
+MAILS = 200
 LOT = 500
 CHANNELS: tuple[Channel, ...] = ("app", "app", "log", "email", "webhook", "slack")
 
@@ -48,7 +52,7 @@ class Kind(NamedTuple):
     arguments: Callable[[int], tuple[Any, ...]]
 
 
-def kinds(hook: str, files: str) -> tuple[Kind, ...]:
+def kinds(hook: str, files: str, mailbox: str) -> tuple[Kind, ...]:
     """The mixture: with what they send, some ten thousand jobs.  A new type of job is a row here."""
     return (
         Kind(track_llm_usage, 1_500, lambda n: (usage(n),)),
@@ -70,18 +74,23 @@ def kinds(hook: str, files: str) -> tuple[Kind, ...]:
         Kind(run_workflow, 50, lambda n: ("user_onboarding", {"account": {"user": f"new-{n}"}}, f"new-{n}")),
         Kind(process_data, 60, lambda n: (f"set-{n}", "rows.csv" if n % 3 else f"{files}/rows.parquet")),
         Kind(warmup_cache, 30, lambda n: ()),
+        Kind(sync_gmail, 3, lambda n: (mailbox,)),
+        Kind(sync_gmail_incremental, 3, lambda n: (mailbox,)),
+        Kind(process_email, MAILS, lambda n: (mailbox, f"m{n}")),
+        Kind(refresh_token, 3, lambda n: (mailbox,)),
+        Kind(watch_chain, 10, lambda n: ()),
+        Kind(deploy_multicall3, 2, lambda n: ()),
         Kind(cleanup_audit_log, 2, lambda n: (30,)),
     )
 
 
-def main(hook: str, files: str, share: float = 1.0) -> None:
+def main(hook: str, files: str, token: str) -> None:
     prepare(hook)
     sent = {}
     messages = []
-    for kind in kinds(hook, files):
-        count = max(2, round(kind.number * share))
-        sent[kind.actor.actor_name] = count
-        messages += [kind.actor.message(*kind.arguments(n)) for n in range(count)]
+    for kind in kinds(hook, files, connect("ada", Grant.parse({"refresh_token": token}))):
+        sent[kind.actor.actor_name] = kind.number
+        messages += [kind.actor.message(*kind.arguments(n)) for n in range(kind.number)]
     random.Random(1).shuffle(messages)
     print("prepared", flush=True)
     sys.stdin.readline()
@@ -137,4 +146,4 @@ def question(n: int) -> Question:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 1.0)
+    main(*sys.argv[1:])

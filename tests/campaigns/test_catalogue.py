@@ -20,7 +20,10 @@ import pytest
 
 from actors.database import migrations
 from tests.acceptance.system import System
+from tests.campaigns.mixed import MAILS
+from tests.chain import KEY, ChainServer
 from tests.fileserver import FileServer
+from tests.gmailserver import GmailServer
 from tests.mailserver import MailServerForTests
 from tests.program import ROOT
 from tests.scripted import Answer, OpenAIServer, Scripted, cut_mid_body, respond, silent, status
@@ -102,9 +105,15 @@ def test_ten_thousand_jobs_of_all_types_are_done_or_say_why_not(on_rabbitmq: Sys
         Scripted() as posthog,
         Scripted() as site,
         FileServer() as files,
+        GmailServer() as google,
+        ChainServer() as chain,
         MailServerForTests(tmp_path) as mail,
     ):
         files.files["/rows.parquet"] = parquet.getvalue()
+        google.per_page = 50
+        for n in range(MAILS):
+            google.add(f"m{n}")
+        chain.tell(1)
         openai.poison = "poisoned"
         no_model = respond(404, {"error": {"message": "The model 'no-such-model' does not exist"}})
         openai.answer = refusing(openai.answer, lambda request: b"no-such-model" in body(request), no_model)
@@ -112,7 +121,7 @@ def test_ten_thousand_jobs_of_all_types_are_done_or_say_why_not(on_rabbitmq: Sys
             status(200), lambda request: b'"refused"' in body(request), respond(400, {"detail": "no such person"})
         )
         hook.answer = refusing(status(200), lambda request: request.path == "/gone", status(410))
-        for server in (openai, hook, slack, posthog, site, files):
+        for server in (openai, hook, slack, posthog, site, files, google, chain):
             server.answer = failing.now_and_then(server.answer)
         mail.script = FailingVerbs(failing)
         on_rabbitmq.env |= {
@@ -130,12 +139,18 @@ def test_ten_thousand_jobs_of_all_types_are_done_or_say_why_not(on_rabbitmq: Sys
             "HARELINE_DATA_SOURCES": files.url,
             "HARELINE_CACHE_DIR": str(tmp_path / "cache"),
             "HARELINE_WARMUP_URLS": f"{site.url}/page",
+            "HARELINE_CHAIN_RPC_URL": chain.url,
+            "HARELINE_CHAIN_ADDRESSES": chain.teller,
+            "HARELINE_CHAIN_START_BLOCK": "0",
+            "HARELINE_CHAIN_WEBHOOK_URL": f"{hook.url}/chain",
+            "HARELINE_CHAIN_DEPLOYER_KEY": KEY,
             "HARELINE_HTTP_TIMEOUT_S": "3",
             "HARELINE_OPENAI_TIMEOUT_S": "3",
             "HARELINE_LOG_LEVEL": "ERROR",
+            **google.settings,
         }
         on_rabbitmq.worker(app="actors", processes=2, ready=False).wait_line("ready for action")
-        sent = send(on_rabbitmq, hook.url, files.url)
+        sent = send(on_rabbitmq, hook.url, files.url, google.refresh_token)
         on_rabbitmq.finished(sum(sent.values()), 600)
 
     states: dict[str, Counter[str]] = defaultdict(Counter)
@@ -177,6 +192,7 @@ def complete(system: System, states: dict[str, Counter[str]], mail: MailServerFo
     assert len({message["Message-ID"] for message in mail.mails}) == mails
     [[delivered]] = system.sql("SELECT count(*) FROM webhook_deliveries")
     assert delivered == states["deliver_webhook"]["completed"]
+    assert system.sql("SELECT count(*) FROM letters")[0][0] == MAILS
     uuids = {event["uuid"] for _, sent in posthog.requests for event in sent["batch"]}
     assert len(uuids) == states["send_to_posthog"].total()
     [[rows]] = system.sql("SELECT sum(rows) FROM datasets WHERE finished_at IS NOT NULL")
@@ -188,10 +204,10 @@ def refused(actor: str) -> int:
     return {"send_to_posthog": 2, "deliver_webhook": 2}.get(actor, 1)
 
 
-def send(system: System, hook: str, files: str) -> dict[str, int]:
+def send(system: System, *arguments: str) -> dict[str, int]:
     """Have them all sent; how many of each actor."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.campaigns.mixed", hook, files],
+        [sys.executable, "-m", "tests.campaigns.mixed", *arguments],
         cwd=ROOT,
         env=system.env,
         stdin=subprocess.PIPE,
@@ -199,10 +215,10 @@ def send(system: System, hook: str, files: str) -> dict[str, int]:
         text=True,
     ) as program:
         assert program.stdout is not None
-        assert program.stdout.readline() == "prepared\n"
+        assert "prepared\n" in iter(program.stdout.readline, "")
         output, _ = program.communicate("go\n", timeout=300)
     assert program.returncode == 0
-    found: dict[str, int] = json.loads(output)
+    found: dict[str, int] = json.loads(output.splitlines()[-1])
     return found
 
 
