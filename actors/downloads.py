@@ -5,7 +5,7 @@ import re
 import httpx
 
 from actors.addresses import Gate, client
-from actors.outside import Refused, Unavailable, problem
+from actors.outside import Refused, Unavailable, at_most, problem
 from errors import Failure
 
 _RANGE = re.compile(r"bytes (?:\d+-\d+|\*)/(\d+)")
@@ -44,7 +44,7 @@ class Download:
         try:
             response = client().send(request, stream=True)
             try:
-                piece = _at_most(response, end - start)
+                piece = at_most(response, end - start) if response.status_code == 206 else b""
             finally:
                 response.close()
         except httpx.TimeoutException as error:
@@ -71,18 +71,6 @@ def _is_empty(response: httpx.Response, whole: re.Match[str] | None) -> bool:
     if response.status_code == 416:
         return whole is not None and whole[1] == "0"
     return response.status_code == 200 and response.headers.get("content-length") == "0"
-
-
-def _at_most(response: httpx.Response, size: int) -> bytes:
-    """Its body, if that is what was asked for; as much of it as tells that it is not."""
-    if response.status_code != 206:
-        return b""
-    piece = bytearray()
-    for part in response.iter_raw():
-        piece += part
-        if len(piece) > size:
-            break
-    return bytes(piece)
 
 
 def _fingerprint(response: httpx.Response, size: str, url: str) -> str:

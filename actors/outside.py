@@ -111,6 +111,19 @@ class Service:
         self._http.close()
 
 
+def at_most(response: httpx.Response, size: int) -> bytes:
+    """The body as it comes, not unpacked: a kilobyte can unpack to a gigabyte.  Of a longer one little more than this.
+
+    One that fits is read to its end: only then its connection serves the next request.
+    """
+    body = bytearray()
+    for part in response.iter_raw():
+        body += part
+        if len(body) > size:
+            break
+    return bytes(body)
+
+
 def answered(response: httpx.Response) -> str:
     """What it answered, for an error's message."""
     return f"answered {response.status_code} {response.reason_phrase}: {response.text[:200]}"

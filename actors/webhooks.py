@@ -20,7 +20,7 @@ from sqlalchemy import select
 from actors.addresses import Gate, client
 from actors.database import database, put
 from actors.events import Name
-from actors.outside import Refused, Unavailable, needed, problem
+from actors.outside import Refused, Unavailable, at_most, needed, problem
 from actors.priorities import Priority
 from actors.tables import deliveries
 from errors import Discard, Failure
@@ -94,7 +94,7 @@ def post(url: str, event: WebhookEvent) -> int:
     try:
         response = client().send(request, stream=True)
         try:
-            said = next(response.iter_raw(MAX_ANSWER), b"")  # raw: a kilobyte can unpack to a gigabyte
+            said = at_most(response, MAX_ANSWER)
         finally:
             response.close()
     except httpx.TimeoutException as error:

@@ -93,6 +93,13 @@ def test_each_answer_means_what_it_says(kit: Hareline, receiver: Scripted, answe
     assert len(receiver.requests) == 2
 
 
+def test_one_connection_serves_many_webhooks(kit: Hareline, receiver: Scripted) -> None:
+    for number in range(5):
+        deliver_webhook.fn(receiver.url, EVENT.model_copy(update={"id": f"evt_{number}"}))
+    assert len(receiver.requests) == 5
+    assert len(receiver.connections) == 1
+
+
 def test_an_answer_that_breaks_off_is_no_answer(kit: Hareline, receiver: Scripted) -> None:
     receiver.answer = cut_mid_body
     with pytest.raises(Unavailable, match="cannot be reached"):
