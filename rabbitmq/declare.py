@@ -58,7 +58,8 @@ class Declarer:
             wanted = {queue.name: queue for queue in self._topology(self._connection.server_version)}
             if name in wanted:
                 self._turn.append(wanted[name])
-                self._next()
+                if len(self._turn) == 1:  # else its turn comes when the ones before are answered
+                    self._next()
             else:
                 self._finish(name)
 

@@ -98,6 +98,20 @@ def test_eight_threads_share_one_pipeline_and_every_message_is_confirmed_once(ra
     assert sorted(jobs_in(rabbitmq_url)) == wanted
 
 
+def test_queues_that_are_first_used_at_once_are_each_declared_once(
+    rabbitmq_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    queues = [f"q{n}" for n in range(6)]
+    with publishing(rabbitmq_url, *queues) as (publisher, sent):
+        publisher.publish([parcel("first", queue="q0")])  # the channel for declaring is open from here on
+        assert publisher.flush(10)
+        with caplog.at_level(logging.WARNING):
+            publisher.publish([parcel(f"j-{queue}", queue=queue) for queue in queues])
+            assert publisher.flush(10)
+    assert sent.jobs() == {"first", *(f"j-{queue}" for queue in queues)}
+    assert caplog.messages == [], "the connection was lost"
+
+
 def test_what_does_not_fit_into_the_buffer_is_dropped_and_counted(rabbitmq_url: str) -> None:
     with publishing(rabbitmq_url, buffer=10) as (publisher, sent):
         assert publisher.publish([parcel(str(number)) for number in range(25)]) == 10
