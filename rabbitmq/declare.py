@@ -85,8 +85,8 @@ class Declarer:
     def _declared(self, queue: Queue) -> None:
         self.problems.pop(queue.name, None)
         self._turn.popleft()
-        self._finish(queue.name)
         self._next()
+        self._finish(queue.name)  # last: it may ask for another
 
     def _closed(self, channel: Channel, error: Exception) -> None:
         """A refused declaration closes the channel; else it is the connection's end, and :meth:`reset` follows."""
@@ -105,8 +105,8 @@ class Declarer:
             if str(problem) != str(self.problems.get(queue.name)):
                 log.error("%s", problem)
             self.problems[queue.name] = problem
-        self._finish(queue.name)
         self._next()
+        self._finish(queue.name)
 
     def _finish(self, name: str) -> None:
         self._done.add(name)
