@@ -77,6 +77,24 @@ def test_ticked_rows_stay_ticked_while_the_page_would_refresh(window: Window, sh
     expect(page.locator("[data-bulk]")).to_be_hidden()
 
 
+def test_all_that_match_are_counted_before_and_dealt_with_unless_they_are_others_by_then(
+    window: Window, shop: System
+) -> None:
+    """Check 5, everything that matches."""
+    [(dead,)] = shop.sql("SELECT count(*) FROM jobs WHERE state = 'failed' AND queue = 'media'")
+    page = window.go("/jobs?state=failed&queue=media")
+    page.get_by_role("link", name="Act on all that match").click()
+    page.wait_for_url("**/operations/new*")
+    expect(page.locator("form.confirm h2")).to_contain_text(f"Retry {dead} jobs?")
+    page.locator("[name=expected]").evaluate("(field) => (field.value = 40)")
+    page.locator("form.confirm button.primary").click()
+    expect(page.locator(".flash.error")).to_contain_text(f"40 jobs were expected, and {dead} fit now")
+    page.locator("form.confirm button.primary").click()
+    page.wait_for_url("**/operations/*-*")
+    expect(page.locator("section.card .push")).to_have_text(f"{dead} of {dead}", timeout=30_000)
+    shop.until(lambda: shop.sql("SELECT count(*) FROM jobs WHERE state = 'failed' AND queue = 'media'") == [(dead,)])
+
+
 def test_new_jobs_wait_behind_a_button_while_the_reader_is_at_the_table(window: Window, shop: System) -> None:
     page = window.go("/jobs")
     page.locator("tr[data-row]").nth(3).hover()
@@ -158,6 +176,30 @@ def test_it_says_that_it_is_disconnected_and_recovers(chromium: Browser, shop: S
         expect(badge).to_contain_text("disconnected")
         console.start()
         expect(badge).to_have_attribute("data-state", "on", timeout=60_000)
+
+
+_COUNT_STREAMS = """
+window.__streams = [];
+const Real = EventSource;
+window.EventSource = class extends Real { constructor(...given) { super(...given); __streams.push(this); } };
+"""
+_SHOW = """
+(hidden) => {
+  Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}
+"""
+
+
+def test_a_tab_that_nobody_sees_closes_its_stream(window: Window) -> None:
+    """Check 11."""
+    window.page.add_init_script(_COUNT_STREAMS)
+    page = window.go("/jobs")
+    page.wait_for_function("__streams.length === 1 && __streams[0].readyState === EventSource.OPEN")
+    page.evaluate(_SHOW, True)
+    assert page.evaluate("__streams.map((one) => one.readyState === EventSource.CLOSED)") == [True]
+    page.evaluate(_SHOW, False)
+    page.wait_for_function("__streams.length === 2 && __streams[1].readyState === EventSource.OPEN")
 
 
 def test_eight_tabs_are_all_usable(chromium: Browser, console: Console) -> None:
