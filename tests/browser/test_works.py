@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.acceptance.system import System
 from tests.browser import driving, seeding
 from tests.browser.driving import Console, Window
+from tests.collect import eventually
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -195,11 +196,13 @@ def test_a_tab_that_nobody_sees_closes_its_stream(window: Window) -> None:
     """Check 11."""
     window.page.add_init_script(_COUNT_STREAMS)
     page = window.go("/jobs")
-    page.wait_for_function("__streams.length === 1 && __streams[0].readyState === EventSource.OPEN")
+    states = "__streams.map((one) => one.readyState)"
+    closed, live = 2, 1
+    eventually(lambda: page.evaluate(states) == [live], "the tab has its stream")
     page.evaluate(_SHOW, True)
-    assert page.evaluate("__streams.map((one) => one.readyState === EventSource.CLOSED)") == [True]
+    assert page.evaluate(states) == [closed]
     page.evaluate(_SHOW, False)
-    page.wait_for_function("__streams.length === 2 && __streams[1].readyState === EventSource.OPEN")
+    eventually(lambda: page.evaluate(states) == [closed, live], "it has one again")
 
 
 def test_eight_tabs_are_all_usable(chromium: Browser, console: Console) -> None:
