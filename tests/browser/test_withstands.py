@@ -103,14 +103,17 @@ def test_a_long_name_makes_no_page_wider_than_the_screen(
     chromium: Browser, planted: tuple[System, dict[str, list[str]]]
 ) -> None:
     shop, jobs = planted
+    paths = (*_PAGES, *(f"/jobs/{id}" for id in jobs[LONG]), f"/queues/{LONG}", f"/schedules/s{LONG}")
+    too_wide = {}
     with Console(shop).running() as console:
         for width in (380, 1280):
             with driving.window(chromium, console, viewport={"width": width, "height": 800}) as window:
-                for path in (*_PAGES, *(f"/jobs/{id}" for id in jobs[LONG]), f"/queues/{LONG}", f"/schedules/s{LONG}"):
+                for path in paths:
                     page = window.go(path)
-                    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
                     driving.shot(page, f"long-{width}-{path.partition('?')[0].strip('/').replace('/', '-')[:24]}")
-                    assert wide <= 0, f"{path} at {width}: {wide} pixels too wide"
+                    if (wide := page.evaluate("document.documentElement.scrollWidth - innerWidth")) > 0:
+                        too_wide[width, path] = wide
+    assert too_wide == {}
 
 
 def test_hostile_texts_do_nothing_in_what_scripts_make_of_them(
