@@ -26,6 +26,8 @@ MOST = 10_000
 TEXT_DAYS = 7
 #: How many ids a filter may name.
 MOST_IDS = 10_000
+#: Beyond these there is no job; and between them, no zone or margin leads out of the years there are.
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -47,20 +49,26 @@ class Filter:
     ids: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()  #: patterns of queues that whoever asks may see; empty: all
 
+    def __post_init__(self) -> None:
+        for name, moment in (("since", self.since), ("until", self.until)):
+            if moment is not None and not _EARLIEST <= moment <= _LATEST:
+                object.__setattr__(self, name, _EARLIEST if moment < _EARLIEST else _LATEST)
+
     def words(self) -> str:
         """It as a query that :func:`parse` reads as the same, without scopes."""
         parts = [f"id:{_quoted(id)}" for id in self.ids]
         for name, values in (("state", self.states), ("queue", self.queues), ("actor", self.actors)):
             parts += [f"{name}:{','.join(map(_quoted, values))}"] if values else []
         parts += [f"reason:{','.join(self.reasons)}"] if self.reasons else []
-        parts += [f"fingerprint:{self.fingerprint}"] if self.fingerprint else []
+        parts += [f"fingerprint:{_quoted(self.fingerprint)}"] if self.fingerprint else []
         parts += [f"error:{_quoted(self.error)}"] if self.error else []
         parts += [f"worker:{self.worker}"] if self.worker is not None else []
         parts += [f"args.{path}:{_quoted(value)}" for path, value in self.args]
         parts += [f"tag:{_quoted(tag)}" for tag in self.tags]
         for name, moment in (("since", self.since), ("until", self.until)):
             parts += [f"{name}:{moment.astimezone(UTC).isoformat()}"] if moment else []
-        return " ".join([*parts, *([self.text] if self.text else [])])
+        parts += [_quoted(word, ":") for word in self.text.split(" ")] if self.text else []
+        return " ".join(parts)
 
     def within(self, scopes: Sequence[str]) -> "Filter":
         """The same, of these queues only; none: all."""
@@ -259,8 +267,9 @@ def _unquoted(text: str) -> str:
     return re.sub(r'"((?:[^"\\]|\\.)*)"', lambda found: re.sub(r"\\(.)", r"\1", found[1]), text)
 
 
-def _quoted(text: str) -> str:
-    if re.fullmatch(r"[^\s\",\\]+", text):
+def _quoted(text: str, besides: str = ",") -> str:
+    """As one value; in quotes where it has a space, a quote, a backslash, or ``besides``."""
+    if re.fullmatch(rf"[^\s\"\\{besides}]+", text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

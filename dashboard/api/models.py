@@ -54,9 +54,9 @@ class Done(BaseModel):
 
 
 class Input(BaseModel):
-    """What a body may have, and nothing else."""
+    """What a body may have, and nothing else; its numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Send(Input):

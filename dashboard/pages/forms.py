@@ -4,6 +4,7 @@ Each is two routes: GET shows the page that asks (scripts show it as a dialog), 
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
@@ -65,12 +66,15 @@ class Act:
         return value
 
     def number(self, name: str, usual: float) -> float:
-        """Raises ``BadInput``."""
+        """Raises ``BadInput`` unless it is a finite one."""
         text = self.text(name)
         try:
-            return float(text) if text else usual
+            value = float(text) if text else usual
         except ValueError:
-            raise BadInput(f"{name.replace('_', ' ')}: {text!r} is no number") from None
+            value = math.nan
+        if not math.isfinite(value):
+            raise BadInput(f"{name.replace('_', ' ')}: {text!r} is no number")
+        return value
 
 
 @dataclass(frozen=True)

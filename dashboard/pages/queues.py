@@ -25,6 +25,8 @@ from rabbitmq.topology import DEAD_LETTERS
 
 router = APIRouter()
 
+_LONGEST_H: Final = 876_000
+
 
 def _known(act: Act) -> str:
     """Raises ``NotFound``: a misspelt pause would be without effect."""
@@ -58,8 +60,10 @@ def _clean(act: Act) -> str:
     state = next((one for one in FINISHED if one == text), None)
     if state is None:
         raise BadInput(f"state {text!r}: finished jobs are {', '.join(sorted(FINISHED))}")
-    older_s = act.number("hours", 24) * 3600
-    gone = verbs.clean(act.services.control, _known(act), state, older_than_s=older_s, by=act.by)
+    hours = act.number("hours", 24)
+    if not 0 <= hours <= _LONGEST_H:
+        raise BadInput(f"hours: use 0 to {_LONGEST_H:,}, a hundred years")
+    gone = verbs.clean(act.services.control, _known(act), state, older_than_s=hours * 3600, by=act.by)
     return f"{gone:,} {state} jobs of {act.key} are removed; only their journal stays"
 
 

@@ -1,8 +1,10 @@
 """The words a search is written with."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from errors import BadCursor, BadQuery
 from ledger.redact import HIDDEN, preview, redacted
@@ -47,6 +49,48 @@ def test_a_filter_says_itself_in_words_and_in_json(text: str) -> None:
     found = parse(text, now=NOW)
     assert parse(found.words(), now=NOW) == found
     assert Filter.from_json(found.to_json()) == found
+
+
+NAMES = st.text(min_size=1)
+SEVERAL = st.lists(NAMES, max_size=3).map(tuple)
+ZONES = st.timezones() | st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@settings(deadline=None)
+@given(
+    st.builds(
+        Filter,
+        states=st.lists(st.sampled_from(State), max_size=3).map(tuple),
+        queues=SEVERAL,
+        actors=SEVERAL,
+        reasons=st.lists(st.sampled_from(Reason), max_size=3).map(tuple),
+        fingerprint=st.text(),
+        error=st.text(),
+        worker=st.none() | st.integers(0, 999_999_999),
+        since=st.none() | st.datetimes(timezones=ZONES),
+        until=st.none() | st.datetimes(timezones=ZONES),
+        text=st.text() | st.text(alphabet=' :",\\ab\n'),
+        args=st.lists(st.tuples(st.from_regex(r"[\w.-]+", fullmatch=True), st.text()), max_size=2).map(tuple),
+        tags=SEVERAL,
+        ids=SEVERAL,
+    )
+)
+def test_whatever_a_filter_has_its_words_are_read_as_the_same(found: Filter) -> None:
+    assert parse(found.words()) == found
+
+
+def test_words_that_look_like_a_qualifier_stay_words() -> None:
+    found = parse('"state:completed" plain')
+    assert found == Filter(text="state:completed plain")
+    assert found.words() == '"state:completed" plain'
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01", "0001-01-01T00:00+05:00", "9999-12-31", "9999-12-31T23:00-05:00"])
+def test_a_moment_at_the_end_of_time_is_one_that_all_zones_have(moment: str) -> None:
+    found = parse(f"since:{moment} until:{moment}")
+    assert found.since is not None
+    assert found.since - timedelta(days=1) < found.since < found.since + timedelta(days=1)
+    assert found.since == found.until == parse(found.words()).since
 
 
 @pytest.mark.parametrize(
