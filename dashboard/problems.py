@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -175,6 +176,10 @@ def install(app: FastAPI) -> None:
         if kind_of(error)[1].status == 500:
             log.error("request.failed", path=request.url.path, exc_info=error)
         return of(error)
+
+    @app.exception_handler(PoolTimeout)
+    def busy(request: Request, error: PoolTimeout) -> Response:
+        return of(errors.LedgerUnavailable("all connections of this console to the ledger are in use"))
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -46,7 +46,10 @@ def query_graphql(opened: Opened, asks: Asks, given: Question) -> Answer | Respo
         )
     except StrawberryException as error:
         return problem(422, str(error))
-    return Answer(data=result.data, errors=[_worded(error) for error in result.errors or ()])
+    answer = Answer(data=result.data, errors=[_worded(error) for error in result.errors or ()])
+    if answer.errors:  # as what was refused: under a key nothing of it was done, and none of it is remembered
+        return Response(answer.model_dump_json(), media_type="application/json")
+    return answer
 
 
 def _worded(error: Any) -> dict[str, Any]:

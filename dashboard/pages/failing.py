@@ -7,6 +7,7 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -20,7 +21,7 @@ Handler = Callable[[Request, Any], Response | Awaitable[Response]]
 def install(app: FastAPI) -> None:
     """Put pages in front of the handlers that are there."""
     for kind, was in list(app.exception_handlers.items()):
-        if kind in (HarelineError, RequestValidationError, HTTPException, Exception):
+        if kind in (HarelineError, PoolTimeout, RequestValidationError, HTTPException, Exception):
             app.exception_handlers[kind] = _as_page(was)
 
 
@@ -46,6 +47,8 @@ def _words(status: int, error: Exception) -> tuple[str, str, str]:
     if isinstance(error, HarelineError):
         _, kind = problems.kind_of(error)
         return kind.title, str(error), kind.remedy
+    if isinstance(error, PoolTimeout):
+        return "The ledger is busy", "All connections of this console to it are in use.", "Load the page again."
     if status == 404:
         return (
             "There is no such page",

@@ -8,6 +8,8 @@ from typing import Any
 import dramatiq
 import httpx2
 import pytest
+from fastapi import Depends
+from sqlalchemy import QueuePool, create_engine
 from starlette.testclient import TestClient
 
 from broker import Broker
@@ -15,6 +17,7 @@ from broker import build as build_broker
 from control import Control, alerts, operations
 from control.health import Rules, check
 from dashboard.app import build
+from dashboard.security import everybody
 from ledger import open_ledger
 from ledger.bookkeeping import Bookkeeping
 from ledger.queries import Queries
@@ -368,6 +371,45 @@ def test_whatever_a_request_does_is_done_once_with_its_key(api: TestClient, data
     weak = {"name": "bob", "password": "short", "role": "viewer"}
     wrong(api.post("users", json=weak, headers=refused), 422, "bad-account")
     assert api.post("users", json=weak | {"password": "longer than short"}, headers=refused).status_code == 201
+
+
+def test_a_mutation_that_was_refused_may_be_tried_again_with_its_key(api: TestClient) -> None:
+    good = 'enqueue(type: "post", payload: {to: "Ada"}) { job { id } }'
+    misspelt = f'mutation {{ a: {good} b: enqueue(type: "pots", payload: {{}}) {{ job {{ id }} }} }}'
+    mutation = {"query": f"mutation {{ {good} }}"}
+    key, path = {"Idempotency-Key": "again"}, httpx2.URL("http://127.0.0.1/graphql")
+    for _ in range(2):
+        refused = api.post(path, json={"query": misspelt}, headers=key)
+        assert [error["extensions"]["type"] for error in refused.json()["errors"]] == [URN + "not-found"]
+        assert "idempotent-replay" not in refused.headers
+    first, again = (api.post(path, json=mutation, headers=key) for _ in range(2))
+    assert first.json()["errors"] == []
+    assert "idempotent-replay" not in first.headers
+    assert (again.text, again.headers["idempotent-replay"]) == (first.text, "true")
+    assert api.get("jobs/count").json()["all"]["count"] == 1
+
+
+def test_a_console_whose_connections_are_all_in_use_is_unavailable_not_an_error(settings: Settings) -> None:
+    app = build(settings)
+    engine = create_engine("sqlite://", poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.01)
+
+    @app.get("/busy", dependencies=[Depends(everybody)])
+    def busy() -> None:
+        with engine.connect(), engine.connect():
+            pass
+
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        answer = client.get("/busy")
+        assert "in use" in wrong(answer, 503, "ledger-unavailable")
+        assert "retry-after" in answer.headers
+        told = client.get("/busy", headers={"accept": "text/html"})
+        assert (told.status_code, "The ledger is busy" in told.text) == (503, True)
+
+
+def test_a_moment_beyond_all_years_is_answered(api: TestClient) -> None:
+    for moment in ("0001-01-01", "0001-01-01T00:00+05:00", "9999-12-31", "9999-12-31T23:00-05:00"):
+        asked = api.get("jobs", params={"q": f"since:{moment} until:{moment} word"})
+        assert (asked.status_code, asked.json()["items"]) == (200, []), asked.text
 
 
 def test_queue_counts_have_the_shape_of_bull_dashboards(api: TestClient, database_url: str) -> None:
