@@ -71,7 +71,7 @@ function draw(holder) {
   const zone = document.body.dataset.zone;
   const options = {
     width: holder.clientWidth,
-    height: Math.max(176, Math.min(230, holder.clientWidth / 3)),
+    height: 208, // the same for those beside each other, so that they stand on one line
     padding: [10, 4, 0, 0],
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), zone),
     cursor: { points: { size: 6 }, drag: { x: false, y: false } },
