@@ -91,10 +91,10 @@ def message(
 
     Parameters:
       queue: another than the actor's own.
-      scope: the queues it may go to.
+      scope: the queues it may go to, and of whose actors it may be.
     """
     name = broker.aliases.of(actor)
-    known = [one for one, it in broker.actors.items() if queue is not None or scope.admits(it.queue_name)]
+    known = [one for one, it in broker.actors.items() if scope.admits(it.queue_name)]
     if queue is not None:
         scope.demand(queue)
     if name not in known:
@@ -103,7 +103,8 @@ def message(
     if queue is None:
         return made
     if queue not in broker.get_declared_queues():
-        raise NotFound(f"no actor is on queue {queue!r}; {nearest(queue, broker.get_declared_queues())}")
+        there = filter(scope.admits, broker.get_declared_queues())
+        raise NotFound(f"no actor is on queue {queue!r}; {nearest(queue, there)}")
     return made.copy(queue_name=queue)
 
 
