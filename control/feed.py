@@ -7,7 +7,7 @@ from typing import Self
 
 from sqlalchemy import insert, select, update
 
-from errors import BadCursor, EventsLost, LedgerUnavailable
+from errors import BadCursor, EventsLost, IllegalTransition, LedgerUnavailable
 from ledger import feed as kept
 from ledger.engine import Database
 from ledger.events import FED, JobEvent, chosen
@@ -45,6 +45,7 @@ class Feed:
       names: of events, or "dead", "finished"; all when None.
       actor, queue: only what happens to these; scope: only on these queues.
       wait: whether to wait for more, or end when all is told.
+      begins: whether following turns the feed on; if not, and it is off, ``IllegalTransition`` is raised.
 
     Raises:
       UnknownEvent, BadCursor: one of them is something else.
@@ -62,6 +63,7 @@ class Feed:
         queue: str | None = None,
         scope: Scope = EVERYTHING,
         wait: bool = True,
+        begins: bool = True,
     ) -> None:
         if name is not None:
             check_name(name)
@@ -71,6 +73,7 @@ class Feed:
         self.queue = queue
         self.scope = scope
         self.wait = wait
+        self.begins = begins
         if after is not None and after != "oldest":
             Cursor.parse(after)
         self._after = after
@@ -167,10 +170,13 @@ class Feed:
 
     def _begin(self) -> Cursor:
         """Where to begin, with the feed on."""
-        with self._database.write() as connection:
-            kept.keep(connection)
+        if self.begins:
+            with self._database.write() as connection:
+                kept.keep(connection)
         with self._database.read() as connection:
             extent = kept.extent(connection)
+            if not (extent.kept or self.begins):
+                raise IllegalTransition("nothing is kept for the feed, which is off; somebody who may has to begin it")
             if self._after is not None:
                 return Cursor(extent.floor) if self._after == "oldest" else Cursor.parse(self._after)
             stored = connection.scalar(select(followers.c.cursor).where(followers.c.name == self.name))

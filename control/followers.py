@@ -108,6 +108,17 @@ def forget(control: Control, name: str, *, by: By) -> bool:
     return control.run(verb, by=by)
 
 
+def on(control: Control, *, by: By) -> None:
+    """Write what the feed needs, from now on.  Idempotent."""
+
+    def verb(tx: Transaction) -> None:
+        if not feed.extent(tx.connection).kept:
+            feed.keep(tx.connection)
+            tx.note(None, "feed on", {})
+
+    control.run(verb, by=by)
+
+
 def off(control: Control, *, by: By) -> None:
     """Write nothing for the feed any more, until somebody follows it again; those who do are told what they lost."""
 

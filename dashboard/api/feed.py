@@ -8,11 +8,12 @@ from pydantic import BaseModel, Field
 from control import followers as verbs
 from control.feed import Feed
 from control.followers import Follower, Overview
-from dashboard.api.models import Input, Name
+from dashboard.api import shown
+from dashboard.api.models import Asks, Input, Name
 from dashboard.api.router import Routes, may
 from dashboard.security import By
 from dashboard.services import Opened
-from errors import NotFound, nearest
+from errors import IllegalTransition, NotFound, nearest
 from ledger.events import JobEvent
 
 router = Routes(tags=["feed"])
@@ -26,9 +27,11 @@ class Events(BaseModel):
     full: bool = Field(description="There may be more already.")
 
 
-@router.get("/feed", responses=may(410))
+@router.get("/feed", responses=may(409, 410))
 def list_events(
     opened: Opened,
+    asks: Asks,
+    by: By,
     after: Annotated[Name | None, Query(description="Behind this cursor, or `oldest`; none: from now on.")] = None,
     event: Annotated[list[Name] | None, Query(description="Only these: completed, dead, …")] = None,
     actor: Annotated[Name | None, Query(description="Only of this actor.")] = None,
@@ -36,14 +39,19 @@ def list_events(
 ) -> Events:
     """What happened to jobs behind a cursor, in order, each at least once.
 
-    Asking turns the feed on for the whole ledger, as following it does.
+    While it is off, the first question of who may let followers go on elsewhere turns it on, for the whole ledger;
+    others are told that it is off.
     """
-    scope = opened.queries.scope
-    with Feed(
-        opened.settings.database_url, after=after, names=event or None, actor=actor, queue=queue, scope=scope
-    ) as feed:
-        items, full = feed.page()
-        return Events(items=items, after=feed.cursor, full=full)
+    url, scope = opened.settings.database_url, opened.queries.scope
+    with Feed(url, after=after, names=event or None, actor=actor, queue=queue, scope=scope, begins=False) as feed:
+        try:
+            items, full = feed.page()
+        except IllegalTransition:
+            if not asks.may("seek_follower"):
+                raise
+            verbs.on(opened.control, by=by)
+            items, full = feed.page()
+        return Events(items=[shown.event(item, asks) for item in items], after=feed.cursor, full=full)
 
 
 class Place(Input):
