@@ -9,31 +9,33 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from control import export, operations
+from dashboard.api.wanted import filter_of
 from dashboard.pages import flash
-from dashboard.pages.operations import DANGEROUS, NEEDS, deed_of, scoped
+from dashboard.pages.operations import DANGEROUS, NEEDS, ask, deed_of, scoped
 from dashboard.pages.reading import asked
 from dashboard.pages.rendering import Shell, page
 from dashboard.security import By, allow, principal
 from dashboard.services import Opened
-from errors import BadQuery, JobNotFound, QuestionTooSlow
+from errors import BadQuery, Denied, JobNotFound, QuestionTooSlow
 from ledger.queries import Queries
-from ledger.search import QUALIFIERS, Filter, Suggestions, parse
+from ledger.search import QUALIFIERS, Filter, Suggestions
 from ledger.states import Reason, State
 
 router = APIRouter()
 
 SIZES: Final = (50, 100, 250)
-#: Of so many ticked jobs their ids fit into an address, of the page that asks.
-_ASKED: Final = 100
 #: So many suggestions at once.
 _MOST: Final = 12
 
 Text = Annotated[str, Query(max_length=2_000)]
 
 
-def wanted(q: str, state: str = "", queue: str = "", actor: str = "", since: str = "") -> Filter:
-    """What the address asks for: the words of the box, and what was chosen beside it.  Raises ``BadQuery``."""
-    found = parse(f"{q} since:{since}" if since and "since:" not in q else q)
+def wanted(request: Request, q: str, state: str = "", queue: str = "", actor: str = "", since: str = "") -> Filter:
+    """What the address asks for: the words of the box, and what was chosen beside it.
+
+    In the queues of whoever asks.  Raises ``BadQuery``, and ``Denied`` to who may not see what jobs carry.
+    """
+    found = filter_of(principal(request), f"{q} since:{since}" if since and "since:" not in q else q)
     if state:
         known = next((one for one in State if one == state), None)
         if known is None:
@@ -64,10 +66,10 @@ def jobs(
         return flash.redirect(request, Shell(request).url("/jobs", job))
     trouble, found, words = "", None, ""
     try:
-        chosen = wanted(q, state, queue, actor, since)
+        chosen = wanted(request, q, state, queue, actor, since)
         words = chosen.words()
-        found = queries.search(scoped(request, chosen), limit=size if size in SIZES else SIZES[0], after=after or None)
-    except (BadQuery, QuestionTooSlow) as error:
+        found = queries.search(chosen, limit=size if size in SIZES else SIZES[0], after=after or None)
+    except (BadQuery, Denied, QuestionTooSlow) as error:
         trouble = str(error)
     offers = _offers(queries)
     views, query = queries.saved_views(principal(request).name), urlencode({x: given[x] for x in given if given[x]})
@@ -110,7 +112,7 @@ def counts(
     since: Text = "",
 ) -> Response:
     """How many there are in each state; loaded after the page, for it may take long."""
-    found = asked(request, opened).count_states(scoped(request, wanted(q, "", queue, actor, since)))
+    found = asked(request, opened).count_states(wanted(request, q, "", queue, actor, since))
     given = {"q": q, "state": state, "queue": queue, "actor": actor, "since": since}
     return page(request, "jobs_tabs.html", states=list(State), given=given, counts=found)
 
@@ -131,8 +133,8 @@ def bulk(
     deed = deed_of(verb)
     principal(request).demand(NEEDS[deed])
     wanted = scoped(request, Filter(ids=ids))
-    if deed in DANGEROUS and len(ids) <= _ASKED:
-        return flash.redirect(request, url("/operations/new", q=wanted.words(), verb=deed))
+    if deed in DANGEROUS:
+        return ask(request, opened, deed, wanted, [deed])
     begun = operations.start(opened.control, opened.queries, deed, wanted, by=by)
     return flash.redirect(request, url("/operations", begun.id), f"Begun: {begun.expected} jobs")
 
@@ -149,7 +151,7 @@ def exported(
     since: Text = "",
 ) -> Response:
     """All jobs that match, redacted as in the list."""
-    chosen = scoped(request, wanted(q, state, queue, actor, since))
+    chosen = wanted(request, q, state, queue, actor, since)
     lines = export.as_csv(opened.queries, chosen) if kind == "csv" else export.ndjson(opened.queries, chosen)
     media = "text/csv; charset=utf-8" if kind == "csv" else "application/x-ndjson"
     return StreamingResponse(

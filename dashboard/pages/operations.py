@@ -1,5 +1,6 @@
 """Many jobs at once: what is to be done to how many, how far it is, what could not be done."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Final
 
@@ -12,7 +13,7 @@ from dashboard.pages.forms import Act, Verb, offer, offered
 from dashboard.pages.reading import asked
 from dashboard.pages.rendering import Shell, page
 from dashboard.security import By, allow, principal
-from dashboard.services import Opened
+from dashboard.services import Opened, Services
 from errors import BadInput, BadQuery, CountChanged, OperationNotFound
 from ledger.operations import Deed, OperationView
 from ledger.search import Filter, parse
@@ -76,7 +77,13 @@ def new(request: Request, opened: Opened, q: Words = "", verb: str = "") -> Resp
     if not may:
         raise BadInput("there is nothing that your role may do to many jobs")
     deed = deed_of(verb) if verb else may[0]
-    wanted = scoped(request, parse(q))
+    return ask(request, opened, deed, scoped(request, parse(q)), may, q)
+
+
+def ask(
+    request: Request, opened: Services, deed: Deed, wanted: Filter, may: Sequence[Deed], q: str | None = None
+) -> Response:
+    """The page that asks before something is done to many jobs; without ``q`` to those that were ticked."""
     trouble, tried, sample = "", None, None
     try:
         tried = verbs.start(opened.control, opened.queries, deed, wanted, dry_run=True, by=principal(request).who)
@@ -87,7 +94,8 @@ def new(request: Request, opened: Opened, q: Words = "", verb: str = "") -> Resp
         request,
         "operation_new.html",
         title=f"{WORDS[deed][0]} many jobs",
-        q=q,
+        q=wanted.words() if q is None else q,
+        ticked=q is None,
         deed=deed,
         may_do=may,
         words=WORDS,

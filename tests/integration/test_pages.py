@@ -274,9 +274,23 @@ def test_ticked_jobs_are_dealt_with_as_one_operation(console: TestClient, sessio
     assert "Retry 1 job?" in " ".join(seen(console, "/operations/new?q=state:failed&verb=retry").text.split())
     asked = console.post("/jobs/bulk", data={"verb": "remove", "id": [dead[2].id]})
     assert "Remove 1 job?" in " ".join(Page(asked).text.split())
+    many = [new_job() for _ in range(250)]
+    asked = console.post("/jobs/bulk", data={"verb": "remove", "id": [dead[2].id, *(job.id for job in many)]})
+    page = Page(asked)
+    assert page.forms.count("/operations/new") == 1
+    assert "Remove 1 job?" in " ".join(page.text.split())
+    assert console.get(f"/jobs/{dead[2].id}").status_code == 200
     drifted = console.post("/operations/new", data={"q": "state:failed", "verb": "retry", "expected": "9"})
     assert "were expected" in Page(drifted).text
     assert "Tick the jobs first" in Page(console.post("/jobs/bulk", data={"verb": "retry"})).text
+
+
+def test_hours_are_a_finite_number(console: TestClient, session: Session) -> None:
+    session.enqueue([new_job()])
+    for hours in ("nan", "1e400", "1e300", "-1"):
+        given = {"state": "completed", "hours": hours, "typed": "letters"}
+        told = console.post("/queues/letters/clean", data=given)
+        assert (told.status_code, "hours: " in Page(told).text) == (200, True)
 
 
 def test_a_job_is_sent_again_with_other_arguments(console: TestClient, broker: Broker) -> None:
