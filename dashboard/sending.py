@@ -1,6 +1,9 @@
 """POST /jobs and the mutation: a message of somebody who was identified, checked as by ``send()``."""
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +14,19 @@ from errors import NotFound
 from ledger.scope import Scope
 from ledger.views import JobView
 from middleware.unique import Duplicate
+from settings import PRODUCER
+
+
+def acting(opened: Services, by: Who) -> AbstractContextManager[None]:
+    """Within it, what is sent is sent by them, whatever door they came by: ``allowed_producers`` have to name them.
+
+    A name that no producer may have, such as an address of mail, is written with dashes and its hash: nobody else has
+    that, and whoever is to be allowed is allowed by it.
+    """
+    name = by.name
+    if not PRODUCER.fullmatch(name):
+        name = f"{re.sub('[^A-Za-z0-9._-]', '-', name)}.{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return opened.broker.sent_by(name)
 
 
 def send(
@@ -39,7 +55,7 @@ def send(
     )
     if eta is not None:
         delay_ms = max(0, round((eta - opened.queries.database_time()).total_seconds() * 1000))
-    with opened.broker.sent_by(by.name):
+    with acting(opened, by):
         sent = opened.broker.enqueue(message, delay=delay_ms)
     job = opened.queries.job(sent.message_id)
     if job is None:

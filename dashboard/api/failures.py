@@ -7,7 +7,8 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from control import failures as verbs
 from control import operations
-from dashboard.api.models import Expecting, Input, Name, Operation
+from dashboard.api import shown
+from dashboard.api.models import Asks, Expecting, Input, Name, Operation
 from dashboard.api.router import Routes
 from dashboard.security import By
 from dashboard.services import Opened, Services
@@ -31,6 +32,7 @@ class Snooze(Input):
 @router.get("/failures")
 def list_failures(
     opened: Opened,
+    asks: Asks,
     queue: Annotated[Name | None, Query(description="Of this queue.")] = None,
     actor: Annotated[Name | None, Query(description="Of this actor.")] = None,
     state: Annotated[GroupState | None, Query(description="Only such groups.")] = None,
@@ -39,16 +41,17 @@ def list_failures(
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many.")] = 50,
 ) -> list[FailureGroup]:
     """List the groups of dead letters that have one error in one place, those with the most first."""
-    return opened.queries.failures(since=since, until=until, queue=queue, actor=actor, state=state, limit=limit)
+    groups = opened.queries.failures(since=since, until=until, queue=queue, actor=actor, state=state, limit=limit)
+    return [shown.group(group, asks) for group in groups]
 
 
 @router.get("/failures/{fingerprint}")
-def get_failure(opened: Opened, fingerprint: Name) -> FailureGroup:
+def get_failure(opened: Opened, asks: Asks, fingerprint: Name) -> FailureGroup:
     """Show one group, as far as it failed in the last day."""
     groups = opened.queries.failures(fingerprint=fingerprint, limit=1)
     if not groups:
         raise NotFound(f"there is no group of failures {fingerprint!r} in the last day; the list shows those there are")
-    return groups[0]
+    return shown.group(groups[0], asks)
 
 
 @router.post("/failures/{fingerprint}/retry", status_code=202)

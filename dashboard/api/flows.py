@@ -6,7 +6,8 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from control import flows as verbs
-from dashboard.api.models import After, Input, Limit, Name, Page, page
+from dashboard.api import shown
+from dashboard.api.models import After, Asks, Input, Limit, Name, Page, page
 from dashboard.api.router import Routes
 from dashboard.security import By
 from dashboard.services import Opened
@@ -50,9 +51,9 @@ def list_flows(
 
 
 @router.get("/flows/{id}")
-def get_flow(opened: Opened, id: Name) -> FlowView:
+def get_flow(opened: Opened, asks: Asks, id: Name) -> FlowView:
     """Show a flow: its steps, what each waits for, and what failed."""
-    return verbs.find(opened.queries, id)
+    return shown.flow(verbs.find(opened.queries, id), asks)
 
 
 @router.post("/flows/{id}/cancel")

@@ -138,7 +138,7 @@ def run_job_now(opened: Opened, by: By, id: Name) -> Done:
 @router.post("/jobs/{id}/edit", status_code=201)
 def edit_job(opened: Opened, by: By, id: Name, given: Edit) -> Sent:
     """Send a job again with other arguments: a new job, linked to the old one, which stays as it is."""
-    with opened.broker.sent_by(by.name):
+    with sending.acting(opened, by):
         new = edits.edit(opened.broker, opened.control, id, **dict(given), by=by)
     return Sent.of(found(opened, new), duplicate=False)
 

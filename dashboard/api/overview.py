@@ -1,11 +1,13 @@
 """The whole at a glance, and over time."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import Query
 from pydantic import AwareDatetime
 
-from dashboard.api.models import Name
+from dashboard.api import shown
+from dashboard.api.models import Asks, Name
 from dashboard.api.router import Routes
 from dashboard.services import Opened
 from ledger.overview import Overview
@@ -18,9 +20,10 @@ Until = Annotated[AwareDatetime | None, Query(description="Until then; now, if n
 
 
 @router.get("/overview")
-def get_overview(opened: Opened) -> Overview:
+def get_overview(opened: Opened, asks: Asks) -> Overview:
     """Show how much there is in each state, how fast it goes, what fails, and who is there."""
-    return opened.queries.overview()
+    found = opened.queries.overview()
+    return replace(found, failures=[shown.group(group, asks) for group in found.failures])
 
 
 @router.get("/metrics/series")

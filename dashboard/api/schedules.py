@@ -12,6 +12,7 @@ from control import schedules as verbs
 from dashboard.api.models import Input, Limit, Name
 from dashboard.api.router import Routes
 from dashboard.security import By
+from dashboard.sending import acting
 from dashboard.services import Opened, Services
 from errors import BadSchedule, ScheduleNotFound
 from ledger import schedules as kept
@@ -126,9 +127,13 @@ def list_ticks(opened: Opened, key: Name, limit: Limit = 50) -> list[TickView]:
 
 @router.put("/schedules/{key}")
 def put_schedule(opened: Opened, by: By, key: Name, given: Plan) -> Put:
-    """Add a schedule, or change one that was added at runtime.  Idempotent."""
+    """Add a schedule, or change one that was added at runtime.  Idempotent.
+
+    Only of an actor to which whoever asks may send.
+    """
     schedule = kept.Schedule(key, **{**dict(given), "args": tuple(given.args)})
-    done = verbs.put(opened.control, [schedule], judge=opened.broker, by=by)
+    with acting(opened, by):
+        done = verbs.put(opened.control, [schedule], judge=opened.broker, by=by)
     return Put(key=key, change=done[key], words=words(schedule.timetable))
 
 
@@ -165,7 +170,8 @@ def run_schedule(opened: Opened, by: By, key: Name) -> Run:
     view = known(opened, key)
     if view.schedule is None:
         raise BadSchedule(f"what is kept of {key!r} cannot be read; remove it and add it anew")
-    job = catalogue.run_schedule(opened.broker, opened.queries, view.schedule, opened.schedules.time())
+    with acting(opened, by):
+        job = catalogue.run_schedule(opened.broker, opened.queries, view.schedule, opened.schedules.time())
     if job is not None:
         verbs.note_run(opened.control, key, job.id, by=by)
     return Run(key=key, job=job.id if job is not None else None)

@@ -7,7 +7,10 @@ from typing import Any
 from dashboard.api.models import Job, Listed
 from dashboard.security import Principal
 from dashboard.services import Services
-from ledger.redact import redacted, redacted_body, without_secrets
+from ledger.events import JobEvent
+from ledger.failures import FailureGroup
+from ledger.flows.views import FlowView
+from ledger.redact import redacted, redacted_body, redacted_text, without_secrets
 from ledger.search import Found
 from ledger.views import JobView
 
@@ -41,3 +44,33 @@ def result(opened: Services, view: JobView) -> Any:
     """Looked at, not read: retention goes on as if nobody had seen it."""
     body = opened.queries.result_body(view.id)
     return None if body is None else redacted_body(body)
+
+
+def group(found: FailureGroup, asks: Principal) -> FailureGroup:
+    """Type and place are for everybody; what the error said is not."""
+    return found if asks.may("get_job_payload") else replace(found, message="")
+
+
+def flow(found: FlowView, asks: Principal) -> FlowView:
+    """The same of what its steps failed with."""
+    seen = asks.may("get_job_payload")
+    return replace(
+        found,
+        steps=[
+            replace(
+                step,
+                error=_said(step.error, seen),
+                failures=[replace(one, error=_said(one.error, seen)) for one in step.failures],
+            )
+            for step in found.steps
+        ],
+    )
+
+
+def event(found: JobEvent, asks: Principal) -> JobEvent:
+    """The same of one event of the feed."""
+    return replace(found, error_message=_said(found.error_message, asks.may("get_job_payload")))
+
+
+def _said(text: str | None, seen: bool) -> str | None:
+    return redacted_text(text) if text and seen else None

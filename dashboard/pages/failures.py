@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from control import failures as verbs
+from dashboard.api import shown
 from dashboard.pages.forms import Act, Field, Verb, offer, offered
 from dashboard.pages.many import EXPECTED, Many
 from dashboard.pages.periods import PERIODS, period
@@ -18,6 +19,7 @@ from errors import NotFound
 from ledger.failures import FailureGroup
 from ledger.operations import Deed
 from ledger.queries import Queries
+from ledger.redact import without_secrets
 from ledger.search import Filter
 from ledger.states import State
 
@@ -47,13 +49,14 @@ def failures(
         limit=100,
         buckets=_BUCKETS,
     )
+    asks = principal(request)
     return page(
         request,
         "failures.html",
         now=now,
         title="Failures",
         topics="failures,jobs",
-        groups=groups,
+        groups=[shown.group(group, asks) for group in groups],
         window=chosen,
         windows=list(PERIODS),
         state=kept,
@@ -124,17 +127,19 @@ def failure(request: Request, opened: Opened, fingerprint: str) -> Response:
     now = queries.database_time()
     window, group = _group(queries, fingerprint, now)
     found = queries.search(Filter(states=(State.FAILED,), fingerprint=fingerprint), limit=_JOBS)
-    newest = queries.job(found.jobs[0].id) if found.jobs and principal(request).may("get_job_payload") else None
+    asks = principal(request)
+    newest = queries.job(found.jobs[0].id) if found.jobs and asks.may("get_job_payload") else None
+    attempts = without_secrets(newest).attempts if newest else []
     return page(
         request,
         "failure.html",
         now=now,
         title=group.error_type,
         topics="failures,jobs",
-        group=group,
+        group=shown.group(group, asks),
         window=window,
         jobs=found.jobs,
-        traceback=next((x.traceback for x in reversed(newest.attempts) if x.traceback), None) if newest else None,
+        traceback=next((x.traceback for x in reversed(attempts) if x.traceback), None),
         offered=offered(request, VERBS, *_fitting(group)),
     )
 

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from control import flows as verbs
+from dashboard.api import shown
 from dashboard.pages import graph
 from dashboard.pages.forms import Act, Field, Verb, offer, offered
 from dashboard.pages.reading import asked
 from dashboard.pages.rendering import Shell, page
-from dashboard.security import allow
+from dashboard.security import allow, principal
 from dashboard.services import Opened
 from errors import BadInput, IllegalTransition
 from ledger.flows.graph import Kind
@@ -89,7 +90,7 @@ def flows(request: Request, opened: Opened, name: str = "", state: str = "", bef
 
 @router.get("/flows/{id}", dependencies=[Depends(allow("get_flow"))])
 def flow(request: Request, opened: Opened, id: str) -> Response:
-    found = verbs.find(asked(request, opened), id)
+    found = shown.flow(verbs.find(asked(request, opened), id), principal(request))
     waits = [x for x in found.steps if x.kind == Kind.WAIT and x.state in (StepState.RUNNING, StepState.WAITING)]
     names = ["cancel"] if found.state not in OVER else ["retry"] if found.state != FlowState.COMPLETED else []
     return page(

@@ -13,6 +13,7 @@ from dashboard.pages.forms import Act, Field, Verb, offer, offered
 from dashboard.pages.reading import Payload, asked, payload_of, revealed
 from dashboard.pages.rendering import page
 from dashboard.security import By, allow, principal
+from dashboard.sending import acting
 from dashboard.services import Opened, Services
 from errors import JobNotFound
 from ledger.flows.states import OPTION
@@ -44,7 +45,8 @@ def _remove(act: Act) -> str:
 
 def _edit(act: Act) -> str:
     args, kwargs = act.json("args", list, "[]"), act.json("kwargs", dict, "{}")
-    new = edit(act.services.broker, act.services.control, act.key, args=args, kwargs=kwargs, by=act.by)
+    with acting(act.services, act.by):
+        new = edit(act.services.broker, act.services.control, act.key, args=args, kwargs=kwargs, by=act.by)
     act.to = f"/jobs/{new}"
     return "This is the new job; the old one stays as it was"
 

@@ -1,8 +1,11 @@
 """The first page: whether something is wrong, and where."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from dashboard.api import shown
 from dashboard.pages.periods import PERIODS, period
 from dashboard.pages.reading import asked
 from dashboard.pages.rendering import page
@@ -16,8 +19,9 @@ router = APIRouter()
 @router.get("/", dependencies=[Depends(allow("get_overview"))])
 def overview(request: Request, opened: Opened, window: str = "") -> Response:
     queries = asked(request, opened)
-    scope = principal(request).scope
+    asks = principal(request)
     found = queries.overview()
+    found = replace(found, failures=[shown.group(group, asks) for group in found.failures])
     chosen = period(window, "1h")
     length, parts = PERIODS[chosen]
     series = found.series if chosen == "1h" else queries.series(since=found.at - length, until=found.at, points=parts)
@@ -34,5 +38,5 @@ def overview(request: Request, opened: Opened, window: str = "") -> Response:
         window=chosen,
         windows=list(PERIODS),
         queues=queries.queues(),
-        road=opened.road.state(scope) if opened.road else None,
+        road=opened.road.state(asks.scope) if opened.road else None,
     )

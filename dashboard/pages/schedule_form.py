@@ -16,6 +16,7 @@ from dashboard.pages import flash
 from dashboard.pages.forms import APART, Act
 from dashboard.pages.rendering import Shell, page
 from dashboard.security import allow, principal
+from dashboard.sending import acting
 from dashboard.services import Opened, Services
 from errors import BadInput, BadSchedule, HarelineError, ScheduleNotFound
 from ledger.redact import redacted
@@ -77,10 +78,12 @@ def _put(request: Request, opened: Services, key: str, given: FormData) -> Respo
     texts = {name: act.text(name, usual if name in ("args", "kwargs") else "") for name, usual in _USUAL.items()}
     try:
         wanted = _read(act, key or texts["key"])
-        opened.broker.check_schedule(wanted)
+        with acting(opened, act.by):
+            opened.broker.check_schedule(wanted)
         if act.text("check"):
             return _page(request, opened, key, texts, wanted=wanted)
-        verbs.put(opened.control, [wanted], judge=opened.broker, by=act.by, expect="known" if key else "new")
+        with acting(opened, act.by):
+            verbs.put(opened.control, [wanted], judge=opened.broker, by=act.by, expect="known" if key else "new")
     except APART:
         raise
     except HarelineError as error:

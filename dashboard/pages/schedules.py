@@ -12,6 +12,7 @@ from dashboard.pages.forms import Act, Verb, offer, offered
 from dashboard.pages.reading import asked
 from dashboard.pages.rendering import page
 from dashboard.security import allow
+from dashboard.sending import acting
 from dashboard.services import Opened
 from errors import BadSchedule, ScheduleNotFound
 from ledger.schedule_queries import ScheduleView
@@ -45,7 +46,8 @@ def _run(act: Act) -> str:
         raise ScheduleNotFound(f"there is no schedule {act.key!r}")
     if row.schedule is None:
         raise BadSchedule(f"what is kept of {act.key!r} cannot be read; remove it and add it anew")
-    job = catalogue.run_schedule(opened.broker, opened.queries, row.schedule, opened.schedules.time())
+    with acting(opened, act.by):
+        job = catalogue.run_schedule(opened.broker, opened.queries, row.schedule, opened.schedules.time())
     if job is None:
         return f"A job like that of {act.key} is there already; nothing was sent"
     verbs.note_run(opened.control, act.key, job.id, by=act.by)
