@@ -6,10 +6,22 @@ resume   both go on
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Row, Table, exists, func, insert, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Table,
+    exists,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 
 from control import dead
 from control.jobs import remove_all
@@ -27,6 +39,7 @@ from ledger.views import QueueView
 from settings import rate_of
 
 _BATCH: Final = 500  #: jobs in one transaction: their rows are locked until it commits
+_Place: TypeAlias = tuple[datetime, str]  #: when a job ended, and its id
 _MOST: Final = 1_000_000  #: a number above this is a slip
 
 
@@ -95,29 +108,35 @@ def clean(
     if state not in FINISHED:
         raise BadInput(f"only finished jobs are cleaned away (completed, failed, cancelled), not {state}")
 
-    def batch(tx: Transaction, table: Table, room: int) -> int:
+    def batch(tx: Transaction, table: Table, room: int, after: _Place | None) -> tuple[int, _Place | None]:
+        """How many were removed, and where the next batch begins; None: there is none."""
         tx.scope.demand(name)
         wanted = (
-            select(table.c.id)
+            select(table.c.id, table.c.finished_at)
             .where(table.c.queue == name, table.c.state == state)
             .where(table.c.finished_at <= tx.now - timedelta(seconds=older_than_s))
-            .order_by(table.c.finished_at)
+            .order_by(table.c.finished_at, table.c.id)
             .limit(room)
         )
+        if after is not None:
+            last = (literal(after[0], table.c.finished_at.type), literal(after[1], table.c.id.type))
+            wanted = wanted.where(tuple_(table.c.finished_at, table.c.id) > tuple_(*last))
         if table is jobs:  # as the indexes of finished jobs have it
             reason = jobs.c.reason.is_not(None) if state is State.FAILED else jobs.c.reason.is_(None)
             wanted = wanted.where(jobs.c.finished_at.is_not(None), reason)
         # One that was retried since it was listed is left alone.
-        locked = [job for job in lock_ids(tx, list(tx.connection.scalars(wanted))) if job.state is state]
+        rows = tx.connection.execute(wanted).all()
+        locked = [job for job in lock_ids(tx, [row.id for row in rows]) if job.state is state]
         remove_all(tx, locked, "removed")
-        return len(locked)
+        return len(locked), (rows[-1].finished_at, rows[-1].id) if len(rows) == room else None
 
     removed = 0
     for table in (history, jobs):
+        after: _Place | None = None
         while (room := _BATCH if limit is None else min(_BATCH, limit - removed)) > 0:
-            count = control.run(lambda tx, t=table, r=room: batch(tx, t, r), by=by)  # type: ignore[misc]
+            count, after = control.run(lambda tx, t=table, r=room, a=after: batch(tx, t, r, a), by=by)  # type: ignore[misc]
             removed += count
-            if count < room:
+            if after is None:
                 break
     if removed:
         told = {"queue": name, "state": state, "older_than_s": older_than_s, "jobs": removed}

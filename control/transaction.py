@@ -22,7 +22,9 @@ from ledger.tables import journal
 T = TypeVar("T")
 
 _TRIES = 8
-_LOST = frozenset({"40P01", "40001"})  # deadlock_detected, serialization_failure
+#: deadlock_detected, serialization_failure; and unique_violation, as when two put down the first row of something at
+#: once: whoever is called again finds the other's row, and changes that.
+_LOST = frozenset({"40P01", "40001", "23505"})
 
 
 class Transaction:
@@ -104,7 +106,7 @@ class Control:
         self._embedded = road == "embedded"
 
     def run(self, verb: Callable[[Transaction], T], *, by: By) -> T:
-        """What ``verb`` returns, committed.  It is called again when it lost a deadlock.
+        """What ``verb`` returns, committed.  It is called again when it lost a deadlock, or a race for a new row.
 
         Raises ``LedgerUnavailable``; nothing was changed then.
         """
@@ -126,7 +128,7 @@ class Control:
 
 
 def in_turn(once: Callable[[], T]) -> T:
-    """What ``once`` returns, a transaction as a whole.  It is called again when it lost a deadlock."""
+    """What ``once`` returns, a transaction as a whole.  It is called again when it lost a race."""
     for attempt in range(_TRIES):
         try:
             return once()
