@@ -110,12 +110,13 @@ class Hub:
             while self._listened_to():
                 try:
                     now = dict(revisions.look())
-                except LedgerUnavailable as error:
-                    log.warning("live.waits", why=str(error))
-                else:
                     if known and (changed := {topic for topic, rev in now.items() if rev != known.get(topic)}):
                         self._tell(changed)
                     known = now
+                except LedgerUnavailable as error:
+                    log.warning("live.waits", why=str(error))
+                except Exception:  # it looks again: streams that are open would hear nothing any more
+                    log.exception("live.failed")
                 self._wake.wait(self._look_s)
         finally:
             revisions.close()
@@ -138,7 +139,10 @@ class Hub:
         for stream in streams:
             mine = {topic: rev for topic, rev in revs.items() if topic in stream.topics}
             if mine:
-                stream.loop.call_soon_threadsafe(stream.tell, mine)
+                try:
+                    stream.loop.call_soon_threadsafe(stream.tell, mine)
+                except RuntimeError:  # its loop is closed
+                    self.leave(stream)
 
 
 async def told(hub: Hub, stream: Stream, *, again: bool, longest_s: float = LONGEST_S) -> AsyncIterator[str]:

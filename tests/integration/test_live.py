@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
 
 from control import Control
 from control.queues import pause
+from dashboard import live
 from dashboard.live import MOST_STREAMS, Hub, Stream, told
 from errors import TooManyStreams
 from ledger import open_ledger
@@ -93,6 +94,44 @@ def test_a_stream_tells_its_topics_once_for_each_look(database_url: str, session
     [event] = asyncio.run(follow())
     assert (event["event"], event["id"]) == ("jobs", "jobs-1")
     assert json.loads(event["data"]) == {"topic": "jobs", "rev": 1}
+
+
+def test_a_look_that_fails_is_not_the_last(
+    database_url: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stumbles(Revisions):
+        looks = 0
+
+        def look(self) -> Mapping[Topic, int]:
+            Stumbles.looks += 1
+            if Stumbles.looks == 2:
+                raise ValueError("out of the blue")
+            return super().look()
+
+    monkeypatch.setattr(live, "Revisions", Stumbles)
+
+    async def follow() -> str:
+        hub = Hub(database_url, look_s=0.05)
+        gone = hub.open([Topic.JOBS], "bob")
+        gone.loop = asyncio.new_event_loop()
+        gone.loop.close()  # nor does a listener whose loop is closed keep the others from being told
+        heard = events(told(hub, hub.open([Topic.JOBS], "ada"), again=False))
+        first = asyncio.ensure_future(anext(heard))
+        try:
+            deadline = asyncio.get_running_loop().time() + 20
+            while not first.done():
+                assert asyncio.get_running_loop().time() < deadline, "nothing is told any more"
+                await asyncio.to_thread(session.enqueue, [new_job()])
+                await asyncio.wait([first], timeout=0.2)
+            while Stumbles.looks < 4:
+                assert asyncio.get_running_loop().time() < deadline, "it looks no more"
+                await asyncio.sleep(0.01)
+            return first.result()["event"]
+        finally:
+            first.cancel()
+            hub.close()
+
+    assert asyncio.run(follow()) == "jobs"
 
 
 def test_who_comes_again_is_nudged_of_all_and_no_stream_outlives_who_may_have_it_for_long(sqlite_url: str) -> None:
