@@ -221,6 +221,7 @@ def _take(tx: Transaction, to: Mapping[str, Destination]) -> tuple[str, str, str
     )
     row = tx.connection.execute(due).one_or_none()
     if row is None:
+        _give_up(tx)
         return None
     # The next try is written before this one: a process that dies meanwhile, or whose answer is lost, is no loop.
     pause_s = min(PAUSE_S[1], PAUSE_S[0] * 2**row.tries)
@@ -248,9 +249,17 @@ def _settle(tx: Transaction, id: str, destination: str, error: str, tries: int) 
         logger.error("notice %s is given up: %s failed %d times, at last: %s", id, destination, tries, error)
         tx.note(None, "alert given up", {"delivery": id, "destination": destination, "error": error}, deed=False)
     tx.connection.execute(update(deliveries).where(deliveries.c.id == id).values(**values))
-    tx.connection.execute(
-        delete(deliveries).where(deliveries.c.due_at.is_(None), deliveries.c.created_at < tx.now - KEPT)
-    )
+
+
+def _give_up(tx: Transaction) -> None:
+    """Forget what is old; what was still to be delivered is for a destination that was removed, or nobody delivers."""
+    old = delete(deliveries).where(deliveries.c.created_at < tx.now - KEPT)
+    for row in tx.connection.execute(old.returning(deliveries.c.id, deliveries.c.destination, deliveries.c.due_at)):
+        if row.due_at is not None:
+            why = f"it could not be delivered in {KEPT.days} days; is the destination still configured?"
+            logger.error("notice %s to %s is given up: %s", row.id, row.destination, why)
+            told = {"delivery": row.id, "destination": row.destination, "error": why}
+            tx.note(None, "alert given up", told, deed=False)
 
 
 def _post(tx: Transaction, notice: Notice, to: Collection[str]) -> None:

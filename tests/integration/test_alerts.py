@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import update
 
 from broker import build
 from broker.watch import Watch
@@ -20,10 +21,12 @@ from control.destinations import destinations
 from control.health import Finding, Health, Rules, check
 from errors import BadInput
 from ledger.alerts import Level
+from ledger.engine import Database
 from ledger.events import Happened, JobEvent
 from ledger.notice import Notice
 from ledger.queries import Queries
 from ledger.schedule_queries import ScheduleQueries
+from ledger.tables import deliveries
 from middleware.notify_admin import NotifyAdmin
 from settings import QueueSettings, Settings
 from tests.integration.mailbox import Mailbox, Posts, mailbox, posts
@@ -86,6 +89,19 @@ def test_only_changes_are_told_and_the_recovery(control: Control, queries: Queri
     assert alerts.listing(queries) == []
     changed = [(x.was, x.level) for x in alerts.history(queries)]
     assert changed == [("warning", "ok"), ("critical", "warning"), ("warning", "critical"), ("ok", "warning")]
+
+
+def test_what_was_to_be_told_to_a_destination_that_is_gone_is_given_up(
+    control: Control, queries: Queries, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    judge(control, finding(150), to=("removed",))
+    assert alerts.deliver(control, {}) == 0
+    assert [row.due_at is None for row in alerts.recent(queries)] == [False]
+    with database.write() as connection:
+        connection.execute(update(deliveries).values(created_at=datetime.now(UTC) - alerts.KEPT - timedelta(hours=1)))
+    assert alerts.deliver(control, {}) == 0
+    assert alerts.recent(queries) == []
+    assert "to removed is given up" in caplog.text
 
 
 def test_what_is_not_looked_at_any_more_is_told_to_be_well(control: Control) -> None:
