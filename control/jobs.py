@@ -271,9 +271,8 @@ def _flows_without(tx: Transaction, locked: Sequence[Locked]) -> dict[str, str]:
         ids = [job.id for job in locked if job.archived is (table is history)]
         if ids:
             for row in tx.connection.execute(select(key, table.c.body).where(key.in_(ids))):
-                body = bytes(row.body)
-                if f'"{OPTION}"'.encode() in body:
-                    steps[row[0]] = str(json.loads(body)["options"][OPTION]["id"])
+                if flow := _flow_of(bytes(row.body)):
+                    steps[row[0]] = flow
     if steps:
         live = select(flow_jobs.c.job_id).where(
             flow_jobs.c.job_id.in_(list(steps)), flow_jobs.c.state == ItemState.LIVE
@@ -281,6 +280,16 @@ def _flows_without(tx: Transaction, locked: Sequence[Locked]) -> dict[str, str]:
         for id in tx.connection.scalars(live):
             del steps[id]
     return steps
+
+
+def _flow_of(body: bytes) -> str:
+    """The flow whose step a message is; empty: it is none, or what was buried is no message."""
+    if f'"{OPTION}"'.encode() not in body:
+        return ""
+    try:
+        return str(json.loads(body)["options"][OPTION]["id"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
 
 
 def remove_locked(tx: Transaction, job: Locked, event: str) -> str:

@@ -35,6 +35,8 @@ POLL_S = 0.2
 OVERDUE_S = 0.1
 #: How often the others look, each.
 LOOK_S = 0.5
+#: A duty that failed is tried again after so long at the earliest.
+FAILED_S = 1.0
 #: How long it sleeps at least; doubled, up to the above, while what is due cannot be sent.
 SHORTEST_S = 0.005
 
@@ -199,7 +201,7 @@ class Maintenance:
         """
         moved = False
         for duty in self.duties:
-            now = time.monotonic()
+            now, began_at = time.monotonic(), duty.began_at
             if now >= duty.next_at and not self._stopping and not (anyone and duty.every_s):
                 try:
                     moved |= bool(duty.do(session, now)) and not duty.every_s
@@ -207,6 +209,10 @@ class Maintenance:
                     raise
                 except HarelineError as error:
                     logger.warning("%s waits: %s", duty.name, error)
+                except Exception:  # it keeps none of the others waiting
+                    logger.critical("the duty %s failed; it is tried again", duty.name, exc_info=True)
+                    duty.began_at = began_at or now  # as not begun: what judges health says for how long it is late
+                    duty.next_at = now + max(duty.every_s, FAILED_S)
                 self._touch()  # many duties in a row are no gap; one that takes so long may be one
         return moved
 

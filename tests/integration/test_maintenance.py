@@ -87,6 +87,32 @@ def test_what_the_holder_of_the_lease_leaves_undone_another_does_and_nothing_els
     hung.close()
 
 
+def test_a_duty_that_fails_keeps_no_other_waiting_and_is_seen_to_be_late(
+    ledger: Ledger, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(maintenance, "REPORT_S", 0.1)
+    monkeypatch.setattr(maintenance, "FAILED_S", 0.1)
+    done: queue.SimpleQueue[Session] = queue.SimpleQueue()
+
+    def fails(session: Session) -> None:
+        raise KeyError("options")
+
+    loop = Maintenance(ledger, [Duty("fails", 0.01, fails), Duty("works", 0.01, done.put)])
+    loop.start()
+    queries = Queries(sqlite_url)
+    try:
+        for _ in range(3):
+            done.get(timeout=WAIT_S)
+        deadline = time.monotonic() + WAIT_S
+        while not any(duty.name == "fails" and duty.ago_s > 0.5 for duty in queries.duties()):
+            assert time.monotonic() < deadline, queries.duties()
+            time.sleep(0.02)
+    finally:
+        loop.stop()
+        queries.close()
+    assert "the duty fails failed" in caplog.text
+
+
 def test_a_backlog_is_sent_a_second_at_a_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "BATCH", 10)
     monkeypatch.setattr(relay, "PASS_S", 0.0)
