@@ -6,19 +6,21 @@ Jobs that came after it was begun are left alone.
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Row, insert, select, update
 from uuid_utils import uuid7
 
 from control.jobs import cancel_all, remove_all, retry_all
 from control.rows import Locked, lock_ids
 from control.transaction import Control, Transaction
 from control.who import By, Who
-from errors import BadQuery, CountChanged, OperationNotFound
+from errors import BadQuery, CountChanged, LedgerUnavailable, OperationNotFound
 from failpoints import hit
 from ledger import audit, finder
 from ledger.finder import Range
@@ -27,7 +29,9 @@ from ledger.operations import MEANT, STATES, Deed, OperationView, Trouble, view
 from ledger.queries import Queries
 from ledger.search import MOST_IDS, Filter
 from ledger.tables import operations
-from ledger.text import FIRST_ID, all_ids
+from ledger.text import FIRST_ID, all_ids, line
+
+logger = logging.getLogger("hareline.operations")
 
 #: Jobs in one transaction: their rows are locked until it commits.
 BATCH = 250
@@ -35,6 +39,8 @@ BATCH = 250
 COUNTED = 100_000
 #: By so much may that differ from what was expected.
 DRIFT = 0.1
+#: What is kept of who began it, besides the name and the door.
+_ASKED = ("role", "token", "address", "request")
 #: So many jobs that failed are kept with their trouble.
 TROUBLES = 100
 
@@ -78,6 +84,7 @@ def start(
             "cursor": FIRST_ID,
             "created_at": tx.now,
             "created_by": tx.by,
+            **({name: getattr(by, name) for name in _ASKED} if isinstance(by, Who) else {}),
             "changed_at": tx.now,
         }
         tx.connection.execute(insert(operations).values(**row))
@@ -110,23 +117,34 @@ def applied(deed: Deed, wanted: Filter) -> Filter:
 def step(control: Control, id: str | None = None) -> OperationView | None:
     """The next batch of an operation, or of the oldest that is open; how it stands then.
 
-    None: there is none, or somebody else is at its batch.  It is over when ``finished_at`` is there.
+    None: there is none, or somebody else is at its batch.  It is over when ``finished_at`` is there.  One whose batch
+    raises is over, too, and says why: the next is not kept waiting by it.
     """
     with_by = "operation" if id is None else f"operation {id}"
+    taken = id
 
     def verb(tx: Transaction) -> OperationView | None:
+        nonlocal taken
         wanted = select(operations).where(operations.c.finished_at.is_(None)).order_by(operations.c.id).limit(1)
         if id is not None:
             wanted = wanted.where(operations.c.id == id)
         row = tx.connection.execute(wanted.with_for_update(skip_locked=True)).one_or_none()
         if row is None:
             return None
-        tx.who = tx.by = row.created_by  # whoever carries it out does it for them
+        taken = str(row.id)
+        tx.by, tx.who = row.created_by, _who(row)  # whoever carries it out does it for them
         _batch(tx, view(row), row.cursor, row.upto)
         hit("operation.before_commit")
         return _view(tx, row.id)
 
-    done = control.run(verb, by=with_by)
+    try:
+        done = control.run(verb, by=with_by)
+    except LedgerUnavailable:
+        raise
+    except Exception as error:
+        if taken is not None:
+            _break_off(control, taken, line(f"{type(error).__name__}: {error}", 300))
+        raise
     hit("operation.committed")
     return done
 
@@ -144,7 +162,14 @@ def run(control: Control, id: str, *, told: Callable[[OperationView], None] | No
 def go_on(control: Control, *, for_s: float = 0.5) -> int:
     """Do batches of what is open, for about so long; returns how many.  For a duty."""
     until, batches = time.monotonic() + for_s, 0
-    while step(control) is not None:
+    while True:
+        try:
+            if step(control) is None:
+                break
+        except LedgerUnavailable:
+            raise
+        except Exception:
+            logger.critical("a bulk operation broke off; the next goes on", exc_info=True)
         batches += 1
         if time.monotonic() >= until:
             break
@@ -163,6 +188,24 @@ def cancel(control: Control, id: str, *, by: By) -> OperationView:
         return _view(tx, id)
 
     return control.run(verb, by=by)
+
+
+def _who(row: Row[Any]) -> By:
+    """Who began it, who may touch the queues that are in its filter."""
+    via, colon, name = row.created_by.partition(":")
+    return Who(name, via, **{part: getattr(row, part) for part in _ASKED}) if colon else str(row.created_by)
+
+
+def _break_off(control: Control, id: str, why: str) -> None:
+    """End an operation that cannot go on, in a transaction of its own: that of its batch was undone."""
+
+    def verb(tx: Transaction) -> None:
+        open_ = (operations.c.id == id, operations.c.finished_at.is_(None))
+        ended = {"state": "cancelled", "finished_at": tx.now, "changed_at": tx.now, "cancelled_by": f"an error: {why}"}
+        if tx.connection.execute(update(operations).where(*open_).values(**ended)).rowcount:
+            tx.note(None, "operation broke off", {"operation": id, "error": why}, deed=False)
+
+    control.run(verb, by=f"operation {id}")
 
 
 def _batch(tx: Transaction, it: OperationView, cursor: str, upto: str) -> None:

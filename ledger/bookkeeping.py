@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -22,11 +22,15 @@ _SWEEP_S = 600.0
 
 
 class Bookkeeping:
-    """The duties on one ledger.  Creating one does no I/O; each may be done by several at once."""
+    """The duties on one ledger.  Creating one does no I/O; each may be done by several at once.
+
+    Parameters:
+      keep_days: for so long statistics are kept, and groups of failures in which nothing is left.
+    """
 
     def __init__(self, url: str, *, keep_days: int = 90) -> None:
         self._database = Database(url)
-        self._keep_days = keep_days
+        self._keep_days, self._kept = keep_days, timedelta(days=keep_days)
         self._took_s = 0.0
         self._swept_at = 0.0
 
@@ -48,6 +52,7 @@ class Bookkeeping:
             lambda connection, now: grouping.sweep(connection, BATCH)
         ):
             self._swept_at = time.monotonic() + _SWEEP_S
+            self._write(lambda connection, now: grouping.forget(connection, now - self._kept, BATCH))
         return done
 
     def tally(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, or_, select
+from sqlalchemy import Connection, Select, Table, delete, exists, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ledger import bookmarks, finder
@@ -58,6 +58,26 @@ def sweep(connection: Connection, limit: int) -> bool:
     if len(hot) < limit:
         bookmarks.move(connection, _SWEEP, FIRST_ID)
     return len(hot) < limit
+
+
+def forget(connection: Connection, before: datetime, limit: int) -> None:
+    """Forget groups in which nothing is any more, and which began before then.
+
+    Nobody puts anything into one meanwhile: whoever does so holds one of the two bookmarks.
+    """
+    if any(
+        bookmarks.held(connection, name, place) is None
+        for name, place in ((_NEW, before.isoformat()), (_SWEEP, FIRST_ID))
+    ):
+        return
+    empty = (
+        select(failure_groups.c.fingerprint)
+        .where(failure_groups.c.first_at < before)
+        .where(or_(failure_groups.c.snoozed_until.is_(None), failure_groups.c.snoozed_until < before))
+        .where(~exists().where(failures.c.fingerprint == failure_groups.c.fingerprint))
+        .limit(limit)
+    )
+    connection.execute(delete(failure_groups).where(failure_groups.c.fingerprint.in_(empty)))
 
 
 def _ungrouped(table: Table, limit: int) -> Select[Any]:

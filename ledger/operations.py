@@ -1,7 +1,7 @@
 """Bulk operations as the ledger has them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -99,12 +99,18 @@ def find(connection: Connection, id: str) -> OperationView | None:
 def listing(
     connection: Connection, limit: int, before: str | None, scope: Scope, *, open_only: bool
 ) -> list[OperationView]:
-    """Newest first."""
-    wanted = select(operations).order_by(operations.c.id.desc())
-    if not scope.limited:
-        wanted = wanted.limit(limit)
-    if before is not None:
-        wanted = wanted.where(operations.c.id < before)
-    if open_only:
-        wanted = wanted.where(operations.c.finished_at.is_(None))
-    return list(islice((it for it in map(view, connection.execute(wanted)) if it.within(scope)), limit))
+    """Newest first.  What is of a scope only the filter tells, which is read: a page at a time."""
+
+    def pages(before: str | None) -> Iterator[OperationView]:
+        wanted = select(operations).order_by(operations.c.id.desc()).limit(limit)
+        if open_only:
+            wanted = wanted.where(operations.c.finished_at.is_(None))
+        while True:
+            page = wanted if before is None else wanted.where(operations.c.id < before)
+            rows = connection.execute(page).all()
+            yield from map(view, rows)
+            if len(rows) < limit:
+                return
+            before = rows[-1].id
+
+    return list(islice((it for it in pages(before) if it.within(scope)), limit))

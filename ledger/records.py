@@ -19,7 +19,8 @@ CRITICAL = 1
 LONGEST_DELAY_MS = 3_155_760_000_000
 #: How long a tick is remembered, in seconds; a schedule that catches up on older ones could send one twice.
 TICKS_KEPT_S = 8 * 86_400.0
-#: At least so long, in seconds, the rows of workers that are gone and journal lines without a job are kept.
+#: At least so long, in seconds, the rows of workers that are gone, bulk operations that are over and journal
+#: lines without a job are kept.
 TRACES_KEPT_S = 7 * 86_400.0
 #: So many flows that are over are forgotten at once: one may have ten thousand items.
 FLOWS_A_TIME = 20

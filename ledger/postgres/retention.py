@@ -35,7 +35,7 @@ def retain(cursor: Cursor, keep: Mapping[str, Keep], default: Keep, history_s: f
     cursor.run("expire_results", str(limit))
     cursor.run("expire_groups")
     cursor.run("expire_ticks", str(TICKS_KEPT_S), str(limit))
-    for name in ("expire_workers", "expire_journal"):
+    for name in ("expire_workers", "expire_journal", "expire_operations"):
         cursor.run(name, str(max(history_s, TRACES_KEPT_S)), str(limit))
     cursor.run("expire_flows", str(max(history_s, TRACES_KEPT_S)), str(FLOWS_A_TIME))
     cursor.run("expire_limits", str(limit))

@@ -1318,6 +1318,12 @@ WITH held AS MATERIALIZED (
 SELECT (SELECT step FROM flow_jobs WHERE job_id = h.id AND flow_id = $1::uuid), id::text FROM held h
 WHERE state <> 'active';
 
+-- name: expire_operations
+DELETE FROM operations WHERE id = ANY (ARRAY(
+  SELECT id FROM operations WHERE finished_at < statement_timestamp() - $1::float8 * interval '1 second'
+  ORDER BY finished_at LIMIT $2::int FOR UPDATE SKIP LOCKED
+));
+
 -- name: expire_flows
 -- A few at a time: one may have ten thousand items.
 WITH old AS MATERIALIZED (

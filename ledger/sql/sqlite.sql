@@ -759,6 +759,9 @@ WHERE f.flow_id = ? AND f.state = 'live' AND j.state IN ('delayed', 'waiting', '
 -- name: cancel_job
 UPDATE jobs SET state = 'cancelled', finished_at = ?, cancel_requested = 0 WHERE id = ?;
 
+-- name: expire_operations
+DELETE FROM operations WHERE id IN (SELECT id FROM operations WHERE finished_at < ? ORDER BY finished_at LIMIT ?);
+
 -- name: old_flows
 SELECT id FROM flows WHERE finished_at < ? ORDER BY finished_at LIMIT ?;
 

@@ -37,6 +37,7 @@ def retain(tx: Transaction, keep: Mapping[str, Keep], default: Keep, history_s: 
     _raise_floor(tx, [job for _, job in loose if job is not None])
     tx.many("drop_line", [(line,) for line, _ in loose])
     tx.many("drop_journal_of_removed", [(job,) for _, job in loose if job is not None])
+    tx.run("expire_operations", before, limit)
     flows = tx.run("old_flows", before, FLOWS_A_TIME).fetchall()
     for name in ("drop_flow_steps", "drop_flow_jobs", "drop_flow_values", "drop_flow"):
         tx.many(name, flows)

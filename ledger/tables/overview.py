@@ -95,8 +95,14 @@ operations = Table(
     Column("changed_at", Instant, nullable=False),
     Column("finished_at", Instant),
     Column("cancelled_by", Text),
+    # Of created_by, for the audit trail: what the batches do is their deed (ledger/who.py).
+    *(
+        Column(name, Text, nullable=False, server_default=text("''"))
+        for name in ("role", "token", "address", "request")
+    ),
     postgresql_with={"fillfactor": "70"},
 )
+Index("operations_finished", operations.c.finished_at)
 Index(
     "operations_open",
     operations.c.id,

@@ -22,7 +22,7 @@ from ledger.records import Buried, Keep, NewJob
 from ledger.scope import Scope
 from ledger.search import parse
 from ledger.states import Outcome, Reason
-from ledger.tables import attempts, failures, history, search_texts, tallies
+from ledger.tables import attempts, failure_groups, failures, history, search_texts, tallies
 from tests.ledgers import claim, finish, join, new_job, run
 
 NOTHING_STAYS = Keep(completed=0, completed_s=0, failed=0, failed_s=0)
@@ -193,6 +193,27 @@ def test_one_that_is_retried_leaves_its_group_and_comes_back_with_its_next_error
     finish(session, worker, claim(session, worker, job, ticket=ticket), Outcome.FAILED, error_type="builtins.OSError")
     books.group()
     assert [group.error_type for group in queries.failures()] == ["builtins.OSError"]
+
+
+def test_a_group_in_which_nothing_is_left_is_forgotten_when_it_is_old(
+    session: Session, books: Bookkeeping, control: Control, database: Database, database_url: str
+) -> None:
+    worker = join(session)
+    gone, left, young = new_job(), new_job(), new_job()
+    for job, error in ((gone, "KeyError"), (left, "OSError"), (young, "ValueError")):
+        run(session, worker, job, Outcome.FAILED, error_type=f"builtins.{error}")
+    books.group()
+    for job in (gone, young):
+        retry(control, job.id, by="ann")
+    old = failure_groups.c.error_type != "builtins.ValueError"
+    with database.write() as connection:
+        connection.execute(update(failure_groups).where(old).values(first_at=datetime.now(UTC) - timedelta(days=100)))
+    after_the_sweep = Bookkeeping(database_url)
+    after_the_sweep.group()
+    after_the_sweep.close()
+    with database.read() as connection:
+        kept = sorted(connection.scalars(select(failure_groups.c.error_type)))
+    assert kept == ["builtins.OSError", "builtins.ValueError"]
 
 
 def test_what_is_acknowledged_is_open_again_when_it_fails_anew(

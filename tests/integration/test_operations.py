@@ -2,20 +2,29 @@
 
 import json
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import Engine, event, update
 
 from control import Control
 from control import operations as verbs
 from control.jobs import retry
+from control.rows import Locked
+from control.transaction import Transaction
+from control.who import Who
 from errors import BadQuery, CountChanged, OperationNotFound
+from ledger.audit_queries import AuditQueries
 from ledger.bookkeeping import Bookkeeping
+from ledger.engine import Database
 from ledger.ledger import Session
 from ledger.operations import Deed
 from ledger.queries import Queries
-from ledger.records import Keep, NewJob
+from ledger.records import Buried, Keep, NewJob
+from ledger.scope import Scope
 from ledger.search import Bounded, Filter, parse
-from ledger.states import Outcome, State
+from ledger.states import Outcome, Reason, State
+from ledger.tables import operations
 from tests.ledgers import claim, finish, join, new_job, run
 
 pytestmark = pytest.mark.prove
@@ -189,6 +198,106 @@ def test_a_step_of_a_flow_that_ended_is_left_with_its_trouble(
     [trouble] = ended.troubles
     assert trouble.job == jobs[1].id
     assert "retry that instead" in trouble.why
+
+
+def test_whatever_a_message_says_it_is_no_reason_to_stop(session: Session, queries: Queries, control: Control) -> None:
+    """The name of the option that makes a message a flow's step, as an argument, and in what is no message."""
+    worker = join(session)
+    said = new_job(body=json.dumps({"args": ["flow_step"], "kwargs": {}}).encode())
+    run(session, worker, said, Outcome.FAILED)
+    bodies = (b'{"flow_step"', b'["flow_step"]', b'{"options": {"flow_step": 7}}', b'"flow_step"\xff')
+    buried = [
+        Buried(new_job().id, f"m-{number}", "letters", "post", body, Reason.MALFORMED, "it cannot be read")
+        for number, body in enumerate(bodies)
+    ]
+    session.bury(buried)
+    ended = verbs.run(control, verbs.start(control, queries, "retry", Filter(), by="ann").id)
+    assert (ended.state, ended.done, ended.failed) == ("done", 5, 0)
+
+
+def test_one_that_cannot_go_on_says_why_and_keeps_no_other_waiting(
+    session: Session,
+    queries: Queries,
+    control: Control,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    real = verbs._do
+
+    def breaks(tx: Transaction, deed: Deed, jobs: list[Locked]) -> dict[str, str]:
+        if deed is Deed.DISCARD:
+            raise KeyError("options")
+        return real(tx, deed, jobs)
+
+    monkeypatch.setattr(verbs, "_do", breaks)
+    jobs, others = dead(session, 5), dead(session, 20, queue="other")
+    bad = verbs.start(control, queries, "discard", parse("queue:letters"), by="ann")
+    good = verbs.start(control, queries, "retry", parse("queue:other"), by="ann")
+    assert verbs.go_on(control, for_s=60) == 4
+    ended, done = queries.operation(bad.id), queries.operation(good.id)
+    assert ended is not None
+    assert done is not None
+    assert (ended.state, ended.cancelled_by, ended.done) == ("cancelled", "an error: KeyError: 'options'", 0)
+    assert ended.finished_at is not None
+    assert (done.state, done.done) == ("done", 20)
+    assert (states(queries, jobs), states(queries, others)) == ({State.FAILED}, {State.WAITING})
+    assert "a bulk operation broke off" in caplog.text
+
+
+def test_in_the_trail_its_deeds_are_of_who_began_it(
+    session: Session, queries: Queries, control: Control, trail: AuditQueries
+) -> None:
+    ada = Who("ada", "api", "operator", token="t1", address="10.0.0.7", request="r1", queues=("letters",))
+    dead(session, 9)
+    begun = verbs.start(control, queries, "retry", Filter(), by=ada)
+    assert verbs.go_on(control, for_s=60) == 2
+    assert queries.within(Scope(ada.queues)).operation(begun.id) is not None
+    mine = [entry for entry in trail.done_by("ada", "t1").entries() if entry.operation == "retry_job"]
+    assert [entry.count for entry in mine] == [2, 7]
+    assert {(x.via, x.role, x.address, x.request) for x in mine} == {("api", "operator", "10.0.0.7", "r1")}
+    assert trail.verify().bad is None
+
+
+def test_one_that_is_over_is_forgotten_with_the_history(
+    session: Session, queries: Queries, control: Control, database: Database
+) -> None:
+    old, young, going = (verbs.start(control, queries, "retry", parse(f"queue:q{n}"), by="ann") for n in range(3))
+    for over in (old, young):
+        verbs.run(control, over.id)
+    long_ago = datetime.now(UTC) - timedelta(days=8)
+    with database.write() as connection:
+        connection.execute(update(operations).values(created_at=long_ago))
+        connection.execute(update(operations).where(operations.c.id == old.id).values(finished_at=long_ago))
+    session.retain({}, Keep(), history_s=10 * 86_400)
+    assert len(queries.operations()) == 3
+    session.retain({}, Keep(), history_s=0)
+    assert [left.id for left in queries.operations()] == [going.id, young.id]
+
+
+def test_who_is_confined_reads_them_page_by_page(queries: Queries, control: Control) -> None:
+    def begin(queue: str) -> str:
+        return verbs.start(control, queries, "retry", Filter(queues=(queue,), scopes=(queue,)), by="ann").id
+
+    ours = [begin("letters")]
+    for _ in range(5):
+        begin("other")
+    ours += [begin("letters"), begin("letters")]
+    asked: list[str] = []
+
+    def listen(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if "FROM operations" in statement:
+            asked.append(statement)
+
+    mine = queries.within(Scope(("letters",)))
+    event.listen(Engine, "before_cursor_execute", listen)
+    try:
+        assert [row.id for row in mine.operations(limit=2)] == ours[:0:-1]
+        assert len(asked) == 1
+        assert [row.id for row in mine.operations(limit=2, before=ours[1])] == ours[:1]
+        assert [row.id for row in mine.operations(limit=2, open_only=True)] == ours[:0:-1]
+    finally:
+        event.remove(Engine, "before_cursor_execute", listen)
+    assert all("LIMIT" in statement for statement in asked)
 
 
 def test_a_group_of_failures_is_retried(
