@@ -18,6 +18,6 @@ def once_more(path: str, name: str) -> None:
     note(path, name)
 
 
-@dramatiq.actor(queue_name="work", rate_limit=Rate(50))
+@dramatiq.actor(queue_name="work", rate_limit=Rate(50, burst=10))
 def fifty(path: str, name: str) -> None:
     note(path, name)
