@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 BESIDE := --numprocesses 4 --dist worksteal
+EXTRAS := chain dashboard data dev graphql otel
 COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
@@ -52,11 +53,12 @@ prove: setup-servers ## Run the long campaigns and state machines, the tests ten
 		$(MAKE) --no-print-directory test ARGS="$(BESIDE) tests/integration tests/conformance tests/acceptance"; done
 
 bench: setup-servers ## Measure against Dramatiq alone and Celery; writes benchmarks/results.json
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.prove.lock
 	$(BIN)/python -m benchmarks $(ARGS)
 
-lock: ## Resolve the newest versions pyproject.toml allows: requirements.lock, and requirements.run.lock of the image
+lock: ## Resolve the newest versions pyproject.toml allows: of development, of the image (run), of make prove and bench
 	test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv; }
-	$(COMPILE) --upgrade --all-extras --group lock -o requirements.lock
+	$(COMPILE) --upgrade $(EXTRAS:%=--extra %) --group lock -o requirements.lock
 	$(COMPILE) --constraint requirements.lock --extra dashboard --extra graphql --group lock -o requirements.run.lock
 	$(COMPILE) --constraint requirements.lock --all-extras --group lock --group prove -o requirements.prove.lock
 

@@ -7,7 +7,7 @@ import asyncio
 import json
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 import structlog
 
@@ -42,8 +42,17 @@ class Stream:
         self.news.set()
 
     def end(self) -> None:
+        """From the stream's own thread only."""
         self.over = True
         self.news.set()
+
+    def soon(self, call: Callable[..., None], *args: object) -> bool:
+        """Have it called in the stream's own thread; false when its loop is closed.  Any thread."""
+        try:
+            self.loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:
+            return False
+        return True
 
 
 class Hub:
@@ -93,7 +102,7 @@ class Hub:
             self._streams.clear()
             self._wake.set()
         for stream in streams:
-            stream.loop.call_soon_threadsafe(stream.end)
+            stream.soon(stream.end)
 
     def close(self) -> None:
         """The same, and wait for the thread.  Idempotent."""
@@ -138,11 +147,8 @@ class Hub:
             revs = {topic: self._counts[topic] for topic in changed}
         for stream in streams:
             mine = {topic: rev for topic, rev in revs.items() if topic in stream.topics}
-            if mine:
-                try:
-                    stream.loop.call_soon_threadsafe(stream.tell, mine)
-                except RuntimeError:  # its loop is closed
-                    self.leave(stream)
+            if mine and not stream.soon(stream.tell, mine):
+                self.leave(stream)
 
 
 async def told(hub: Hub, stream: Stream, *, again: bool, longest_s: float = LONGEST_S) -> AsyncIterator[str]:

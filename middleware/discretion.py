@@ -47,7 +47,9 @@ def _without_exceptions(record: logging.LogRecord) -> bool:
 
 
 def _called(message: "Message[Any] | MessageProxy") -> str:
-    """As Dramatiq writes it, in short, and without what nobody is shown."""
+    """As Dramatiq writes it, in short, and without what nobody is shown; of one with secrets no argument at all."""
+    if _secret(message):
+        return f"{message.actor_name}(…)"
     return f"{message.actor_name}({preview({'args': list(message.args), 'kwargs': message.kwargs})})"
 
 

@@ -17,7 +17,10 @@ from broker.broker import Broker
 from broker.making import job_of
 from errors import InvalidActor, InvalidPayload, Refusal, SettingsError
 from ledger.migrate import Migrations
-from ledger.records import NewJob
+from ledger.records import Claim, NewJob, Verdict
+from ledger.sealing import Seal
+from middleware.attempt import JobMessage
+from middleware.discretion import keep_worker_quiet
 from middleware.rates import Rate
 from middleware.secret import Secret
 from middleware.unique import Unique
@@ -230,6 +233,17 @@ def test_a_direct_call_logs_no_arguments(broker: Broker, caplog: pytest.LogCaptu
         act(CARD)
     assert "Received arguments that are encrypted." in caplog.messages
     assert CARD not in caplog.text
+
+
+def test_of_a_job_with_secrets_no_argument_is_logged(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    @dramatiq.actor(broker=broker, sensitive=True)
+    def act(text: str) -> None: ...
+
+    keep_worker_quiet()
+    job = JobMessage(act.message(CARD), Claim("id", Verdict.RUN), settle=lambda message, answer: None)
+    job.seal = Seal(broker.ring, "id")  # it was opened: its arguments are in clear
+    logging.getLogger("dramatiq.worker.WorkerThread").error("Failed to process message %s.", job)
+    assert "Failed to process message act(…)." in caplog.messages
 
 
 @pytest.mark.parametrize(
