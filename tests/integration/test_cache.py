@@ -13,6 +13,8 @@ from hareline_testing import Hareline
 from ledger.states import State
 from tests.scripted import Answer, Scripted, cut_mid_body, respond, status
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:

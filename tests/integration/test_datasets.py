@@ -33,6 +33,8 @@ from ledger.states import State
 from tests.fileserver import FileServer
 from tests.scripted import cut_mid_body, respond, status
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -27,6 +27,8 @@ from ledger.views import JobView
 from tests.mailserver import MailServerForTests
 from tests.scripted import QUOTA, Answer, OpenAIServer, Scripted, cut_mid_body, respond, silent, status
 
+pytestmark = pytest.mark.one_database
+
 System = Literal["posthog", "chat", "embeddings", "slack", "webhook"]
 AT = datetime(2026, 11, 22, 9, tzinfo=UTC)
 RELEASED = threading.Event()
