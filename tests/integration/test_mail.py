@@ -19,6 +19,8 @@ from hareline_testing import Hareline
 from ledger.states import State
 from tests.mailserver import PASSWORD, USER, MailServerForTests
 
+pytestmark = pytest.mark.one_database
+
 MAIL = Mail(id="m1", to="grace@example.org", subject="Ünïcode", text="Hello <b>\nthere\n\n.\nfrom . to .")
 
 

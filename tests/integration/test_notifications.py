@@ -20,6 +20,8 @@ from hareline_testing import Hareline
 from ledger.states import State
 from tests.scripted import Scripted, status
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.fixture
 def slack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:

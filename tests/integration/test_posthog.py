@@ -16,6 +16,8 @@ from cli.demo.posthog import KEY, PostHogServer
 from errors import Discard, Retry
 from tests.scripted import Scripted, cut_mid_body, status
 
+pytestmark = pytest.mark.one_database
+
 COMPLETION = CompletionEvent.parse(
     {
         "request_id": "req_1",

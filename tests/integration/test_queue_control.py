@@ -19,6 +19,8 @@ from ledger.records import Finish
 from ledger.states import Outcome, Reason, State
 from settings import QueueSettings, Settings
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.fixture
 def broker(database_url: str) -> Iterator[Broker]:

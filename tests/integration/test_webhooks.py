@@ -22,6 +22,8 @@ from ledger.states import State
 from tests.hostile import SSRF
 from tests.scripted import Scripted, cut_mid_body, status
 
+pytestmark = pytest.mark.one_database
+
 SECRET = "whsec_" + base64.b64encode(b"sixteen bytes ok").decode()
 EVENT = WebhookEvent(id="evt_1", type="invoice.closed", at=datetime(2026, 11, 1, tzinfo=UTC), data={"amount": "1.50"})
 
