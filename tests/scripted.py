@@ -92,7 +92,11 @@ def status(code: int, **headers: str) -> Answer:
 
 
 def cut_mid_body(request: BaseHTTPRequestHandler) -> None:
-    request.send_response(200)
+    if "Range" in request.headers:
+        request.send_response(206)
+        request.send_header("Content-Range", "bytes 0-999/1000")
+    else:
+        request.send_response(200)
     request.send_header("Content-Length", "1000")
     request.end_headers()
     request.wfile.write(b'{"sta')
