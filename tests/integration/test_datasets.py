@@ -440,7 +440,7 @@ def test_where_every_server_is_allowed_only_public_ones_are(
         (status(403), Refused, "answered 403"),
         (status(429, Retry_After="7"), RateLimited, "429"),
         (status(500), Unavailable, "500"),
-        (cut_mid_body, Refused, "no parts of files"),
+        (cut_mid_body, Unavailable, "with 5 bytes"),
         (respond(200, {"n": 1}), Refused, "no parts of files"),
         (status(302, Location="http://169.254.169.254/"), Refused, "redirects are not followed"),
         (respond(206, {"n": 1}), Unavailable, "as None"),

@@ -241,6 +241,7 @@ def test_nor_would_one_whose_plan_was_made_when_the_tables_were_empty(postgres_u
     assert faulty_plans(postgres_url, analysed) == {}
 
 
+@pytest.mark.prove  # by the clock
 def test_a_batch_among_a_million_costs_milliseconds(million: str) -> None:
     session = open_ledger(million, road="rabbitmq").session("plans")
     worker = session.join(host="h", pid=1, queues=["queue-5"], threads=1, version="1")
