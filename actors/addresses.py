@@ -8,7 +8,8 @@ and the connection goes to a judged address, whatever the name means by then.
 import ipaddress
 import re
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
@@ -46,17 +47,32 @@ class Target:
     host: str  #: for the Host header
     name: str  #: for the certificate
 
-    def request(
-        self, client: httpx.Client, method: str, *, headers: Mapping[str, str], content: bytes | None = None
-    ) -> httpx.Request:
-        """A request to the judged address, in the host's name."""
-        return client.build_request(
+    @contextmanager
+    def answer(
+        self, named: str, method: str, *, headers: Mapping[str, str], content: bytes | None = None
+    ) -> Iterator[httpx.Response]:
+        """What the judged address answers to a request in the host's name; its body is read within.
+
+        Raises :class:`actors.outside.Unavailable`, with the address as it is to be ``named``, also while it is read.
+        """
+        http = client()
+        request = http.build_request(
             method,
             self.url,
             content=content,
             headers={**headers, "Host": self.host},
             extensions={"sni_hostname": self.name},
         )
+        try:
+            response = http.send(request, stream=True)
+            try:
+                yield response
+            finally:
+                response.close()
+        except httpx.TimeoutException as error:
+            raise Unavailable(f"{named} did not answer within {load().http_timeout_s:g} s") from error
+        except httpx.TransportError as error:
+            raise Unavailable(f"{named} cannot be reached: {error}") from error
 
 
 def resolve(host: str, port: int) -> list[str]:

@@ -4,7 +4,7 @@ import re
 
 import httpx
 
-from actors.addresses import Gate, client
+from actors.addresses import Gate
 from actors.outside import Refused, Unavailable, at_most, problem
 from errors import Failure
 
@@ -20,10 +20,9 @@ class Download:
     file than before, and ``Refused`` when it cannot give parts of it, or does not say which file it is.
     """
 
-    def __init__(self, url: str, gate: Gate, *, timeout_s: float) -> None:
+    def __init__(self, url: str, gate: Gate) -> None:
         self._url = url.partition("?")[0]  # a signature in its query is nobody's business
         self._target = gate.target(url)
-        self._timeout_s = timeout_s
         self.size, self.fingerprint = 0, ""
         self.size, self.fingerprint = self._ask(0, 1)[1:]
 
@@ -40,17 +39,8 @@ class Download:
     def _ask(self, start: int, end: int) -> tuple[bytes, int, str]:
         """These bytes, the size of the whole, and its fingerprint."""
         headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
-        request = self._target.request(client(), "GET", headers=headers)
-        try:
-            response = client().send(request, stream=True)
-            try:
-                piece = at_most(response, end - start) if response.status_code == 206 else b""
-            finally:
-                response.close()
-        except httpx.TimeoutException as error:
-            raise Unavailable(f"{self._url} did not answer within {self._timeout_s:g} s") from error
-        except httpx.TransportError as error:
-            raise Unavailable(f"{self._url} cannot be reached: {error}") from error
+        with self._target.answer(self._url, "GET", headers=headers) as response:
+            piece = at_most(response, end - start) if response.status_code == 206 else b""
         said = f"{self._url} answered {response.status_code} {response.reason_phrase}"
         whole = _RANGE.fullmatch(response.headers.get("content-range", ""))
         if _is_empty(response, whole):

@@ -54,11 +54,7 @@ def opened(reference: str) -> Iterator[Source]:
             yield Source(path.name, file, path.stat().st_size, fingerprint(path), lambda: fingerprint(path))
         return
     _permit(reference, settings)
-    found: Download | Stored
-    if scheme in WEB:
-        found = Download(reference, Gate(settings.webhook_networks), timeout_s=settings.http_timeout_s)
-    else:
-        found = Stored(reference)
+    found = Download(reference, Gate(settings.webhook_networks)) if scheme in WEB else Stored(reference)
     with ranged(found.size, found.fetch) as file:
         yield Source(_path(reference).rpartition("/")[2], file, found.size, found.fingerprint, found.again)
 

@@ -12,15 +12,14 @@ from hashlib import sha256
 from typing import Annotated, Any
 
 import dramatiq
-import httpx
 import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 from sqlalchemy import select
 
-from actors.addresses import Gate, client
+from actors.addresses import Gate
 from actors.database import database, put
 from actors.events import Name
-from actors.outside import Refused, Unavailable, at_most, needed, problem
+from actors.outside import Refused, at_most, needed, problem
 from actors.priorities import Priority
 from actors.tables import deliveries
 from errors import Discard, Failure
@@ -90,17 +89,8 @@ def post(url: str, event: WebhookEvent) -> int:
     target = gate(settings.webhook_networks).target(url)
     body = json.dumps(event.model_dump(mode="json"), separators=(",", ":")).encode()
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **signed(secret, event.id, body)}
-    request = target.request(client(), "POST", headers=headers, content=body)
-    try:
-        response = client().send(request, stream=True)
-        try:
-            said = at_most(response, MAX_ANSWER)
-        finally:
-            response.close()
-    except httpx.TimeoutException as error:
-        raise Unavailable(f"{url} did not answer within {settings.http_timeout_s:g} s") from error
-    except httpx.TransportError as error:
-        raise Unavailable(f"{url} cannot be reached: {error}") from error
+    with target.answer(url, "POST", headers=headers, content=body) as response:
+        said = at_most(response, MAX_ANSWER)
     if response.is_success:
         return response.status_code
     text = f"{url} answered {response.status_code} {response.reason_phrase}: {said.decode(errors='replace')[:200]}"

@@ -1,12 +1,8 @@
 """Jobs: look, send, retry, cancel, remove."""
 
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from dramatiq.errors import DecodeError
-from dramatiq.message import Message
 from fastapi import Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
@@ -14,7 +10,6 @@ from pydantic import BaseModel, Field
 from broker import edits
 from control import export
 from control import jobs as verbs
-from control.keys import reveal
 from dashboard import sending
 from dashboard.api import shown
 from dashboard.api.models import After, Asks, Count, Done, Edit, Job, Limit, Listing, Name, Payload, Send, Sent
@@ -22,8 +17,7 @@ from dashboard.api.router import Routes, may
 from dashboard.api.wanted import Wanted
 from dashboard.security import By
 from dashboard.services import Opened, Services
-from errors import JobNotFound, Refusal
-from ledger.sealed import SEALED
+from errors import JobNotFound
 from ledger.search import Suggestions
 from ledger.states import State
 from ledger.views import JobView
@@ -102,7 +96,7 @@ def get_job_payload(opened: Opened, id: Name) -> Payload:
 @router.post("/jobs/{id}/reveal")
 def reveal_job_payload(opened: Opened, by: By, id: Name) -> Payload:
     """Show a job's message with what is encrypted or redacted in clear; its journal says who asked."""
-    view = revealed(opened, found(opened, id).id, by)
+    view = shown.revealed(opened, found(opened, id).id, by)
     return Payload(id=view.id, message=shown.payload(view, revealed=True), revealed=True)
 
 
@@ -166,18 +160,4 @@ def found(opened: Services, ref: str) -> JobView:
     job = opened.queries.job(ref)
     if job is None:
         raise JobNotFound(f"no job {ref!r}: give its id, at least 8 characters of it, or its Dramatiq message id")
-    return job
-
-
-def revealed(opened: Services, id: str, by: By) -> JobView:
-    """The job with what is encrypted in clear, as far as there are keys.  The journal has a line of it first."""
-    reveal(opened.control, opened.queries, id, by=by)
-    job = opened.queries.job(id, ring=opened.broker.ring)
-    if job is None:
-        raise JobNotFound(f"job {id} was removed a moment ago")
-    with suppress(DecodeError, Refusal):  # what cannot be opened stays as it is, and says which key it is under
-        message = Message.decode(job.body)
-        if SEALED in message.options:
-            message, _ = opened.broker.encryption.opened(message)
-            return replace(job, body=message.encode())
     return job

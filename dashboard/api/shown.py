@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from broker import revealing
+from control.who import By
 from dashboard.api.models import Job, Listed
 from dashboard.security import Principal
 from dashboard.services import Services
+from errors import JobNotFound
 from ledger.events import JobEvent
 from ledger.failures import FailureGroup
 from ledger.flows.views import FlowView
@@ -31,6 +34,14 @@ def payload(view: JobView, *, revealed: bool = False) -> Mapping[str, Any] | Non
         return message
     shown: Mapping[str, Any] = redacted(dict(message))
     return shown
+
+
+def revealed(opened: Services, id: str, by: By) -> JobView:
+    """The job with what is encrypted in clear, as far as there are keys.  The journal has a line of it first."""
+    job = revealing.revealed(opened.broker, opened.control, opened.queries, id, by=by)
+    if job is None:
+        raise JobNotFound(f"job {id} was removed a moment ago")
+    return job
 
 
 def listed(found: Found, asks: Principal) -> Listed:

@@ -9,8 +9,9 @@ from fastapi.responses import Response
 
 from broker.edits import edit
 from control import jobs as verbs
+from dashboard.api import shown
 from dashboard.pages.forms import Act, Field, Verb, offer, offered
-from dashboard.pages.reading import Payload, asked, payload_of, revealed
+from dashboard.pages.reading import Payload, asked, payload_of
 from dashboard.pages.rendering import page
 from dashboard.security import By, allow, principal
 from dashboard.sending import acting
@@ -113,7 +114,7 @@ def show(request: Request, opened: Opened, id: str) -> Response:
 @router.post("/jobs/{id}/reveal", dependencies=[Depends(allow("reveal_job_payload"))])
 def reveal(request: Request, opened: Opened, by: By, id: str) -> Response:
     """Everything as it was sent; the journal says first who looked."""
-    found = revealed(opened, known(request, opened, id).id, by)
+    found = shown.revealed(opened, known(request, opened, id).id, by)
     return _page(request, found, payload_of(request, opened, found, revealed=True), revealed=True)
 
 

@@ -2,22 +2,15 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from dramatiq.errors import DecodeError
-from dramatiq.message import Message
 from fastapi import Request
 
-from control.keys import reveal
-from control.who import Who
 from dashboard.security import principal
 from dashboard.services import Services
-from errors import Refusal
 from ledger.queries import Queries
 from ledger.redact import redacted, redacted_text
-from ledger.sealed import SEALED
 from ledger.text import clean_json
 from ledger.views import JobView
 
@@ -62,20 +55,6 @@ def payload_of(request: Request, opened: Services, job: JobView, *, revealed: bo
         checkpoint,
         json.dumps(hide(dict(job.message)), indent=2, ensure_ascii=False),
     )
-
-
-def revealed(opened: Services, id: str, by: Who) -> JobView:
-    """The job with what is encrypted in clear, as far as there are keys.  The journal has a line of it first."""
-    broker = opened.broker
-    reveal(opened.control, opened.queries, id, by=by)
-    job = opened.queries.job(id, ring=broker.ring)
-    assert job is not None, "its row was locked a moment ago"
-    with suppress(DecodeError, Refusal):  # what cannot be opened stays as it is, and says which key it is under
-        message = Message.decode(job.body)
-        if SEALED in message.options:
-            message, _ = broker.encryption.opened(message)
-            return replace(job, body=message.encode())
-    return job
 
 
 def _result(opened: Services, job: JobView) -> Any:

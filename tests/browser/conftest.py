@@ -11,14 +11,9 @@ from tests.acceptance.conftest import on_rabbitmq
 from tests.acceptance.system import System, system
 from tests.browser import driving, seeding
 from tests.browser.driving import Console, Window
+from tests.campaigns.conftest import chromium
 
-__all__ = ["on_rabbitmq"]
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    with driving.browser() as found:
-        yield found
+__all__ = ["chromium", "on_rabbitmq"]
 
 
 @pytest.fixture(scope="session")

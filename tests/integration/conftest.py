@@ -19,6 +19,7 @@ from ledger.migrate import Migrations
 from ledger.queries import Queries
 from scheduler import SCHEDULES
 from settings import Settings
+from tests.chain import ChainServer
 from tests.ledger_under_test import LedgerUnderTest
 from tests.scripted import OpenAIServer
 from tests.servers import Postgres
@@ -132,4 +133,11 @@ def openai_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
     with OpenAIServer() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def chain() -> Iterator[ChainServer]:
+    """An Ethereum chain; it takes seconds to begin, and who changes it goes back to where it branched."""
+    with ChainServer() as server:
         yield server

@@ -27,24 +27,18 @@ pytestmark = pytest.mark.one_database
 Seen = list[dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[ChainServer]:
-    with ChainServer() as server:
-        yield server
-
-
 @pytest.fixture
-def node(running: ChainServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChainServer]:
+def node(chain: ChainServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChainServer]:
     """The chain as it was begun, and the settings that name it."""
-    restore = running.branch()
-    monkeypatch.setenv("HARELINE_CHAIN_RPC_URL", f"{running.url}/v3/its-key")
-    monkeypatch.setenv("HARELINE_CHAIN_ADDRESSES", running.teller)
+    restore = chain.branch()
+    monkeypatch.setenv("HARELINE_CHAIN_RPC_URL", f"{chain.url}/v3/its-key")
+    monkeypatch.setenv("HARELINE_CHAIN_ADDRESSES", chain.teller)
     monkeypatch.setenv("HARELINE_CHAIN_TOPICS", TOPIC)
     monkeypatch.setenv("HARELINE_CHAIN_REORG_DEPTH", "4")
     monkeypatch.setenv("HARELINE_CHAIN_START_BLOCK", "0")
-    yield running
+    yield chain
     restore()
-    running.reset()
+    chain.reset()
 
 
 @pytest.fixture

@@ -24,20 +24,14 @@ from tests.scripted import cut_mid_body, status
 pytestmark = pytest.mark.one_database
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[ChainServer]:
-    with ChainServer() as server:
-        yield server
-
-
 @pytest.fixture
-def node(running: ChainServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChainServer]:
-    restore = running.branch()
-    monkeypatch.setenv("HARELINE_CHAIN_RPC_URL", running.url)
+def node(chain: ChainServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChainServer]:
+    restore = chain.branch()
+    monkeypatch.setenv("HARELINE_CHAIN_RPC_URL", chain.url)
     monkeypatch.setenv("HARELINE_CHAIN_DEPLOYER_KEY", KEY)
-    yield running
+    yield chain
     restore()
-    running.reset()
+    chain.reset()
 
 
 def code_hash(node: ChainServer, address: str) -> str:
