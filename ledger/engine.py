@@ -52,13 +52,13 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view of everything, however many statements; nothing is written."""
-        with self._connect("BEGIN", isolation_level="REPEATABLE READ") as connection:
+        with self._connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction, committed at the end, undone by any exception."""
-        with self._connect("BEGIN IMMEDIATE", isolation_level="READ COMMITTED") as connection:
+        with self._connect(writes=True) as connection:
             yield connection
 
     @contextmanager
@@ -93,7 +93,7 @@ class Database:
             engine.dispose()
 
     @contextmanager
-    def _connect(self, begin: str, *, isolation_level: str) -> Iterator[Connection]:
+    def _connect(self, *, writes: bool = False) -> Iterator[Connection]:
         if (shared := _shared.get()) is not None and shared[0] == self._url:
             yield shared[1]
             return
@@ -102,10 +102,14 @@ class Database:
                 stack.enter_context(self._guard)
             try:
                 connection = stack.enter_context(self._open().connect())
-                if self.sqlite:
-                    connection.info["begin"] = begin
-                else:
-                    connection = connection.execution_options(isolation_level=isolation_level)
+                if not self.sqlite:
+                    level = "READ COMMITTED" if writes else "REPEATABLE READ"
+                    connection = connection.execution_options(isolation_level=level)
+                elif writes:
+                    from ledger.sqlite.turn import turn
+
+                    stack.enter_context(turn(self._path))
+                    connection.info["begin"] = "BEGIN IMMEDIATE"
                 with connection.begin():
                     yield connection
             except DBAPIError as error:
@@ -155,6 +159,6 @@ def _sqlite(path: str, busy: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.info["begin"])
+        connection.exec_driver_sql(connection.info.pop("begin", "BEGIN"))
 
     return engine

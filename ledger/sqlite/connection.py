@@ -10,6 +10,7 @@ from ledger import clock
 from ledger.sqlite.file import explain, open_file
 from ledger.sqlite.forks import Guard
 from ledger.sqlite.prepare import prepare
+from ledger.sqlite.turn import turn
 from ledger.statements import statements
 
 Road = Literal["embedded", "rabbitmq"]
@@ -63,9 +64,10 @@ class Connection:
                 db = self._db or self._open()
                 # IMMEDIATE always: a transaction that reads first and writes later cannot wait for
                 # another writer, it fails at once with SQLITE_BUSY_SNAPSHOT.
-                db.execute("BEGIN IMMEDIATE")
-                yield Transaction(db, statements("sqlite"), self._embedded, self._publish_after)
-                db.execute("COMMIT")
+                with turn(self._path):
+                    db.execute("BEGIN IMMEDIATE")
+                    yield Transaction(db, statements("sqlite"), self._embedded, self._publish_after)
+                    db.execute("COMMIT")
             except BaseException as error:
                 self._close()  # this rolls back, and gets rid of what may be broken; opening costs well under 1 ms
                 if isinstance(error, sqlite3.Error):

@@ -11,6 +11,7 @@ from ledger.sqlite import enqueue
 from ledger.sqlite.connection import Transaction
 from ledger.sqlite.forks import Guard
 from ledger.sqlite.prepare import assume_prepared, prepare, revision_of
+from ledger.sqlite.turn import turn
 from ledger.statements import statements
 
 
@@ -47,7 +48,8 @@ class SqliteOutbox:
                 self._demand_home(began)
                 self._at_home = True
             if not began:
-                db.execute("BEGIN IMMEDIATE")  # what is read of keys must hold until it is written
+                with turn(self._path):
+                    db.execute("BEGIN IMMEDIATE")  # what is read of keys must hold until it is written
             tx = Transaction(db, statements("sqlite"), self._embedded, int(publish_after_s * 1_000_000))
             return enqueue.record(tx, jobs)
         finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 from errors import LedgerError, LedgerUnavailable
 from ledger.revision import TABLE, newest
 from ledger.sqlite.file import explain, open_file
+from ledger.sqlite.turn import turn
 
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "ceph", "fuse.glusterfs", "lustre", "afs"})
 
@@ -31,7 +32,8 @@ def prepare(path: Path) -> None:
         try:
             first = open_file(path, "FULL")
             with closing(first):
-                first.executescript("BEGIN IMMEDIATE; COMMIT")
+                with turn(path):
+                    first.executescript("BEGIN IMMEDIATE; COMMIT")
                 current = revision_of(first)
         except sqlite3.Error as error:
             raise explain(error, path) from error

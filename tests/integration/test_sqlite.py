@@ -31,6 +31,15 @@ for _ in range(50):
     session.enqueue([new_job()])
 """
 
+HOLD = """
+import sys
+from pathlib import Path
+from ledger.sqlite.turn import turn
+with turn(Path(sys.argv[1])):
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -184,6 +193,28 @@ def test_a_ledger_held_by_someone_else_is_unavailable_until_it_is_let_go(
     browser.execute("ROLLBACK")
     browser.close()
     session.enqueue([new_job()])
+    assert count(path) == 2
+
+
+@pytest.mark.parametrize("end", ["says so", "is killed"])
+def test_who_writes_waits_for_its_turn_until_the_one_before_goes_on_or_is_killed(
+    session: SqliteSession, path: Path, end: str
+) -> None:
+    session.enqueue([new_job()])
+    before = subprocess.Popen(
+        [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True
+    )
+    assert before.stdout
+    assert before.stdout.readline() == "ready\n"
+    writer = threading.Thread(target=session.enqueue, args=([new_job()],))
+    writer.start()
+    writer.join(0.2)
+    assert writer.is_alive()
+    assert count(path) == 1
+    if end == "is killed":
+        before.kill()
+    before.communicate("go\n" if end == "says so" else None)
+    writer.join(30)
     assert count(path) == 2
 
 
