@@ -4,7 +4,9 @@ Nothing that reads its environment is imported before the fork (failpoints do), 
 environment and a folder of its own, as one started from a shell would.
 """
 
+import atexit
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -17,18 +19,23 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any, Protocol
 
 LIBRARIES = (
     "alembic.command",
     "dramatiq.cli",
     "dramatiq.results",
+    "httpx",
     "pika",
     "psycopg",
     "pydantic",
+    "rich.console",
+    "rich.table",
     "sqlalchemy.dialects.postgresql.psycopg",
     "sqlalchemy.dialects.sqlite",
     "structlog",
+    "typer",
     "uuid_utils",
     "control.jobs",
     "ledger.migrate",
@@ -127,9 +134,34 @@ class Nursery:
             os.close(writer)
         return Program(ours.detach(), os.fdopen(reader, errors="replace") if reader is not None else None)
 
+    def run(self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
+        with TemporaryFile() as stdout, TemporaryFile() as stderr:
+            program = self.start(arguments, env=env, cwd=cwd, stdout=stdout, stderr=stderr)
+            code = program.wait(120)
+            program.close()
+            for file in (stdout, stderr):
+                file.seek(0)
+            return subprocess.CompletedProcess(arguments, code, stdout.read().decode(), stderr.read().decode())
+
     def close(self) -> None:
         self._socket.close()
         self._process.wait(10)
+
+
+@functools.cache
+def nursery() -> Nursery:
+    """The one of this test run."""
+    found = Nursery(
+        {
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONUNBUFFERED": "1",
+            "dramatiq_worker_timeout": "100",  # ms until an idle thread sees that it was told to stop
+        }
+    )
+    atexit.register(found.close)
+    return found
 
 
 def main() -> None:

@@ -1,7 +1,5 @@
 """A whole Hareline system for a test: real worker processes, a real ledger, a real road."""
 
-import atexit
-import functools
 import json
 import os
 import signal
@@ -20,26 +18,11 @@ from typing import Any
 from sqlalchemy import create_engine, text
 
 from ledger.queries import Queries
-from tests.acceptance.nursery import Nursery, Program
+from tests.acceptance.nursery import Program, nursery
 from tests.acceptance.shell import Shell
 
 ROOT = Path(__file__).parents[2]
 READY = "Worker process is ready for action."
-
-
-@functools.cache
-def nursery() -> Nursery:
-    """The one of this test run."""
-    found = Nursery(
-        {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PYTHONUNBUFFERED": "1",
-            "dramatiq_worker_timeout": "100",  # ms until an idle thread sees that it was told to stop
-        }
-    )
-    atexit.register(found.close)
-    return found
 
 
 class Worker:
@@ -185,17 +168,9 @@ class System:
     ) -> subprocess.CompletedProcess[str]:
         """Run code in a producer process, with the actors and ``log`` (the path they write to) in scope."""
         program = f"from tests.acceptance.app import *\nlog = {str(self.log)!r}\n{code}"
-        with TemporaryFile(dir=self.folder) as stdout, TemporaryFile(dir=self.folder) as stderr:
-            process = nursery().start(
-                ["-c", program], env={**self.env, **(env or {})}, cwd=self.folder, stdout=stdout, stderr=stderr
-            )
-            exit_code = process.wait(120)
-            process.close()
-            for file in (stdout, stderr):
-                file.seek(0)
-            done = subprocess.CompletedProcess(program, exit_code, stdout.read().decode(), stderr.read().decode())
-        if check and exit_code:
-            raise AssertionError(f"exit code {exit_code}\n{done.stdout}\n{done.stderr}")
+        done = nursery().run(["-c", program], env={**self.env, **(env or {})}, cwd=self.folder)
+        if check and done.returncode:
+            raise AssertionError(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
     def shell(self, app: str = "tests.acceptance.app") -> Shell:

@@ -1,7 +1,5 @@
 """RabbitMQ is stopped, killed, wiped, blocked and cut off under load: nothing is lost, and no send() waits for it."""
 
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from rabbitmq.topology import definitions
+from tests.acceptance.nursery import nursery
 from tests.acceptance.rabbit import Rabbit, settled
 from tests.acceptance.system import System
 from tests.servers import RabbitMQ
@@ -47,9 +46,7 @@ def test_what_a_wiped_rabbitmq_lost_is_sent_again_by_rebuild(unhurried: System, 
     system.until(lambda: "after" in system.ran(), because="for the workers to be back")
     worker.stop()
     system.worker(processes=2)
-    rebuilt = subprocess.run(
-        [sys.executable, "-m", "cli", "rebuild"], cwd=system.folder, env=system.env, capture_output=True, text=True
-    )
+    rebuilt = nursery().run(["-m", "cli", "rebuild"], env=system.env, cwd=system.folder)
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert rebuilt.stdout == "300 waiting jobs are sent again\n"
     assert system.finished(301) == {"completed": 301}

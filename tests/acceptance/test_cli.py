@@ -21,6 +21,7 @@ from ledger.queries import Queries
 from ledger.records import Finish, NewJob
 from ledger.states import Outcome, Reason, State
 from ledger.views import JobView, WorkerView
+from tests.acceptance.nursery import nursery
 from tests.program import ROOT, Program, environment, hareline
 from tests.servers import Postgres, RabbitMQ
 from tests.servers.process import free_port
@@ -38,10 +39,7 @@ class Place:
 
     def run(self, *arguments: str, code: int = 0, env: Mapping[str, str] | None = None) -> str:
         """Run one command, piped; its stdout, or its stderr when it is to fail."""
-        env = {**self.env, **(env or {})}
-        done = subprocess.run(
-            hareline(*arguments), cwd=self.folder, env=env, capture_output=True, text=True, timeout=120
-        )
+        done = nursery().run(["-m", "cli", *arguments], env={**self.env, **(env or {})}, cwd=self.folder)
         assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
         return done.stderr if code else done.stdout
@@ -252,10 +250,7 @@ def test_migrate_says_from_where_to_where(place: Place, postgres: Postgres) -> N
 
 def checked(place: Place, code: int, **env: str) -> list[str]:
     """The lines of ``hareline doctor``, which is to end with this code."""
-    command = hareline("doctor")
-    done = subprocess.run(
-        command, cwd=place.folder, env={**place.env, **env}, capture_output=True, text=True, timeout=120
-    )
+    done = nursery().run(["-m", "cli", "doctor"], env={**place.env, **env}, cwd=place.folder)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout.splitlines()
 

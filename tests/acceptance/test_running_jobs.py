@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -12,7 +10,8 @@ import pytest
 from control import Control
 from control.jobs import cancel
 from tests.acceptance.evidence import Job, job, nothing_left
-from tests.acceptance.system import ROOT, System
+from tests.acceptance.nursery import nursery
+from tests.acceptance.system import System
 
 APP = "tests.acceptance.talking"
 
@@ -204,5 +203,6 @@ def test_a_worker_that_stalled_past_its_lease_cannot_overwrite_a_checkpoint(some
 
 def hareline(system: System, *arguments: str) -> str:
     """What the command line prints."""
-    command = [sys.executable, "-m", "cli", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=system.env, capture_output=True, text=True, check=True).stdout
+    done = nursery().run(["-m", "cli", *arguments], env=system.env, cwd=system.folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -20,6 +20,7 @@ import pytest
 from ledger import open_ledger
 from ledger.records import Finish, NewJob
 from ledger.states import Outcome, Reason
+from tests.acceptance.nursery import nursery
 from tests.program import environment, hareline
 
 pytestmark = pytest.mark.prove
@@ -164,10 +165,7 @@ def test_keys_sort_reverse_and_hold_still(ledger: str, tmp_path: Path) -> None:
 
 def test_without_a_terminal_it_prints_once(ledger: str, tmp_path: Path) -> None:
     def run(*arguments: str) -> str:
-        command = hareline("top", *arguments)
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment(DATABASE_URL=ledger), capture_output=True, text=True, timeout=110
-        )
+        done = nursery().run(["-m", "cli", "top", *arguments], env=environment(DATABASE_URL=ledger), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "\x1b" not in done.stdout
         return done.stdout
