@@ -13,6 +13,8 @@ COPY --from=build /src/dist/*.whl /tmp/
 RUN pip install --no-cache-dir --no-deps /tmp/*.whl
 USER hareline
 WORKDIR /home/hareline
+# A volume that is mounted there gets its owner.
+RUN mkdir .hareline
 ENV PYTHONUNBUFFERED=1
 # SIGTERM reaches the supervisor, which stops its workers in good order.
 ENTRYPOINT ["hareline"]

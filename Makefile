@@ -5,6 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 BESIDE := --numprocesses 4 --dist worksteal
 EXTRAS := chain dashboard data dev graphql otel
+RUN := chain dashboard data graphql
 COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
@@ -59,7 +60,7 @@ bench: setup-servers ## Measure against Dramatiq alone and Celery; writes benchm
 lock: ## Resolve the newest versions pyproject.toml allows: of development, of the image (run), of make prove and bench
 	test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv; }
 	$(COMPILE) --upgrade $(EXTRAS:%=--extra %) --group lock -o requirements.lock
-	$(COMPILE) --constraint requirements.lock --extra dashboard --extra graphql --group lock -o requirements.run.lock
+	$(COMPILE) --constraint requirements.lock $(RUN:%=--extra %) --group lock -o requirements.run.lock
 	$(COMPILE) --constraint requirements.lock --all-extras --group lock --group prove -o requirements.prove.lock
 
 clean: ## Remove what the other targets made

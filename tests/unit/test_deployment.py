@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,24 @@ def test_our_services_are_given_settings_we_know(name: str, tmp_path: Path) -> N
     assert len(settings.origins) == len(environment)
 
 
+def test_settings_of_ones_own_reach_every_process_and_passwords_of_others_none() -> None:
+    files = [file for service in OURS.values() for file in service["env_file"]]
+    assert files == [{"path": "hareline.env", "required": False}] * len(OURS)
+    assert "hareline.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_what_is_written_to_files_outlives_the_container() -> None:
+    """The history is deleted once it is archived: the archive is all that is left of it."""
+    image = (ROOT / "Dockerfile").read_text()
+    [home] = re.findall(r"^WORKDIR (/home\S+)$", image, flags=re.M)
+    assert re.search(r"^USER hareline\n(.*\n)*RUN mkdir \.hareline$", image, flags=re.M), "it is the user's"
+    assert {tuple(service["volumes"]) for service in OURS.values()} == {(f"hareline:{home}/.hareline",)}
+    assert "hareline" in yaml.safe_load(TEXT)["volumes"]
+    assert f"mountPath: {home}/.hareline" in (ROOT / "docs/how-to/deploy-and-shutdown.md").read_text()
+    folders = [Settings().archive_dir, Settings().data_dir, Settings().cache_dir]
+    assert [folder for folder in folders if not folder.startswith(".hareline/")] == []
+
+
 def test_our_services_run_commands_we_have() -> None:
     commands = {service["command"][0] for service in OURS.values()}
     tests = [service["healthcheck"]["test"] for service in OURS.values() if "healthcheck" in service]
@@ -93,6 +112,13 @@ def test_the_image_runs_what_the_tests_ran() -> None:
     assert 20 < len(run) < len(everything)
     pins = {pin.split()[0]: hashes for pin, hashes in everything.items()}
     assert {pin: hashes for pin, hashes in run.items() if pins[pin.split()[0]] != hashes} == {}
+
+
+def test_the_image_has_what_the_jobs_of_the_catalogue_need() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {re.split(r"\W", need.replace("-", "_"))[0] for extra in ("chain", "data") for need in extras[extra]}
+    assert "pyarrow" in wanted
+    assert wanted - {pin.partition("==")[0].replace("-", "_") for pin in locked("requirements.run.lock")} == set()
 
 
 def test_locks_name_versions_and_hashes_only() -> None:
