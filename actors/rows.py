@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from actors.extras import extra
-from actors.lines import Lines
+from actors.lines import LONGEST, Lines
 from actors.ranged import PIECE
 from actors.sources import Source
 from errors import Failure
@@ -88,6 +88,7 @@ def _json_lines(lines: Lines, position: int, line: int) -> Iterator[Row]:
 
 
 def _csv(lines: Lines, position: int, line: int, name: str) -> Iterator[Row]:
+    csv.field_size_limit(LONGEST)  # the lines are what is bounded; its own limit is of the whole process
     reader = csv.reader(lines)
     try:
         names = next(reader, [])
@@ -124,7 +125,7 @@ def _of_groups(file: Any, position: int, name: str) -> Iterator[Row]:
     for group in range(file.num_row_groups):
         meta = file.metadata.row_group(group)
         if start + meta.num_rows > position:
-            wide = max(1, meta.total_byte_size // meta.num_rows)
+            wide = max(1, meta.total_byte_size // max(1, meta.num_rows))
             at = start
             batches = file.iter_batches(max(1, min(CHUNK, CHUNK_BYTES // wide)), row_groups=[group], use_threads=False)
             try:

@@ -100,6 +100,24 @@ def test_a_table_is_read_by_its_header(actors_here: Any, folder: Path) -> None:
     assert stored() == [{"name": "Ada", "says": "two\nlines"}, {"name": "Eve", "says": 'a "word"'}]
 
 
+def test_a_long_field_of_a_table_is_read_as_a_long_line_is(actors_here: Any, folder: Path) -> None:
+    long = "x" * 140_000
+    (folder / "a.csv").write_text(f"id,text\n1,ok\n2,{long}\n")
+    (folder / "a.jsonl").write_text(json.dumps({"id": "2", "text": long}))
+    assert [process_data.fn(name, name).rows for name in ("a.csv", "a.jsonl")] == [2, 1]
+    assert stored()[1] == stored()[2] == {"id": "2", "text": long}
+
+
+def test_a_row_group_without_rows_is_passed_over(actors_here: Any, folder: Path) -> None:
+    rows = pyarrow.table({"n": [1, 2, 3]})
+    with pyarrow.parquet.ParquetWriter(folder / "a.parquet", rows.schema) as writer:
+        for part in (rows.slice(0, 0), rows, rows.slice(0, 0), rows, rows.slice(0, 0)):
+            writer.write_table(part)
+    groups = pyarrow.parquet.ParquetFile(folder / "a.parquet").metadata
+    assert groups.num_row_groups > 2, "there are such groups"
+    assert process_data.fn("d1", "a.parquet").rows == 6
+
+
 def test_what_parquet_has_and_json_has_not_is_kept_as_text(actors_here: Any, folder: Path) -> None:
     at = datetime(2026, 11, 22, 9, tzinfo=UTC)
     columns = {
@@ -173,7 +191,7 @@ def test_whatever_the_number_of_rows_every_one_is_there(
         ("a.jsonl.gz", gzip.compress(json_lines(50))[:-20], "cannot be unpacked"),
         ("a.jsonl.gz", b"no gzip", "cannot be unpacked"),
         ("a.jsonl.zst", b"no zstd", "cannot be unpacked"),
-        ("a.csv", b'a\n"' + b"x" * 200_000, "line 2: field larger than field limit"),
+        ("a.csv", b'a\n"' + 2 * (b"x" * 6_000_000 + b"\n"), "line 3: field larger than field limit"),
     ],
 )
 def test_a_file_that_is_no_such_file_is_final_and_named(
