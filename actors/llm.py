@@ -16,10 +16,10 @@ from sqlalchemy import select
 from actors.database import add, database
 from actors.events import CompletionEvent, Name
 from actors.openai import CIRCUIT, openai
-from actors.outside import Refused
 from actors.priorities import Priority
 from actors.tables import replies
 from actors.usage import track_llm_usage
+from ledger.text import clean
 from middleware.handles import Sent
 
 log = structlog.get_logger(__name__)
@@ -54,7 +54,7 @@ class Reply(BaseModel):
 
     request_id: str
     text: str
-    finish_reason: str  #: "stop"; "length" when max_tokens cut it off
+    finish_reason: str  #: "stop"; "length" when max_tokens cut it off; another one where there is no text
     input_tokens: int
     output_tokens: int
 
@@ -134,21 +134,19 @@ def _ask(question: Question) -> CompletionEvent:
     at, began = datetime.now(UTC), time.monotonic()
     completion = openai().complete(body, key=question.request_id)
     [choice, *_] = completion.choices
-    if choice.message.content is None:
-        raise Refused(f"{question.model} answered without a text ({choice.finish_reason})", code="no_text")
     event = CompletionEvent(
         **question.model_dump(include={"request_id", "model", "user", "customer", "provider"}),
         input_tokens=completion.usage.prompt_tokens,
         output_tokens=completion.usage.completion_tokens,
-        cached_tokens=completion.usage.cached,
+        cached_tokens=min(completion.usage.cached, completion.usage.prompt_tokens),
         latency_ms=round((time.monotonic() - began) * 1000),
         at=at,
     )
     row = {
         "request_id": question.request_id,
-        "model": completion.model,
-        "text": choice.message.content,
-        "finish_reason": choice.finish_reason or "unknown",
+        "model": clean(completion.model),
+        "text": clean(choice.message.content or ""),  # without one, it is paid for all the same
+        "finish_reason": clean(choice.finish_reason or "unknown"),
         "usage": event.model_dump(mode="json"),
     }
     with database().write() as connection:

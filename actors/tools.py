@@ -5,6 +5,7 @@ A tool is a function of one pydantic model, under ``@tool``; the model is its sc
 """
 
 import ast
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from actors.inbox import zone_name
 from actors.priorities import Priority
 from actors.tables import tool_calls
 from errors import Failure
+from ledger.text import clean_json
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -107,7 +109,8 @@ def execute_tool(call: ToolCall) -> Outcome:
         return kept
     outcome = _run(known, call.arguments)
     with database().write() as connection:
-        add(connection, tool_calls, {"id": call.id, "tool": call.tool, "outcome": outcome.model_dump(mode="json")})
+        kept = clean_json(outcome.model_dump(mode="json"))
+        add(connection, tool_calls, {"id": call.id, "tool": call.tool, "outcome": kept})
     return outcome_of(call.id) or outcome
 
 
@@ -151,7 +154,10 @@ class Calculation(BaseModel):
 def calculate(given: Calculation) -> float:
     """Calculate an arithmetic expression."""
     try:
-        return _value(ast.parse(given.expression.strip(), mode="eval").body)
+        found = _value(ast.parse(given.expression.strip(), mode="eval").body)
+        if not math.isfinite(found):
+            raise OverflowError("too large")
+        return found
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ToolError(f"{given.expression!r} is no arithmetic expression") from error
     except (ZeroDivisionError, OverflowError) as error:

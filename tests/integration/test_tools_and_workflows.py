@@ -28,12 +28,19 @@ def test_a_tool_is_run_once_per_call(actors_here: Any) -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["__import__('os')", "2 ** 99999999", "x", "1/0", "(" * 400, "", "True", "'a' * 9"],
+    ["__import__('os')", "2 ** 99999999", "x", "1/0", "(" * 400, "", "True", "'a' * 9", "1e999"],
 )
 def test_what_cannot_be_calculated_is_an_outcome_the_model_can_read(kit: Hareline, expression: str) -> None:
     outcome = run("c1", "calculate", expression=expression)
     assert not outcome["ok"]
     assert outcome["error"]
+
+
+def test_an_outcome_that_no_database_takes_is_kept(actors_here: pytest.MonkeyPatch) -> None:
+    page = Tool("page", "", TOOLS["calculate"].arguments, lambda given: {"a\0": ["b\0"]})
+    actors_here.setitem(TOOLS, "page", page)
+    kept = {"a\N{REPLACEMENT CHARACTER}": ["b\N{REPLACEMENT CHARACTER}"]}
+    assert run("c1", "page", expression="") == {"ok": True, "result": kept}
 
 
 def test_arguments_that_do_not_fit_are_an_outcome_and_an_unknown_tool_is_a_dead_letter(kit: Hareline) -> None:
