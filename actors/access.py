@@ -105,9 +105,15 @@ def _refreshed(mailbox: Mailbox) -> Tokens:
 
 
 def _lost(mailbox: Mailbox, why: str) -> None:
-    """Mark a mailbox as disconnected, and tell its owner, once."""
+    """Mark a mailbox as disconnected, and tell its owner, once.
+
+    Raises ``Snooze`` when it has other tokens by now than those that were refused: it was connected again.
+    """
     owner = inbox.account(mailbox.user)
     with together() as connection:
+        now = mailboxes.read(connection, mailbox.account, lock=True)
+        if now is not None and now.tokens not in (None, mailbox.tokens):
+            raise Snooze(SOON, f"{mailbox.account} was connected again")
         if mailboxes.lose(connection, mailbox.account, why):
             queue_notification(
                 mailbox.user,

@@ -57,18 +57,23 @@ def sync_gmail(account: Name, cursor: str | None = None) -> None:
     Idempotent: mails that are kept, or have a job that has not ended, are not sent again.
 
     Parameters:
-      cursor: the token of a page to begin at, instead of the one that is stored.
+      cursor: the token of a page to begin at, instead of the one that is stored; its next attempt goes on behind it.
     """
     mailbox = _connected(account)
     if mailbox is None:
         return
+    job = current_job_or_none()
     if mailbox.full_from is None:
         since, page, listed = asked(account, gmail().profile).history_id, cursor, 0
+    else:
+        since, page, listed = mailbox.full_from, mailbox.page, mailbox.listed
+        if cursor is not None and (job is None or job.state != cursor):  # else an attempt has begun there, and got on
+            page = cursor
+    if (since, page) != (mailbox.full_from, mailbox.page):
         with together() as connection:
             mailboxes.change(connection, account, full_from=since, page=page, listed=listed)
-    else:
-        since, page, listed = mailbox.full_from, cursor or mailbox.page, mailbox.listed
-    job = current_job_or_none()
+    if job is not None and cursor is not None:
+        job.checkpoint(cursor)
     while True:
         if job is not None:
             job.check()

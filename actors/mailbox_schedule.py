@@ -5,6 +5,8 @@ from typing import cast
 
 import dramatiq
 
+from actors import mailboxes
+from actors.database import database
 from actors.per_process import per_process
 from broker import Broker
 from control import Control
@@ -37,9 +39,13 @@ def start(account: str, *, by: By = BY) -> None:
 
 
 def stop(account: str, *, by: By = BY) -> None:
-    """Look no more.  Idempotent."""
+    """Look no more, unless it was connected again meanwhile.  Idempotent."""
     with suppress(ScheduleNotFound):
         remove(control(), schedule_of(account).key, by=by)
+    with database().write() as connection:
+        again = mailboxes.owner(connection, account) is not None
+    if again:
+        start(account, by=by)
 
 
 @per_process

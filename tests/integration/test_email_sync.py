@@ -18,7 +18,7 @@ from actors.database import database
 from actors.email import send_email
 from actors.email_sync import process_email, refresh_token, sync_gmail, sync_gmail_incremental
 from actors.gmail import Gmail, Missing, StalePage, Unauthorized, gmail
-from actors.mailbox_schedule import schedule_of
+from actors.mailbox_schedule import schedule_of, stop
 from actors.oauth import Revoked
 from actors.outside import NotConfigured, Refused, Unavailable
 from actors.tables import letters as table
@@ -139,6 +139,18 @@ def test_an_attempt_begins_at_the_page_where_the_last_one_ended(kit: Hareline, c
     assert kept() == ["late", "m0", "m1", "m2", "m3", "m4"]
 
 
+def test_the_page_that_is_asked_for_is_where_the_first_attempt_begins_only(
+    kit: Hareline, connected: GmailServer
+) -> None:
+    kit.drain()
+    before = len(connected.asked("maxResults"))
+    connected.script = [connected.answer, connected.answer, BROKEN]
+    job = sync_gmail.send(ADDRESS, "p2")
+    assert kit.wait_for(job, raises=False).attempts_spent == 2
+    pages = [path.partition("pageToken=")[2] for path in connected.asked("maxResults")]
+    assert pages[before:] == ["p2", "p4", "p4"]
+
+
 def test_a_page_that_google_has_forgotten_is_no_end(kit: Hareline, connected: GmailServer) -> None:
     sync_gmail.send_with_options(args=(ADDRESS, "p99"), unique=None)
     kit.drain()
@@ -240,6 +252,34 @@ def test_a_token_that_ends_soon_is_refreshed_ahead(kit: Hareline, connected: Gma
         sync_gmail_incremental.send(ADDRESS)
         kit.drain()
         assert len(connected.asked("/token")) == refreshed
+
+
+def test_tokens_that_came_while_the_old_ones_were_refused_stay(kit: Hareline, connected: GmailServer) -> None:
+    """Who has withdrawn access grants it again, and a job is just told that the old grant is not good."""
+    kit.drain()
+    connected.add("m5")
+    connected.expire()
+
+    def meanwhile(request: BaseHTTPRequestHandler) -> None:
+        connected.refresh_token = "1//refresh-1"
+        connect("ada", grant(connected))
+        INVALID_GRANT(request)
+
+    connected.oauth_script = [meanwhile]
+    job = kit.wait_for(process_email.send(ADDRESS, "m5"), raises=False)
+    assert (job.state, job.attempts_spent) == (State.COMPLETED, 1)
+    tokens = mailbox().tokens
+    assert tokens is not None
+    assert tokens.refresh == SecretStr("1//refresh-1")
+    assert schedule_of(ADDRESS).key in schedules(kit)
+    assert "error" not in told()
+
+
+def test_whoever_ends_the_schedule_late_leaves_it_to_a_mailbox_that_is_connected_again(
+    kit: Hareline, connected: GmailServer
+) -> None:
+    stop(ADDRESS)
+    assert schedule_of(ADDRESS).key in schedules(kit)
 
 
 def test_one_job_at_a_time_refreshes_and_the_others_wait(kit: Hareline, connected: GmailServer) -> None:
