@@ -3,14 +3,17 @@
 daily_digest ──► daily_digest(user) ──► send_email
 """
 
+import json
 from datetime import UTC, datetime, time, timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from hashlib import sha256
 from html import escape
+from itertools import accumulate
 from string import Template
 from typing import Annotated
+from unicodedata import category
 
 import dramatiq
 import structlog
@@ -19,17 +22,24 @@ from sqlalchemy import select
 
 from actors import inbox
 from actors.database import add, database
-from actors.events import Name
+from actors.events import Id, Name
 from actors.outside import Unavailable, needed
 from actors.per_process import per_process
 from actors.priorities import Priority
 from actors.smtp import MailServer
 from actors.tables import mails
 from middleware.circuit import Circuit
+from middleware.unique import Unique
 from settings import load
 
 #: When a day's digest is due, by the clock of the account.
 DIGEST_AT = time(9)
+ONCE = Unique(by=["user", "on"], within=timedelta(days=1))
+#: A digest's longest line, and its bytes as a message has them, which are not to be more than that may have.
+LONGEST_LINE = 200
+MOST_BYTES = 50_000
+#: Characters after which a header would end, or who shows it would begin another line.
+BREAKS = ("Cc", "Zl", "Zp")
 
 HTML = Template(
     '<!doctype html><html><body style="font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 2em auto">'
@@ -39,10 +49,16 @@ HTML = Template(
 log = structlog.get_logger(__name__)
 
 
-def _one_line(text: str) -> str:
-    if text.isprintable():
-        return text
-    raise ValueError("one line of printable characters")  # a line break would begin another header
+def one_line(text: str, most: int) -> str:
+    """As much of a text as fits into a line."""
+    line = "".join(" " if category(c) in BREAKS else c for c in text).strip()
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def _has_no_break(text: str) -> str:
+    if any(category(c) in BREAKS for c in text):
+        raise ValueError("one line, without control characters")
+    return text
 
 
 class Mail(BaseModel):
@@ -50,9 +66,9 @@ class Mail(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    id: Name  #: names it for ever: the second one of an id is not sent
+    id: Id  #: names it for ever: the second one of an id is not sent
     to: Annotated[str, Field(pattern=r"^[^\s<>@,]+@[^\s<>@,]+$")]
-    subject: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_one_line)]
+    subject: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_has_no_break)]
     text: Annotated[str, Field(min_length=1)]
     html: str | None = None
 
@@ -64,12 +80,14 @@ class Mail(BaseModel):
     max_backoff=600_000,
     time_limit=120_000,
     circuit=Circuit("smtp", counts=Unavailable),
+    unique=Unique(by=["mail.id"]),
 )
 def send_email(mail: Mail) -> None:
     """Hand a mail to the server; ten attempts, over about half an hour.
 
-    Idempotent: a mail the server has taken is not sent again.  A worker that dies between its answer and the commit
-    sends it twice, with the same Message-ID, by which mail servers and readers drop the second.
+    Idempotent: a mail has one job at a time, and one that the server has taken is not sent again.  A worker that dies
+    between its answer and the commit sends it twice, with the same Message-ID, by which mail servers and readers drop
+    the second.
     """
     if was_sent(mail.id):
         log.info("mail.known", id=mail.id)
@@ -85,7 +103,8 @@ def send_email(mail: Mail) -> None:
 def daily_digest(user: Name | None = None, on: str | None = None) -> None:
     """Mail a user the notifications of the day before, at nine by their clock; without one, to all whose day has begun.
 
-    Idempotent: a mail's id follows from the user and the day, however often a day is looked at.
+    Idempotent: a mail's id follows from the user and the day, however often a day is looked at.  Of itself it looks
+    once, also when there was nothing to tell, or the mail has become a dead letter.
 
     Parameters:
       on: the day, as ``2026-11-22``; today by the user's clock, if none is given.
@@ -93,8 +112,8 @@ def daily_digest(user: Name | None = None, on: str | None = None) -> None:
     if user is None:
         for reader in inbox.digested():
             here = datetime.now(UTC).astimezone(reader.zone)
-            if here.time() >= DIGEST_AT and not was_sent(digest_id(reader.user, here.date().isoformat())):
-                daily_digest.send(reader.user, here.date().isoformat())
+            if here.time() >= DIGEST_AT:
+                daily_digest.send_with_options(args=(reader.user, here.date().isoformat()), unique=ONCE)
         return
     account = inbox.account(user)
     if account is None or not account.digest or account.email is None:
@@ -107,9 +126,20 @@ def daily_digest(user: Name | None = None, on: str | None = None) -> None:
     if not told:
         log.info("digest.empty", user=user, on=day.isoformat())
         return
-    lines = [f"{at.astimezone(account.zone):%H:%M}  {item.title or item.message}" for at, item in told]
-    subject = f"{len(lines)} notification{'s' if len(lines) > 1 else ''} of {start:%A, %-d %B}"
-    send_email.send(Mail(id=digest_id(user, day.isoformat()), to=account.email, subject=subject, text="\n".join(lines)))
+    subject = f"{len(told)} notification{'s' if len(told) > 1 else ''} of {start:%A, %-d %B}"
+    lines = [
+        f"{at.astimezone(account.zone):%H:%M}  {one_line(item.title or item.message, LONGEST_LINE)}"
+        for at, item in told
+    ]
+    id = digest_id(user, day.isoformat())
+    send_email.send(Mail(id=id, to=account.email, subject=subject, text="\n".join(_fitting(lines))))
+
+
+def _fitting(lines: list[str]) -> list[str]:
+    """As many of the lines as a message may have, and how many they are not."""
+    sizes = accumulate(len(json.dumps(line)) for line in lines)
+    most = sum(size <= MOST_BYTES for size in sizes)
+    return lines if most == len(lines) else [*lines[:most], f"and {len(lines) - most} more"]
 
 
 def digest_id(user: str, day: str) -> str:

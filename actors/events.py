@@ -9,6 +9,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from errors import Discard
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+#: What names a thing for ever: often made of another's name, and a few words.
+Id = Annotated[str, Field(min_length=1, max_length=300)]
 Tokens = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import select, update
 
 from actors.database import add, database, put
-from actors.events import Name
+from actors.events import Id, Name
 from actors.tables import accounts, deadlines, notifications
 from ledger.tables import now
 
@@ -45,7 +45,7 @@ class Notification(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    id: Name  #: names it for ever: a second one of an id is the first one again
+    id: Id  #: names it for ever: a second one of an id is the first one again
     user: Name
     message: Annotated[str, Field(min_length=1, max_length=5_000)]
     title: Annotated[str, Field(max_length=200)] = ""

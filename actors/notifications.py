@@ -6,6 +6,7 @@ send_notification ──┬──► deliver_webhook      channel "webhook": the
 deadline_reminder ──► send_notification
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, cast
 from uuid import uuid4
@@ -15,7 +16,7 @@ import structlog
 from pydantic import Field
 
 from actors import inbox
-from actors.email import Mail, send_email
+from actors.email import Mail, one_line, send_email
 from actors.events import Name
 from actors.inbox import Channel, Kind, Notification
 from actors.outside import Service, Unavailable, needed
@@ -122,15 +123,20 @@ def queue_notification(
     channel: Channel = "app",
     type: Kind = "reminder",
     title: str = "",
+    data: Mapping[str, Any] | None = None,
     id: str | None = None,
     priority: Priority = Priority.NORMAL,
 ) -> Sent[None]:
     """Tell a user something.
 
     Parameters:
+      data: for programs: it is kept with the notification, and is in its webhook.
       id: names the notification for ever: the second one of an id changes nothing.
     """
-    told = Notification(id=id or str(uuid4()), user=user, message=message, channel=channel, type=type, title=title)
+    id = id or str(uuid4())
+    told = Notification(
+        id=id, user=user, message=message, channel=channel, type=type, title=title, data=dict(data or {})
+    )
     return cast("Sent[Any]", send_notification.send_with_options(args=(told,), priority=priority))
 
 
@@ -149,7 +155,8 @@ def queue_reminder(deadline_id: str, minutes_before: int = 0) -> Sent[None]:
 
 def subject_of(notification: Notification) -> str:
     """Its title, or the beginning of what it says."""
-    return notification.title or notification.message.splitlines()[0][:80]
+    said = notification.message.strip().partition("\n")[0]
+    return one_line(notification.title, 200) or one_line(said, 80) or notification.type
 
 
 def slack() -> Service:

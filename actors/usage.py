@@ -31,6 +31,8 @@ class UnknownRequest(Discard):
 def track_llm_usage(event: dict[str, Any]) -> None:
     """Record one completion event (the fields of ``CompletionEvent``), have it priced and sent on.
 
+    Any object is taken where it is sent.  One that is no such event is a dead letter at once, which names each field.
+
     Idempotent: the first event of a request id is the one that is stored, and the two jobs it sends are recorded
     with its own completion, once.  A duplicate stores nothing and sends them again; they are idempotent as well.
     """

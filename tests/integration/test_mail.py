@@ -1,10 +1,11 @@
 """Mails by a real server that declines in each way it can, and the digest of a day."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -120,8 +121,27 @@ def test_a_subject_cannot_smuggle_in_another_header(kit: Hareline) -> None:
         send_email.send(MAIL.model_dump() | {"subject": "Hello\r\nBcc: everybody@example.org"})  # type: ignore[arg-type]
 
 
-def told(id: str, user: str, at: str) -> None:
-    row = Notification(id=id, user=user, message=f"message {id}").model_dump()
+@pytest.mark.parametrize(
+    "subject", ["Facture payée\u00a0!", "Ada \N{WOMAN}\u200d\N{PERSONAL COMPUTER}", "\N{ZERO WIDTH SPACE}x"]
+)
+def test_a_subject_of_one_line_arrives_whatever_is_in_it(
+    kit: Hareline, server: MailServerForTests, subject: str
+) -> None:
+    send_email.fn(MAIL.model_copy(update={"subject": subject}))
+    [mail] = server.mails
+    assert mail["Subject"] == subject
+
+
+def test_a_mail_has_one_job_at_a_time(kit: Hareline, server: MailServerForTests) -> None:
+    for text in ("one", "the same again", "and again"):
+        send_email.send(MAIL.model_copy(update={"text": text}))
+    kit.assert_enqueued(send_email, count=1)
+    kit.drain()
+    assert len(server.mails) == 1
+
+
+def told(id: str, user: str, at: str, message: str = "") -> None:
+    row = Notification(id=id, user=user, message=message or f"message {id}").model_dump()
     with database().write() as connection:
         add(connection, notifications, row | {"created_at": datetime.fromisoformat(at).astimezone(UTC)})
 
@@ -146,6 +166,41 @@ def test_the_digest_is_the_day_before_by_the_readers_clock_and_is_mailed_once(
     assert text is not None
     assert text.get_content().splitlines()[:2] == ["00:00  message one", "23:59  message two"]
     assert was_sent(digest_id("ada", "2026-11-22"))
+
+
+def test_a_day_on_which_much_was_told_is_mailed_as_far_as_it_fits(kit: Hareline, server: MailServerForTests) -> None:
+    inbox.register(Account(user="ada", email="ada@example.org", digest=True))
+    for number in range(50):
+        told(f"n{number:02}", "ada", "2026-11-21T12:00:00+00:00", "\N{OWL}" * 4_000 + "\nand more")
+    daily_digest.send("ada", "2026-11-22")
+    kit.drain()
+
+    [mail] = server.mails
+    assert mail["Subject"] == "50 notifications of Saturday, 21 November"
+    text = mail.get_body(("plain",))
+    assert text is not None
+    *lines, last = text.get_content().strip().splitlines()
+    assert lines == ["12:00  " + "\N{OWL}" * 199 + "…"] * len(lines)
+    assert len(lines) > 15
+    assert last == f"and {50 - len(lines)} more"
+
+
+def test_however_long_the_server_is_away_a_morning_is_looked_at_once(kit: Hareline, server: MailServerForTests) -> None:
+    noon = f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"
+    for user in ("ada", "bob"):
+        inbox.register(Account(user=user, email=f"{user}@example.org", timezone=noon, digest=True))
+    day = datetime.now(UTC).astimezone(ZoneInfo(noon)) - timedelta(days=1)
+    told("one", "ada", day.isoformat())
+    server.script = {"MAIL": "451 4.3.0 try later"}
+    for _ in range(3):
+        daily_digest.send()
+        kit.drain(raises=False)
+    kit.assert_enqueued(daily_digest, "ada", count=1)
+    kit.assert_enqueued(daily_digest, "bob", count=1)
+    [job] = kit.assert_enqueued(send_email)
+    server.script = {}
+    assert kit.wait_for(job.id, raises=False).state is State.COMPLETED
+    assert len(server.mails) == 1
 
 
 def test_the_digest_of_all_goes_to_those_whose_morning_it_is_and_who_want_one(kit: Hareline) -> None:

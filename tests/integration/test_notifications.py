@@ -49,7 +49,7 @@ def test_a_notification_is_in_the_inbox_once(actors_here: Any) -> None:
 def test_mail_and_webhook_are_jobs_of_the_account(kit: Hareline) -> None:
     inbox.register(Account(user="ada", email="ada@example.org", webhook_url="https://ada.example/hook"))
     for channel in ("email", "webhook", "email"):
-        queue_notification("ada", "Hello", channel=channel, id=f"n-{channel}", type="error")
+        queue_notification("ada", "Hello", channel=channel, id=f"n-{channel}", type="error", data={"order": 7})
     kit.drain("notifications")
 
     kit.assert_enqueued(send_email, count=1)
@@ -57,6 +57,28 @@ def test_mail_and_webhook_are_jobs_of_the_account(kit: Hareline) -> None:
     assert count() == 2
     assert hook.message is not None
     assert hook.message["args"][1]["type"] == "notification.error"
+    assert hook.message["args"][1]["data"]["data"] == {"order": 7}
+
+
+@pytest.mark.parametrize(
+    ("title", "message", "subject"),
+    [
+        ("Facture payée\u202f!", "m", "Facture payée\u202f!"),
+        ("Ada \N{WOMAN}\u200d\N{PERSONAL COMPUTER} joined", "m", "Ada \N{WOMAN}\u200d\N{PERSONAL COMPUTER} joined"),
+        ("a\nb\u2028c", "m", "a b c"),
+        ("", "\r\n\nHello\x1b[1m\nthere", "Hello [1m"),
+        ("\x00", "\x00", "reminder"),
+    ],
+)
+def test_what_is_accepted_can_be_mailed_whatever_its_title_is(
+    kit: Hareline, title: str, message: str, subject: str
+) -> None:
+    inbox.register(Account(user="ada", email="ada@example.org"))
+    job = kit.wait_for(queue_notification("ada", message, title=title, channel="email", id="ü" * 300), raises=False)
+    assert job.state is State.COMPLETED
+    [mail] = kit.assert_enqueued(send_email)
+    assert mail.message is not None
+    assert mail.message["args"][0]["subject"] == subject
 
 
 def test_whom_nobody_can_reach_is_a_dead_letter_that_says_so(kit: Hareline) -> None:
