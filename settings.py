@@ -446,7 +446,7 @@ class Settings(BaseModel):
     slack_url: SecretStr | None = None
     """Slack's incoming webhook, or one that takes the same; unset, nothing is posted."""
     webhook_secret: SecretStr | None = None
-    """What webhooks are signed with, at least 16 characters; unset, none is sent."""
+    """What each webhook receiver's key is made of, told to nobody: at least 16 characters; unset, none is sent."""
     webhook_networks: Annotated[str, AfterValidator(_networks)] = ""
     """Networks that webhooks and data jobs may reach though they are not public: 10.1.0.0/16, 127.0.0.1."""
     billing_webhook_url: str | None = Field(default=None, pattern=r"^https?://")

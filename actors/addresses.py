@@ -53,6 +53,9 @@ class Target:
     ) -> Iterator[httpx.Response]:
         """What the judged address answers to a request in the host's name; its body is read within.
 
+        With TLS each has a connection of its own: one is found again by its address, and was made to whoever has shown
+        a certificate then, which may be another at that address.
+
         Raises :class:`actors.outside.Unavailable`, with the address as it is to be ``named``, also while it is read.
         """
         http = client()
@@ -60,7 +63,7 @@ class Target:
             method,
             self.url,
             content=content,
-            headers={**headers, "Host": self.host},
+            headers={**headers, "Host": self.host} | ({"Connection": "close"} if self.url.scheme == "https" else {}),
             extensions={"sni_hostname": self.name},
         )
         try:

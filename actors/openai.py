@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, Field
 
-from actors.outside import Refused, Service, Unavailable, needed, shaped
+from actors.outside import Refused, Service, Unavailable, in_header, needed, shaped
 from actors.per_process import per_process
 from middleware.circuit import Circuit
 from settings import load
@@ -74,7 +74,7 @@ class OpenAI(Service):
         Parameters:
           key: sent as ``Idempotency-Key``: a server that knows it answers a repeated request from its memory.
         """
-        answer = self.post("/chat/completions", body, headers={"Idempotency-Key": key})
+        answer = self.post("/chat/completions", body, headers={"Idempotency-Key": in_header(key)})
         return shaped(Completion, answer)
 
     def problem(self, response: httpx.Response, said: str) -> Exception:

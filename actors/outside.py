@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from string import punctuation
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -19,8 +21,12 @@ M = TypeVar("M", bound=BaseModel)
 DEFAULT_DELAY_MS = 5_000
 #: A server that asks for more than this is asked again earlier; its answer may have changed.
 LONGEST_DELAY_MS = 3_600_000
-#: Answers that say "not now" of a request that is right: timeout, conflict, too early.
-PASSING = (408, 409, 425)
+#: One that asks for less is asked later: where waiting spends no attempt, nothing else would end it.
+SHORTEST_DELAY_MS = 1_000
+#: Answers that say "not now" of a request that is right: timeout, conflict, another server's, too early.
+PASSING = (408, 409, 421, 425)
+#: What a header has as it is: what can be printed, but for the sign that says that something was not.
+_PLAIN = punctuation.replace("%", "")
 
 
 class Unavailable(HarelineError):
@@ -124,6 +130,11 @@ def at_most(response: httpx.Response, size: int) -> bytes:
     return bytes(body)
 
 
+def in_header(text: str) -> str:
+    """Any text as a header has it: what is not printable ASCII as in a URL.  Two texts are never the same header."""
+    return quote(text, safe=_PLAIN)
+
+
 def answered(response: httpx.Response) -> str:
     """What it answered, for an error's message."""
     return f"answered {response.status_code} {response.reason_phrase}: {response.text[:200]}"
@@ -157,7 +168,7 @@ def retry_after_ms(header: str | None) -> int:
         seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     if not math.isfinite(seconds):
         return DEFAULT_DELAY_MS
-    return min(max(math.ceil(seconds * 1000), 0), LONGEST_DELAY_MS)
+    return min(max(math.ceil(seconds * 1000), SHORTEST_DELAY_MS), LONGEST_DELAY_MS)
 
 
 def shaped(kind: type[M], response: httpx.Response) -> M:

@@ -7,7 +7,7 @@ from uuid import NAMESPACE_URL, uuid5
 import httpx
 
 from actors.events import CompletionEvent
-from actors.outside import retry_after_ms
+from actors.outside import PASSING, retry_after_ms
 from errors import Discard, HarelineError, Retry
 
 
@@ -32,7 +32,8 @@ class PostHog:
         """Deliver one event.  Idempotent: PostHog keeps one event per uuid, and the uuid follows from the request id.
 
         Raises ``Retry`` with the delay PostHog asked for on 429 and 503, :class:`PostHogUnavailable` on other
-        5xx and when the network fails, and :class:`PostHogRefused` on every other answer that is not 2xx.
+        5xx, on 408 and its like, and when the network fails, and :class:`PostHogRefused` on every other answer that is
+        not 2xx.
         """
         try:
             response = self._http.post(self._endpoint, json={"api_key": self._key, "batch": [generation(completion)]})
@@ -45,7 +46,7 @@ class PostHog:
         said = f"{self._endpoint} answered {response.status_code} {response.reason_phrase}: {response.text[:200]}"
         if response.status_code in (429, 503):
             raise Retry(said, delay=retry_after_ms(response.headers.get("retry-after")))
-        if response.is_server_error or response.status_code == 408:
+        if response.is_server_error or response.status_code in PASSING:
             raise PostHogUnavailable(said)
         raise PostHogRefused(f"{said} (check POSTHOG_URL and POSTHOG_API_KEY)")
 

@@ -1,34 +1,26 @@
-"""Queue ``webhooks``: events for the servers of customers, signed.
+"""Queue ``webhooks``: events for the servers of customers, signed."""
 
-The signature is that of Standard Webhooks (standardwebhooks.com): receivers have libraries that check it.
-"""
-
-import base64
-import hmac
 import json
-import time
-from datetime import datetime
-from hashlib import sha256
 from typing import Annotated, Any
 
 import dramatiq
 import structlog
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from actors.addresses import Gate
 from actors.database import database, put
-from actors.events import Name
-from actors.outside import Refused, at_most, needed, problem
+from actors.events import Id, Name
+from actors.outside import Refused, at_most, problem, retry_after_ms
 from actors.priorities import Priority
+from actors.signing import key_for, signed
 from actors.tables import deliveries
-from errors import Discard, Failure
+from errors import Discard, Retry
 from middleware.concurrency import Concurrency
 from settings import load
 
 #: As much of an answer is read; it is quoted in errors only.
 MAX_ANSWER = 1_000
-SHORTEST_SECRET = 16
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +34,7 @@ class WebhookEvent(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    id: Name  #: names the event for ever; the receiver leaves out one that it has
+    id: Id  #: names the event for ever; the receiver leaves out one that it has
     type: Name
     at: AwareDatetime
     data: dict[str, Any] = Field(default_factory=dict)
@@ -81,14 +73,13 @@ def deliver_webhook(url: Url, event: WebhookEvent) -> None:
 def post(url: str, event: WebhookEvent) -> int:
     """Post an event once; the status, if that is 2xx.
 
-    Raises ``Forbidden`` for an address that nothing may be sent to, :class:`Gone` on 410, and else what
-    :func:`actors.outside.problem` says; a redirect is refused.
+    Raises ``Forbidden`` for an address that nothing may be sent to, :class:`Gone` on 410, ``Retry`` on 429, and else
+    what :func:`actors.outside.problem` says; a redirect is refused.
     """
-    settings = load()
-    secret = needed(settings.webhook_secret, "webhook_secret", "webhooks cannot be signed")
-    target = gate(settings.webhook_networks).target(url)
+    key = key_for(url)
+    target = gate(load().webhook_networks).target(url)
     body = json.dumps(event.model_dump(mode="json"), separators=(",", ":")).encode()
-    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **signed(secret, event.id, body)}
+    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **signed(key, event.id, body)}
     with target.answer(url, "POST", headers=headers, content=body) as response:
         said = at_most(response, MAX_ANSWER)
     if response.is_success:
@@ -96,31 +87,11 @@ def post(url: str, event: WebhookEvent) -> int:
     text = f"{url} answered {response.status_code} {response.reason_phrase}: {said.decode(errors='replace')[:200]}"
     if response.status_code == 410:
         raise Gone(f"{text}; remove this address")
+    if response.status_code == 429:  # of a customer's server this may go on for ever: it spends attempts
+        raise Retry(text, delay=retry_after_ms(response.headers.get("retry-after")))
     if response.is_redirect:
         raise Refused(f"{text}; redirects are not followed: register {response.headers.get('location')!r} itself")
     raise problem(response, text, check="the address with its owner")
-
-
-def signed(secret: SecretStr, id: str, body: bytes, *, at: datetime | None = None) -> dict[str, str]:
-    """The headers by which a receiver knows that it is from us, and recent."""
-    moment = int(at.timestamp() if at else time.time())
-    digest = hmac.digest(key_of(secret), f"{id}.{moment}.".encode() + body, sha256)
-    return {
-        "webhook-id": id,
-        "webhook-timestamp": str(moment),
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
-    }
-
-
-def key_of(secret: SecretStr) -> bytes:
-    """The key: ``whsec_`` and base64, as Standard Webhooks writes it, or any text.  Raises ``Failure``."""
-    text = secret.get_secret_value()
-    key = base64.b64decode(text.removeprefix("whsec_")) if text.startswith("whsec_") else text.encode()
-    if len(key) < SHORTEST_SECRET:
-        raise Failure(
-            f"HARELINE_WEBHOOK_SECRET has {len(key)} bytes; give at least {SHORTEST_SECRET}", code="weak_secret"
-        )
-    return key
 
 
 def _taken(event: str, url: str) -> bool:

@@ -28,6 +28,7 @@ from cli import (
     schedules,
     top,
     upkeep,
+    webhooks,
     work,
     workers,
 )
@@ -100,6 +101,7 @@ GROUPS = {
     "alerts": alerts.app,
     "views": saved_views.app,
     "gmail": gmail.app,
+    "webhooks": webhooks.app,
 }
 for name, group in GROUPS.items():
     main.add_typer(group, name=name)

@@ -100,7 +100,7 @@ class MailServerForTests(socketserver.ThreadingTCPServer):
         self.heard: list[str] = []
         self.released = threading.Event()
         self.ca_file = folder / "mail.pem"
-        self.tls = _certified(self.ca_file)
+        self.tls = certified(self.ca_file)
 
     @property
     def port(self) -> int:
@@ -123,10 +123,11 @@ class MailServerForTests(socketserver.ThreadingTCPServer):
         """A client that hangs up in the middle of a handshake is part of the play."""
 
 
-def _certified(path: Path) -> ssl.SSLContext:
+def certified(path: Path, *names: str) -> ssl.SSLContext:
+    """A server's side of TLS, for 127.0.0.1 and these names; whoever trusts the file ``path`` trusts it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    here = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    here = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1")), *map(x509.DNSName, names)])
     made = (
         x509.CertificateBuilder()
         .subject_name(name)

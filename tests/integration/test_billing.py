@@ -18,8 +18,8 @@ from hareline_testing import Hareline
 pytestmark = pytest.mark.one_database
 
 
-def used(id: str, month: str, cost: str | None) -> None:
-    event = {"request_id": id, "customer": "northwind", "user": "ada", "provider": "openai", "model": "gpt-4o"}
+def used(id: str, month: str, cost: str | None, customer: str = "northwind") -> None:
+    event = {"request_id": id, "customer": customer, "user": "ada", "provider": "openai", "model": "gpt-4o"}
     numbers = {"input_tokens": 1, "output_tokens": 1, "latency_ms": 1, "at": f"{month}-15T12:00:00+00:00"}
     store().record(CompletionEvent.parse(event | numbers))
     if cost is not None:
@@ -83,6 +83,17 @@ def test_the_accounting_is_told_once_per_invoice(kit: Hareline, monkeypatch: pyt
     url, event = first.message["args"]
     assert (url, event["id"]) == ("https://accounting.example/hook", "invoice:northwind:2026-09")
     assert event["data"]["amount"] == "1.500000000000"
+
+
+def test_whatever_a_customer_is_called_the_accounting_is_told(kit: Hareline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARELINE_BILLING_WEBHOOK_URL", "https://accounting.example/hook")
+    customer = "ü" * 200
+    used("a", "2026-09", "1.5", customer)
+    close_billing_period.send(customer, "2026-09")
+    kit.drain("billing")
+    [job] = kit.assert_enqueued(deliver_webhook)
+    assert job.message is not None
+    assert job.message["args"][1]["data"]["customer"] == customer
 
 
 def test_a_month_that_is_not_over_or_not_priced_is_not_closed(kit: Hareline) -> None:

@@ -61,6 +61,7 @@ FAILURES: Mapping[str, Answer] = {
     "503": status(503),
     "500": status(500),
     "408": status(408),
+    "421": status(421),
     "slow": silent(RELEASED),
     "cut": cut_mid_body,
     "no JSON": page,
@@ -83,6 +84,7 @@ ORDINARY = {
     "503": BACKS_OFF,
     "500": BACKS_OFF,
     "408": BACKS_OFF,
+    "421": BACKS_OFF,
     "slow": BACKS_OFF,
     "cut": BACKS_OFF,
     "no JSON": DONE,  # only the status says whether it was taken
@@ -103,7 +105,8 @@ DECISIONS: Mapping[System, Mapping[str, str]] = {
     "chat": MODEL,
     "embeddings": MODEL,
     "slack": ORDINARY,
-    "webhook": ORDINARY | {"410": "dead: actors.webhooks.Gone"},
+    "webhook": ORDINARY
+    | {"429 in 7 s": AGAIN, "429": "again in 5 s", "no credit": "again in 5 s", "410": "dead: actors.webhooks.Gone"},
 }
 
 

@@ -2,24 +2,31 @@
 
 import base64
 import hmac
+import json
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
-from pydantic import SecretStr
+from typer.testing import CliRunner
 
 from actors.addresses import Forbidden, Gate
 from actors.cache import warmup_cache
 from actors.data import process_data
 from actors.outside import NotConfigured, Refused, Unavailable
-from actors.webhooks import Gone, WebhookEvent, deliver_webhook, key_of, post, signed
-from errors import Failure, RateLimited, Retry
+from actors.signing import key_for, signed, written
+from actors.webhooks import Gone, WebhookEvent, deliver_webhook, post
+from cli import main
+from errors import Failure, Retry
 from hareline_testing import Hareline
 from ledger.states import State
 from tests.hostile import SSRF
+from tests.mailserver import certified
 from tests.scripted import Scripted, cut_mid_body, status
 
 pytestmark = pytest.mark.one_database
@@ -47,7 +54,7 @@ def test_an_event_is_posted_signed_and_once(actors_here: Any, receiver: Scripted
     text = f"evt_1.{headers['webhook-timestamp']}.".encode() + body
     assert (
         headers["webhook-signature"]
-        == "v1," + base64.b64encode(hmac.digest(b"sixteen bytes ok", text, sha256)).decode()
+        == "v1," + base64.b64encode(hmac.digest(key_for(f"{receiver.url}/hook"), text, sha256)).decode()
     )
     assert headers["webhook-id"] == "evt_1"
     assert headers["Host"] == f"127.0.0.1:{receiver.server_port}"
@@ -55,15 +62,56 @@ def test_an_event_is_posted_signed_and_once(actors_here: Any, receiver: Scripted
 
 def test_the_signature_is_that_of_standard_webhooks() -> None:
     # The example of the specification's own libraries.
-    secret = SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    assert written(key) == "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     at = datetime.fromtimestamp(1614265330, UTC)
-    headers = signed(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', at=at)
+    headers = signed(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', at=at)
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_a_secret_that_can_be_guessed_is_refused() -> None:
-    with pytest.raises(Failure, match="5 bytes; give at least 16"):
-        key_of(SecretStr("guess"))
+def test_who_can_check_what_one_address_receives_can_sign_nothing_for_another(
+    receiver: Scripted, actors_here: Any
+) -> None:
+    for path in ("customer", "accounting"):
+        deliver_webhook.fn(f"{receiver.url}/{path}", EVENT)
+    [body, same], [_, to_accounting] = receiver.bodies, receiver.headers
+    assert body == same
+
+    at = datetime.fromtimestamp(int(to_accounting["webhook-timestamp"]), UTC)
+    genuine = to_accounting["webhook-signature"]
+    assert genuine == signed(key_for(f"{receiver.url}/accounting"), "evt_1", body, at=at)["webhook-signature"]
+    for forged in (key_for(f"{receiver.url}/customer"), key_for(receiver.url), b"sixteen bytes ok"):
+        assert genuine != signed(forged, "evt_1", body, at=at)["webhook-signature"]
+
+
+def test_a_key_is_printed_for_the_owner_of_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARELINE_WEBHOOK_SECRET", SECRET)
+    url = "https://example.org/hook"
+    printed = CliRunner().invoke(main, ["webhooks", "key", url]).stdout
+    assert printed.strip() == written(key_for(url))
+    assert "sixteen" not in base64.b64decode(printed.removeprefix("whsec_")).decode(errors="replace")
+    refused = CliRunner().invoke(main, ["webhooks", "key", "example.org"])
+    assert (refused.exit_code, refused.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("id", ["invoice:Müller GmbH:2026-10", "a\nb", "100%", "名" * 300])
+def test_whatever_an_event_is_called_it_is_delivered_and_can_be_checked(
+    actors_here: Any, receiver: Scripted, id: str
+) -> None:
+    url = f"{receiver.url}/hook"
+    deliver_webhook.fn(url, EVENT.model_copy(update={"id": id}))
+    [headers], [body] = receiver.headers, receiver.bodies
+    assert unquote(headers["webhook-id"]) == json.loads(body)["id"] == id
+    text = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    digest = hmac.digest(key_for(url), text, sha256)
+    assert headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
+
+
+@pytest.mark.parametrize("secret", ["guess", "whsec_Z3Vlc3M=", "whsec_?"])
+def test_a_secret_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setenv("HARELINE_WEBHOOK_SECRET", secret)
+    with pytest.raises(Failure, match=r"has \d bytes; give at least 16"):
+        key_for("https://example.org/hook")
 
 
 def test_without_a_secret_nothing_is_sent(actors_here: Any) -> None:
@@ -74,10 +122,11 @@ def test_without_a_secret_nothing_is_sent(actors_here: Any) -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        (status(429, Retry_After="7"), RateLimited, "429"),
+        (status(429, Retry_After="7"), Retry, "429"),
         (status(503, Retry_After="7"), Retry, "503"),
         (status(500), Unavailable, "500"),
         (status(408), Unavailable, "408"),
+        (status(421), Unavailable, "421"),
         (status(410), Gone, "410 .*remove this address"),
         (status(404), Refused, "404"),
         (status(302, Location="http://127.0.0.1:1/"), Refused, "redirects are not followed"),
@@ -102,6 +151,21 @@ def test_one_connection_serves_many_webhooks(kit: Hareline, receiver: Scripted) 
     assert len(receiver.connections) == 1
 
 
+def test_each_name_at_an_address_has_to_show_a_certificate_of_its_own(
+    kit: Hareline, receiver: Scripted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One server, or one that many share: what was proved to one name is not taken for another."""
+    trusted = tmp_path / "ca.pem"
+    receiver.socket = certified(trusted, "customer.example").wrap_socket(receiver.socket, server_side=True)
+    monkeypatch.setattr("certifi.where", lambda: str(trusted))
+    monkeypatch.setattr("actors.webhooks.gate", lambda networks: Gate(networks, resolve=lambda *_: ["127.0.0.1"]))
+    post(f"https://customer.example:{receiver.server_port}/", EVENT)
+    with pytest.raises(Unavailable, match=r"not valid for 'accounting\.example'"):
+        post(f"https://accounting.example:{receiver.server_port}/", EVENT)
+    post(f"https://customer.example:{receiver.server_port}/", EVENT)
+    assert [headers["Host"].partition(":")[0] for headers in receiver.headers] == ["customer.example"] * 2
+
+
 def test_an_answer_that_breaks_off_is_no_answer(kit: Hareline, receiver: Scripted) -> None:
     receiver.answer = cut_mid_body
     with pytest.raises(Unavailable, match="cannot be reached"):
@@ -113,8 +177,16 @@ def test_a_receiver_that_is_down_for_a_while_is_sent_it_when_it_is_back(kit: Har
     message = deliver_webhook.send(receiver.url, EVENT)
 
     job = kit.wait_for(message, timeout=120, raises=False)
-    assert (job.state, job.attempts_spent) == (State.COMPLETED, 3)
+    assert (job.state, job.attempts_spent) == (State.COMPLETED, 4)
     assert len(receiver.requests) == 4
+
+
+def test_a_receiver_that_is_always_too_busy_is_left_alone_after_ten_attempts(kit: Hareline, receiver: Scripted) -> None:
+    receiver.answer = status(429, Retry_After="0")
+    job = kit.wait_for(deliver_webhook.send(receiver.url, EVENT), timeout=120, raises=False)
+    assert (job.state, job.attempts_spent, len(receiver.requests)) == (State.FAILED, 10, 10)
+    waits = [(b.started_at - a.started_at).total_seconds() for a, b in pairwise(job.attempts)]
+    assert min(waits) >= 0.9, "whoever asks for none is given a second"
 
 
 def inside(host: str, port: int) -> list[str]:
