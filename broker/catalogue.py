@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from dramatiq.message import Message
 
-from broker.ticks import message_of
 from errors import BadInput, NotFound, nearest
-from ledger.schedules import Schedule
 from ledger.scope import EVERYTHING, Scope
-from ledger.views import JobView, QueueView
+from ledger.views import QueueView
 from middleware.circuits import Circuits
 from middleware.concurrency import Concurrency, ConcurrencyLimits
 from middleware.limits import Limits
 from middleware.rates import Rate
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from broker.broker import Broker
     from ledger.queries import Queries
     from middleware.circuit import Circuit
@@ -34,12 +30,12 @@ def queues(broker: "Broker", asked: "Queries") -> list[QueueView]:
     return [found[name] for name in sorted(found)]
 
 
-def queue(broker: "Broker", asked: "Queries", name: str) -> QueueView:
-    """One of them.  Raises ``NotFound``."""
-    known = {queue.name: queue for queue in queues(broker, asked)}
+def queue(broker: "Broker", asked: "Queries", name: str) -> str:
+    """The name, if it is one of them, or of one whose jobs are all in the history.  Raises ``NotFound``."""
+    known = {*asked.queue_names(), *filter(asked.scope.admits, broker.get_declared_queues())}
     if name not in known:
         raise NotFound(f"there is no queue {name!r}; {nearest(name, known)}")
-    return known[name]
+    return name
 
 
 def rules(broker: "Broker") -> dict[str, Rate | Concurrency]:
@@ -106,10 +102,3 @@ def message(
         there = filter(scope.admits, broker.get_declared_queues())
         raise NotFound(f"no actor is on queue {queue!r}; {nearest(queue, there)}")
     return made.copy(queue_name=queue)
-
-
-def run_schedule(broker: "Broker", asked: "Queries", schedule: Schedule, now: "datetime") -> JobView | None:
-    """Send a schedule's message besides its ticks; its job, or None when ``unique`` refused it."""
-    made = message_of(broker, schedule)
-    sent = broker.enqueue_tick(made, (schedule.key, now))
-    return asked.job(made.message_id) if sent else None

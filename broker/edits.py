@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 from dramatiq.message import Message
 from dramatiq.message import get_encoder as encoder
 
-from broker.transactional import transactional
+from broker.deeds import sending
 from errors import IllegalTransition, Refusal
 from ledger.flows.states import OPTION
+from ledger.redact import stand_ins
 from ledger.sealed import SEALED
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def edit(
     """Send the job a person means again, changed; returns the new job's id.
 
     Both, and their link, are one transaction.  What is not given stays; the new one is checked as any message is, and
-    starts anew: what waited for the old one does not wait for it.  Of encrypted arguments the key must be here.
+    starts anew: what waited for the old one does not wait for it.  Of encrypted arguments the key must be here; what is
+    shown in the place of a secret is refused, as it would run in its place.
 
     Raises ``JobNotFound``, ``IllegalTransition`` for one that is running or of a flow, ``Refusal``.
     """
@@ -50,6 +52,11 @@ def edit(
             raise IllegalTransition(f"job {job.id} is a step of a flow: retry that instead (`hareline flows retry`)")
         if SEALED in message.options:
             message, _ = broker.encryption.opened(message)
+        if shown := stand_ins([args, kwargs]) - stand_ins([message.args, message.kwargs]):
+            raise Refusal(
+                f"job {job.id}: {', '.join(sorted(shown))} is what is shown in the place of a secret; give the secret "
+                "itself, or leave out `args` or `kwargs`, which then stay as they are"
+            )
         options = {name: value for name, value in message.options.items() if name not in _OF_THE_OLD}
         new: Message[Any] = Message(
             queue_name=queue or message.queue_name,
@@ -59,11 +66,10 @@ def edit(
             options=options,
         )
         tx.scope.demand(new.queue_name)
-        with transactional(tx.connection):
-            broker.enqueue(new)
+        broker.enqueue(new)
         return link(tx, job, new.message_id)
 
-    return control.run(verb, by=by)
+    return sending(broker, control, verb, by=by)
 
 
 def _message(body: bytes) -> Message[Any] | None:

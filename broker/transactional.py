@@ -78,6 +78,10 @@ class transactional:
     ) -> None:
         self._end()
 
+    def is_over(self, connection: object) -> bool:
+        """Whether it is of this connection."""
+        return self._connection is unscoped(connection)
+
     def record(self, broker: "Broker", jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Record jobs; the caller's thread waits for it."""
         self._demand_use(broker)

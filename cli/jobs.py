@@ -143,10 +143,12 @@ def enqueue(
     delay_ms = milliseconds(delay) if delay is not None else None
     from actors import broker
     from broker import catalogue
+    from broker.deeds import enqueue as verb
 
     options: dict[str, Any] = {} if priority is None else {"priority": priority}
     message = catalogue.message(broker, actor, positional, named, queue=queue, **options)
-    sent = broker.enqueue(message, delay=delay_ms)
+    with control() as ledger:
+        sent = verb(broker, ledger, message, delay=delay_ms, by=operator())
     job = broker.queries.job(sent.message_id)
     broker.close()
     duplicate = isinstance(sent, Duplicate)

@@ -12,14 +12,12 @@ from cli.shown import as_json, duration, moment, say, table
 from control.queues import stats
 from control.road import QueueRoad, Road
 from ledger.queue_stats import QueueStats
-from ledger.views import QueueView
 from rabbitmq.topology import DEAD_LETTERS
 from settings import Settings
 
 
 @dataclass(frozen=True)
 class Shown:
-    queue: QueueView
     stats: QueueStats
     knobs: Sequence[KnobView]
     road: QueueRoad | None  #: null: the ledger carries the jobs itself
@@ -29,7 +27,7 @@ class Shown:
 def show_queue(settings: Settings, broker: Broker, name: str, *, json: bool) -> None:
     """Print it; RabbitMQ is asked now.  Raises ``NotFound``."""
     with queries(settings) as asked:
-        view = catalogue.queue(broker, asked, name)
+        catalogue.queue(broker, asked, name)
         [counted] = stats(asked, only=[name])
         goes_by = knobs.of_queue(broker, asked, name)
         road = dead = None
@@ -38,7 +36,7 @@ def show_queue(settings: Settings, broker: Broker, name: str, *, json: bool) -> 
             watch.look()
             road, dead = watch.queues([name, name + DEAD_LETTERS])
     if json:
-        return as_json(Shown(view, counted, goes_by, road, dead))
+        return as_json(Shown(counted, goes_by, road, dead))
     for fact, value in _facts(counted, road, dead).items():
         if value not in (None, ""):
             say(f"{fact:<16}{value}")

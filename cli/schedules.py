@@ -194,21 +194,17 @@ def rm(
 @app.command()
 def run(key: Key, json: Json = False) -> None:
     """Send its message now, besides its ticks; also of one that is paused."""
-    from control.schedules import note_run
-
     with schedule_queries() as asked:
         row = _known(asked, key)
-        now = asked.time()
     if row.schedule is None:
         raise BadInput(f"what is kept of {key!r} cannot be read; remove it and add it anew")
     from actors import broker
-    from broker import catalogue
+    from broker.deeds import run_schedule
 
-    job = catalogue.run_schedule(broker, broker.queries, row.schedule, now)
+    with control() as ledger:
+        id = run_schedule(broker, ledger, row.schedule, by=operator())
+    job = broker.queries.job(id) if id is not None else None
     broker.close()
-    if job is not None:
-        with control() as ledger:
-            note_run(ledger, key, job.id, by=operator())
     if json:
         return as_json({"schedule": key, "job": job.id if job else None})
     say(f"{job.id} is {job.state} on {job.queue}" if job else f"a job like that of {key} is there already")

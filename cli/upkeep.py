@@ -69,7 +69,7 @@ def rebuild(
 
     if queue is not None:
         with queries(settings) as asked:
-            known = [found.name for found in asked.queues()]
+            known = asked.queue_names()
         if queue not in known:
             raise NotFound(f"there is no queue {queue!r} with jobs; {nearest(queue, known)}")
     session = open_ledger(settings.database_url, road=road_of(settings)).session("hareline-rebuild")

@@ -35,7 +35,6 @@ from ledger.queries import Queries
 from ledger.queue_stats import QueueStats
 from ledger.states import FINISHED, State
 from ledger.tables import history, jobs, queues, tickets
-from ledger.views import QueueView
 from settings import rate_of
 
 _BATCH: Final = 500  #: jobs in one transaction: their rows are locked until it commits
@@ -174,11 +173,6 @@ def restore(control: Control, name: str, *knobs: Knob, by: By) -> list[Knob]:
         return [knob for knob in sorted(knobs or Knob) if restore_in(tx, rule_of(knob, name))]
 
     return control.run(verb, by=by)
-
-
-def listing(queries: Queries) -> list[QueueView]:
-    """Every queue, by name."""
-    return queries.queues()
 
 
 def stats(queries: Queries, names: Sequence[str] = (), *, only: Sequence[str] | None = None) -> list[QueueStats]:

@@ -122,9 +122,9 @@ def remove(control: Control, key: str, *, by: By) -> None:
     control.run(verb, by=by)
 
 
-def note_run(control: Control, key: str, job: str, *, by: By) -> None:
-    """Say in the journal who asked for a tick out of its time."""
-    control.run(lambda tx: tx.note(None, "schedule run", {"schedule": key, "job": job}), by=by)
+def reveal(control: Control, key: str, *, by: By) -> None:
+    """Note in the journal that somebody is about to read what its message has that looks like a secret."""
+    control.run(lambda tx: tx.note(None, "revealed", {"schedule": key}), by=by)
 
 
 def _lock(tx: Transaction, key: str) -> Any:

@@ -108,7 +108,8 @@ class Control:
     def run(self, verb: Callable[[Transaction], T], *, by: By) -> T:
         """What ``verb`` returns, committed.  It is called again when it lost a deadlock, or a race for a new row.
 
-        Raises ``LedgerUnavailable``; nothing was changed then.
+        Raises ``LedgerUnavailable``; nothing was changed then, unless the connection broke during the commit: that
+        nobody can know.
         """
 
         def once() -> T:
@@ -140,4 +141,5 @@ def in_turn(once: Callable[[], T]) -> T:
 
 
 def _lost(error: BaseException | None) -> bool:
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _LOST
+    of_driver = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(of_driver, "sqlstate", None) in _LOST

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
-from broker import catalogue
+from broker import catalogue, deeds
 from control.who import Who
 from dashboard.services import Services
 from errors import NotFound
@@ -56,7 +56,7 @@ def send(
     if eta is not None:
         delay_ms = max(0, round((eta - opened.queries.database_time()).total_seconds() * 1000))
     with acting(opened, by):
-        sent = opened.broker.enqueue(message, delay=delay_ms)
+        sent = deeds.enqueue(opened.broker, opened.control, message, delay=delay_ms, by=by)
     job = opened.queries.job(sent.message_id)
     if job is None:
         raise NotFound(f"the job that holds the key of {actor!r} is not in the ledger any more; send it again")

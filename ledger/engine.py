@@ -1,6 +1,7 @@
 """SQLAlchemy's way to the ledger, for everything that is not the hot path.  Both databases, one behaviour."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -8,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
-from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from errors import LedgerError, LedgerUnavailable, SettingsError
@@ -113,7 +114,9 @@ class Database:
                 with connection.begin():
                     yield connection
             except DBAPIError as error:
-                raise self._explain(error) from error
+                raise self._explain(error.orig, broken=error.connection_invalidated) from error
+            except self._driver_error as error:  # of what was done over the same connection without SQLAlchemy
+                raise self._explain(error, broken=False) from error
 
     def _open(self) -> Engine:
         if self.sqlite:
@@ -130,19 +133,27 @@ class Database:
         made = _sqlite(str(self._path), self._busy) if self.sqlite else create_engine(self._url, pool_pre_ping=True)
         return self._engines.setdefault(os.getpid(), made)  # the same for all threads that came first at once
 
-    def _explain(self, error: DBAPIError) -> Exception:
+    @property
+    def _driver_error(self) -> type[Exception]:
+        if self.sqlite:
+            return sqlite3.Error
+        import psycopg
+
+        return psycopg.Error
+
+    def _explain(self, error: BaseException | None, *, broken: bool) -> Exception:
         if self.sqlite:
             from ledger.sqlite.file import explain
 
-            return explain(error.orig, self._path)  # type: ignore[arg-type]
+            return explain(error, self._path)  # type: ignore[arg-type]
+        import psycopg
+
         place = self._url.render_as_string(hide_password=True)
-        if isinstance(error, ProgrammingError):
-            return LedgerError(
-                f"{place} refused a statement: {error.orig}; is its schema current? run `hareline migrate`"
-            )
-        if isinstance(error, OperationalError) or error.connection_invalidated:
-            return LedgerUnavailable(f"{place} cannot be used: {error.orig}")
-        return LedgerError(f"{place} refused a statement: {error.orig}")
+        if isinstance(error, psycopg.ProgrammingError):
+            return LedgerError(f"{place} refused a statement: {error}; is its schema current? run `hareline migrate`")
+        if isinstance(error, psycopg.OperationalError) or broken:
+            return LedgerUnavailable(f"{place} cannot be used: {error}")
+        return LedgerError(f"{place} refused a statement: {error}")
 
 
 def _sqlite(path: str, busy: bool) -> Engine:

@@ -5,11 +5,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
+from ledger import finder
 from ledger.circuits import listed
 from ledger.engine import Database
 from ledger.schedule_queries import ScheduleQueries
 from ledger.states import State
-from ledger.tables import duties, jobs, leases, queues, workers
+from ledger.tables import duties, history, jobs, leases, queues, workers
 from metrics.catalogue import (
     CIRCUIT,
     DEPTH,
@@ -35,12 +36,18 @@ METRICS = frozenset(
     | {READ_AT, READ_S}
 )
 
+#: Dead letters in the history are counted up to so many of a queue: its index is read every time.
+MOST_DEAD = 10_000
+
 _LEASES = ("maintenance", "scheduler")
 _CIRCUIT_STATES = ("closed", "half-open", "open")
 
 
 def gauges(url: str) -> list[Change]:
-    """One look at everything.  It reads the hot table of jobs once.  Raises ``LedgerUnavailable``."""
+    """One look at everything.  Raises ``LedgerUnavailable``.
+
+    It reads the hot table of jobs once, and the dead letters of the history up to a bound.
+    """
     database = Database(url)
     schedules = ScheduleQueries(url)
     try:
@@ -69,8 +76,9 @@ def _queues(connection: Connection, now: datetime) -> list[Change]:
     oldest: dict[str, float] = defaultdict(float)
     seen = select(jobs.c.queue, jobs.c.state, jobs.c.reason, func.count(), func.min(jobs.c.run_at))
     rows = list(connection.execute(seen.group_by(jobs.c.queue, jobs.c.state, jobs.c.reason)))
+    dead = _buried(connection)
     paused = dict(connection.execute(select(queues.c.name, queues.c.paused)).all())
-    names = sorted({row.queue for row in rows} | paused.keys())
+    names = sorted({row.queue for row in rows} | paused.keys() | {queue for queue, _ in dead})
     named = {name: name if place < MOST else OTHER for place, name in enumerate(names)}
     for queue, state, reason, count, due in rows:
         depth[named[queue], state] += count
@@ -78,6 +86,8 @@ def _queues(connection: Connection, now: datetime) -> list[Change]:
             letters[named[queue], reason or ""] += count
         if state == State.WAITING:
             oldest[named[queue]] = max(oldest[named[queue]], (now - due).total_seconds())
+    for (queue, reason), count in dead.items():
+        letters[named[queue], reason] += count
     known = sorted(set(named.values()))
     return [
         *((DEPTH, (queue, state), float(depth[queue, state])) for queue in known for state in State),
@@ -85,6 +95,17 @@ def _queues(connection: Connection, now: datetime) -> list[Change]:
         *((PAUSED, (named[queue],), float(bool(paused.get(queue)))) for queue in names if named[queue] != OTHER),
         *((LETTERS, labels, float(count)) for labels, count in letters.items()),
     ]
+
+
+def _buried(connection: Connection) -> Counter[tuple[str, str]]:
+    """Dead letters that retention has moved, where nobody has dealt with them: of each queue up to a bound."""
+    found: Counter[tuple[str, str]] = Counter()
+    for queue in finder.names(connection, history.c.queue, history):
+        dead = select(history.c.reason).where(history.c.queue == queue, history.c.state == State.FAILED)
+        reason = dead.limit(MOST_DEAD).subquery().c.reason
+        for why, count in connection.execute(select(reason, func.count()).group_by(reason)):
+            found[queue, why or ""] = count
+    return found
 
 
 def _circuits(connection: Connection, now: datetime) -> list[Change]:

@@ -293,6 +293,11 @@ class Queries:
         with self._database.read() as connection:
             return differences(connection, name, most)
 
+    def queue_names(self) -> list[str]:
+        """Every queue with jobs, in the history too, and those that operators have changed, by name."""
+        with self._database.read() as connection:
+            return queue_reading.known(connection, self.scope)
+
     def queues(self) -> list[QueueView]:
         """Every queue that has jobs in the hot table or was ever paused, by name."""
         with self._database.read() as connection:

@@ -21,6 +21,11 @@ def names(connection: Connection, scope: Scope, wanted: str | None = None) -> li
     return [name for name in finder.queues(connection) if scope.admits(name)]
 
 
+def known(connection: Connection, scope: Scope) -> list[str]:
+    """Every queue with jobs, in the history too, and those that operators have changed, by name: a probe for each."""
+    return sorted(filter(scope.admits, {*finder.queues(connection), *connection.scalars(select(queues.c.name))}))
+
+
 def counts(connection: Connection, scope: Scope) -> dict[str, dict[State, int]]:
     """How many jobs of the hot table each queue has in each state; states with none are left out."""
     asked = select(jobs.c.queue, jobs.c.state, func.count()).where(scope.clause(jobs.c.queue))

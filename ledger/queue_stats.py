@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, func, literal, select, text
+from sqlalchemy import Connection, Row, Table, func, literal, select
 
+from ledger import finder
 from ledger.scope import Scope
 from ledger.states import State
 from ledger.tables import claims, history, jobs, queues, tallies
@@ -62,7 +63,7 @@ def stats(
     However long the queues are, no more than some hundred thousand rows are read.
     """
     known = {row.name: row for row in connection.execute(select(queues))}
-    found = {*names, *known, *_in_use(connection, "jobs"), *_in_use(connection, "history")} if only is None else only
+    found = {*names, *known, *finder.queues(connection)} if only is None else only
     active = _active(connection)
     day = {x.name: x for x in performance(connection, now - DAY, now, "queue", limit=MOST)}
     waited = _waited(connection, now - DAY)
@@ -128,16 +129,6 @@ def _waited(connection: Connection, since: datetime) -> Mapping[str, float]:
     asked = select(tallies.c.queue, func.sum(tallies.c.wait_s).label("wait_s"))
     within = (tallies.c.step_s == MINUTE_S, tallies.c.at >= floor(since, MINUTE_S))
     return {row.queue: row.wait_s for row in connection.execute(asked.where(*within).group_by(tallies.c.queue))}
-
-
-def _in_use(connection: Connection, table: str) -> list[str]:
-    """The queues that have rows there, by a walk from one name to the next: as many index probes as queues."""
-    walk = text(
-        f"WITH RECURSIVE names(name) AS (SELECT min(queue) FROM {table} UNION ALL "
-        f"SELECT (SELECT min(queue) FROM {table} WHERE queue > names.name) FROM names WHERE names.name IS NOT NULL) "
-        "SELECT name FROM names WHERE name IS NOT NULL"
-    )
-    return list(connection.scalars(walk))
 
 
 def _active(connection: Connection) -> Mapping[str, int]:

@@ -29,6 +29,7 @@ _TEXTS = re.compile(
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
     re.IGNORECASE,
 )
+_STAND_IN = re.compile(rf"{re.escape(HIDDEN)}|<encrypted: key [A-Za-z0-9._-]{{1,40}}>")
 _DEEPEST = 20
 _NEVER = re.compile(r"((?!))")
 
@@ -74,6 +75,11 @@ def redacted(value: Any, depth: int = 0) -> Any:
         case list() | tuple():
             return [redacted(item, depth + 1) for item in value]
     return value
+
+
+def stand_ins(value: Any) -> set[str]:
+    """What plain JSON has in it that is shown in the place of secrets, and is none of their values."""
+    return set(_STAND_IN.findall(json.dumps(value, ensure_ascii=False, default=str)))
 
 
 def redacted_body(body: bytes) -> Any:

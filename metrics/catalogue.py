@@ -109,7 +109,11 @@ OLDEST = Metric(
 )
 PAUSED = Metric("hareline_queue_paused", "gauge", "1 while the queue is paused.", ("queue",), largest=True)
 LETTERS = Metric(
-    "hareline_queue_dead_letters", "gauge", "Dead letters in the hot table.", ("queue", "reason"), largest=True
+    "hareline_queue_dead_letters",
+    "gauge",
+    "Dead letters, in the history too: there up to 10,000 of a queue.",
+    ("queue", "reason"),
+    largest=True,
 )
 CIRCUIT = Metric(
     "hareline_circuit_state", "gauge", "1 for the state the circuit is in.", ("circuit", "state"), largest=True

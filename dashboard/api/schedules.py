@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from fastapi import Query
 from pydantic import AwareDatetime, BaseModel, Field
 
-from broker import catalogue
+from broker import deeds
 from control import schedules as verbs
 from dashboard.api.models import Input, Limit, Name
 from dashboard.api.router import Routes
@@ -171,10 +171,7 @@ def run_schedule(opened: Opened, by: By, key: Name) -> Run:
     if view.schedule is None:
         raise BadSchedule(f"what is kept of {key!r} cannot be read; remove it and add it anew")
     with acting(opened, by):
-        job = catalogue.run_schedule(opened.broker, opened.queries, view.schedule, opened.schedules.time())
-    if job is not None:
-        verbs.note_run(opened.control, key, job.id, by=by)
-    return Run(key=key, job=job.id if job is not None else None)
+        return Run(key=key, job=deeds.run_schedule(opened.broker, opened.control, view.schedule, by=by))
 
 
 @router.delete("/schedules/{key}")

@@ -23,8 +23,14 @@ def job(view: JobView, asks: Principal) -> Job:
     if asks.may("get_job_payload"):
         view = without_secrets(view)
         return Job.of(view, view.message)
+    return Job.of(bare(view), None)
+
+
+def bare(view: JobView) -> JobView:
+    """Without what it carries and left, and what its errors and notes said."""
     attempts = [replace(attempt, error_message=None, traceback=None) for attempt in view.attempts]
-    return Job.of(replace(view, attempts=attempts, checkpoint=None), None)
+    progress = view.progress and replace(view.progress, note="")
+    return replace(view, attempts=attempts, progress=progress, checkpoint=None)
 
 
 def payload(view: JobView, *, revealed: bool = False) -> Mapping[str, Any] | None:

@@ -13,12 +13,14 @@ from dashboard.api import shown
 from dashboard.pages.forms import Act, Field, Verb, offer, offered
 from dashboard.pages.reading import Payload, asked, payload_of
 from dashboard.pages.rendering import page
-from dashboard.security import By, allow, principal
+from dashboard.security import By, allow, principal, who
 from dashboard.sending import acting
 from dashboard.services import Opened, Services
-from errors import JobNotFound
+from errors import JobNotFound, Undecipherable
 from ledger.flows.states import OPTION
 from ledger.redact import redacted, without_secrets
+from ledger.sealed import SEALED
+from ledger.sealing import key_ids
 from ledger.states import FINISHED, State
 from ledger.views import JobView
 
@@ -53,11 +55,27 @@ def _edit(act: Act) -> str:
 
 
 def _as_sent(request: Request, services: Services, key: str) -> dict[str, str]:
-    """Its arguments in clear, to be changed.  Who may not see secrets may not edit what has them."""
-    message = known(request, services, key).message or {}
-    if redacted(message) != message:
+    """Its arguments in clear, to be changed.  Of what has secrets the journal says that they were shown, and to whom.
+
+    Raises ``Denied`` for who may not see them, ``Undecipherable`` when there is no key.
+    """
+    job = known(request, services, key)
+    if _is_sealed(job) or redacted(job.message) != job.message:
         principal(request).demand("reveal_job_payload")
+        job = shown.revealed(services, job.id, who(request))
+        if _is_sealed(job):
+            ids = ", ".join(sorted(key_ids(job.body.decode("utf-8", "replace"))))
+            raise Undecipherable(
+                f"the arguments of job {job.id} are encrypted under {ids}, which does not open them here; "
+                "look at HARELINE_KEYS of this console"
+            )
+    message = job.message or {}
     return {name: json.dumps(message.get(name), indent=2, ensure_ascii=False) for name in ("args", "kwargs")}
+
+
+def _is_sealed(job: JobView) -> bool:
+    options = (job.message or {}).get("options")
+    return isinstance(options, dict) and SEALED in options
 
 
 VERBS: Final = (
@@ -108,7 +126,8 @@ _FITTING: Final[Mapping[State, tuple[str, ...]]] = {
 @router.get("/jobs/{id}", dependencies=[Depends(allow("get_job"))])
 def show(request: Request, opened: Opened, id: str) -> Response:
     found = known(request, opened, id)
-    return _page(request, without_secrets(found), payload_of(request, opened, found))
+    payload = payload_of(request, opened, found)
+    return _page(request, shown.bare(found) if payload is None else without_secrets(found), payload)
 
 
 @router.post("/jobs/{id}/reveal", dependencies=[Depends(allow("reveal_job_payload"))])

@@ -1,6 +1,7 @@
 """The first page: whether something is wrong, and where."""
 
 from dataclasses import replace
+from typing import Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -14,6 +15,8 @@ from dashboard.services import Opened
 from ledger.alerts import Level
 
 router = APIRouter()
+
+_QUEUES: Final = 12
 
 
 @router.get("/", dependencies=[Depends(allow("get_overview"))])
@@ -37,6 +40,6 @@ def overview(request: Request, opened: Opened, window: str = "") -> Response:
         alerts=[x for x in queries.alerts() if x.level is not Level.OK],
         window=chosen,
         windows=list(PERIODS),
-        queues=queries.queues(),
+        queues=queries.queue_stats(only=queries.queue_names()[:_QUEUES]),
         road=opened.road.state(asks.scope) if opened.road else None,
     )

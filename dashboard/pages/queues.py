@@ -30,7 +30,7 @@ _LONGEST_H: Final = 876_000
 
 def _known(act: Act) -> str:
     """Raises ``NotFound``: a misspelt pause would be without effect."""
-    return catalogue.queue(act.services.broker, act.services.queries, act.key).name
+    return catalogue.queue(act.services.broker, act.services.queries, act.key)
 
 
 def _pause(act: Act) -> str:
@@ -49,7 +49,7 @@ def _drain(act: Act) -> str:
 
 
 def _dead(opened: Services, key: str) -> Filter:
-    return Filter(states=(State.FAILED,), queues=(catalogue.queue(opened.broker, opened.queries, key).name,))
+    return Filter(states=(State.FAILED,), queues=(catalogue.queue(opened.broker, opened.queries, key),))
 
 
 _RETRY: Final = Many(Deed.RETRY, _dead)

@@ -15,7 +15,7 @@ from control import schedules as verbs
 from dashboard.pages import flash
 from dashboard.pages.forms import APART, Act
 from dashboard.pages.rendering import Shell, page
-from dashboard.security import allow, principal
+from dashboard.security import allow, principal, who
 from dashboard.sending import acting
 from dashboard.services import Opened, Services
 from errors import BadInput, BadSchedule, HarelineError, ScheduleNotFound
@@ -122,7 +122,10 @@ def _moment(act: Act, name: str) -> datetime | None:
 
 
 def _written(request: Request, opened: Services, key: str) -> dict[str, str]:
-    """It as the form has it.  Who may not see secrets may not edit what has them."""
+    """It as the form has it.  Of what has secrets the journal says that they were shown, and to whom.
+
+    Raises ``Denied`` for who may not see them.
+    """
     row = opened.schedules.one(key)
     if row is None:
         raise ScheduleNotFound(f"there is no schedule {key!r}")
@@ -132,6 +135,7 @@ def _written(request: Request, opened: Services, key: str) -> dict[str, str]:
     carried = {"args": list(kept.args), "kwargs": dict(kept.kwargs), "options": dict(kept.options)}
     if redacted(carried) != carried:
         principal(request).demand("reveal_job_payload")
+        verbs.reveal(opened.control, key, by=who(request))
     return {name: _as_text(carried.get(name, getattr(kept, name))) for name in _USUAL}
 
 

@@ -1,12 +1,13 @@
 """Schedules: when each fires next, what became of its last ticks, and whether it is well."""
 
+import json
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from broker import catalogue
+from broker import deeds
 from control import schedules as verbs
 from dashboard.pages.forms import Act, Verb, offer, offered
 from dashboard.pages.reading import asked
@@ -15,6 +16,7 @@ from dashboard.security import allow
 from dashboard.sending import acting
 from dashboard.services import Opened
 from errors import BadSchedule, ScheduleNotFound
+from ledger.redact import redacted
 from ledger.schedule_queries import ScheduleView
 
 router = APIRouter()
@@ -47,11 +49,10 @@ def _run(act: Act) -> str:
     if row.schedule is None:
         raise BadSchedule(f"what is kept of {act.key!r} cannot be read; remove it and add it anew")
     with acting(opened, act.by):
-        job = catalogue.run_schedule(opened.broker, opened.queries, row.schedule, opened.schedules.time())
+        job = deeds.run_schedule(opened.broker, opened.control, row.schedule, by=act.by)
     if job is None:
         return f"A job like that of {act.key} is there already; nothing was sent"
-    verbs.note_run(opened.control, act.key, job.id, by=act.by)
-    act.to = f"/jobs/{job.id}"
+    act.to = f"/jobs/{job}"
     return f"{act.key} was sent now; this is its job"
 
 
@@ -111,4 +112,5 @@ def schedule(request: Request, opened: Opened, key: str) -> Response:
 
 
 def _definition(row: ScheduleView) -> str:
-    return row.schedule.definition() if row.schedule else ""
+    """As it is kept, without what looks like a secret."""
+    return json.dumps(redacted(json.loads(row.schedule.definition()))) if row.schedule else ""

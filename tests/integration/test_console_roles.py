@@ -6,21 +6,27 @@ from collections.abc import Iterator
 import dramatiq
 import httpx2
 import pytest
+from dramatiq.message import Message
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from broker import Broker
 from broker import build as build_broker
 from control import Control, tokens
 from control.permissions import Role
+from control.schedules import put
 from dashboard.app import build
 from ledger import open_ledger
 from ledger.bookkeeping import Bookkeeping
 from ledger.flows.states import StepEnd
-from ledger.records import Ticket
+from ledger.gauges import gauges
+from ledger.records import Keep, Ticket
+from ledger.schedules import Schedule
 from ledger.states import Outcome, Reason
+from metrics.catalogue import LETTERS
 from middleware.workflow import workflow
 from settings import Settings
-from tests.ledgers import finish, join, new_job, run
+from tests.ledgers import claim, finish, join, new_job, run
 
 pytestmark = pytest.mark.one_database
 
@@ -31,7 +37,7 @@ SAID = "the card 4711 of Ada was refused"
 @pytest.fixture
 def settings(database_url: str) -> Settings:
     """The process itself may send what the people at its doors may not."""
-    return Settings(database_url=database_url, producer="billing-api")
+    return Settings(database_url=database_url, producer="billing-api", keys=SecretStr(f"k1:{'A' * 43}="))
 
 
 @pytest.fixture
@@ -43,6 +49,12 @@ def broker(settings: Settings) -> Broker:
 
     @dramatiq.actor(broker=broker, queue_name="payroll")
     def pay(to: str = "Ada") -> None: ...
+
+    @dramatiq.actor(broker=broker, queue_name="letters", sensitive=True)
+    def diagnose(text: str) -> None: ...
+
+    @dramatiq.actor(broker=broker, queue_name="letters")
+    def remind(password: str) -> None: ...
 
     return broker
 
@@ -177,3 +189,102 @@ def test_a_console_that_is_read_only_turns_nothing_on(settings: Settings, broker
     with TestClient(build(looked_at, broker=broker), base_url="http://127.0.0.1") as client:
         let_in(client, control, Role.ADMIN)
         assert client.get(f"{API}feed").status_code == 409
+
+
+def test_a_form_with_a_secret_is_for_who_may_reveal_it_and_the_journal_says_who_did(
+    client: TestClient, control: Control, broker: Broker
+) -> None:
+    sealed = broker.enqueue(broker.get_actor("diagnose").message("a cold")).job_id
+    hidden = broker.enqueue(broker.get_actor("remind").message(password="hunter2")).job_id
+    let_in(client, control, Role.OPERATOR)
+    for id in (sealed, hidden):
+        assert page(client, f"/jobs/{id}/edit").status_code == 403
+    let_in(client, control, Role.ADMIN, "boss")
+    for id, secret in ((sealed, "a cold"), (hidden, "hunter2")):
+        form = page(client, f"/jobs/{id}/edit")
+        assert (form.status_code, secret in form.text) == (200, True)
+        told = [(line["event"], line["who"]) for line in client.get(f"{API}jobs/{id}").json()["timeline"]]
+        assert ("revealed", "api:boss") in told
+    sent = page(client, f"/jobs/{sealed}/edit", args='["a cold"]', kwargs="{}")
+    body = json.loads(broker.queries.job(sent.url.path.rpartition("/")[2]).body)  # type: ignore[union-attr]
+    assert broker.encryption.opened(Message(**body))[0].args == ("a cold",)
+
+
+def test_a_form_is_not_filled_with_what_does_not_open(
+    client: TestClient, control: Control, broker: Broker, settings: Settings
+) -> None:
+    other = build_broker(settings.model_copy(update={"keys": SecretStr(f"k2:{'B' * 42}A=")}))
+
+    @dramatiq.actor(broker=other, queue_name="letters", sensitive=True)
+    def diagnose(text: str) -> None: ...
+
+    id = other.enqueue(diagnose.message("a cold")).job_id
+    other.close()
+    let_in(client, control, Role.ADMIN)
+    form = page(client, f"/jobs/{id}/edit")
+    assert (form.status_code, "encrypted under k2" in form.text, "&lt;encrypted" in form.text) == (409, True, False)
+
+
+def test_a_schedule_shows_no_secret_but_to_who_may_reveal_it(
+    client: TestClient, control: Control, broker: Broker
+) -> None:
+    kept = Schedule("nightly", "remind", "every 1h", kwargs={"password": "hunter2"})
+    put(control, [kept], judge=broker, by="test")
+    let_in(client, control, Role.OPERATOR)
+    seen = page(client, "/schedules/nightly")
+    assert (seen.status_code, "hunter2" in seen.text, "[redacted]" in seen.text) == (200, False, True)
+    assert page(client, "/schedules/nightly/edit").status_code == 403
+    let_in(client, control, Role.ADMIN, "boss")
+    assert "hunter2" in page(client, "/schedules/nightly/edit").text
+    [entry, *_] = client.get(f"{API}audit").json()["items"]
+    assert (entry["name"], json.loads(entry["target"])) == ("boss", {"schedule": "nightly"})
+
+
+def test_what_a_running_job_tells_of_itself_is_for_who_may_see_what_jobs_carry(
+    client: TestClient, control: Control, database_url: str
+) -> None:
+    session = open_ledger(database_url, road="embedded").session("test")
+    worker = join(session)
+    session.enqueue([job := new_job()])
+    claim(session, worker, job)
+    session.progress([(job.id, 1, 2, SAID)])
+    session.close()
+    for role in (Role.VIEWER, Role.PAYLOAD_VIEWER):
+        let_in(client, control, role)
+        for answer in (client.get(f"{API}jobs/{job.id}"), page(client, f"/jobs/{job.id}")):
+            assert (answer.status_code, SAID in answer.text) == (200, role is Role.PAYLOAD_VIEWER)
+
+
+def test_what_is_sent_by_whichever_door_is_in_the_audit_trail(client: TestClient, control: Control) -> None:
+    let_in(client, control, Role.OPERATOR)
+    first = client.post(f"{API}jobs", json={"actor": "pay", "unique": {"within": 60}}).json()
+    assert client.post(f"{API}jobs", json={"actor": "pay", "unique": {"within": 60}}).json()["duplicate"]
+    mutation = 'mutation { enqueue(type: "pay", payload: {to: "Grace"}) { job { id } } }'
+    other = client.post("/graphql", json={"query": mutation}).json()["data"]["enqueue"]["job"]["id"]
+    client.put(f"{API}schedules/payday", json={"actor": "pay", "when": "every 1h"})
+    ticked = client.post(f"{API}schedules/payday/run").json()["job"]
+    told = [(x["operation"], json.loads(x["target"])) for x in client.get(f"{API}audit").json()["items"]]
+    assert ("run_schedule", {"schedule": "payday"}) in told
+    assert [to["jobs"] for what, to in told if what == "enqueue_job"] == [[other], [first["id"]]]
+    assert client.get(f"{API}jobs/{ticked}").status_code == 200
+
+
+def test_dead_letters_that_were_moved_to_the_history_are_found_counted_and_retried(
+    client: TestClient, control: Control, database_url: str
+) -> None:
+    session = open_ledger(database_url, road="embedded").session("test")
+    worker = join(session, "legacy")
+    for reason in (Reason.REFUSED, Reason.RETRIES_EXHAUSTED, Reason.REFUSED):
+        run(session, worker, new_job(queue="legacy"), Outcome.FAILED, reason=reason, error_type="E")
+    session.retain({}, Keep(failed=0, failed_s=0), history_s=1e9)
+    session.close()
+    assert {labels: value for metric, labels, value in gauges(database_url) if metric is LETTERS} == {
+        ("legacy", "refused"): 2.0,
+        ("legacy", "retries_exhausted"): 1.0,
+    }
+    let_in(client, control, Role.OPERATOR)
+    assert client.get(f"{API}queues/legacy").json()["failed"] == 3
+    assert "/queues/legacy" in page(client, "/").text
+    assert "3 dead letters" in page(client, "/queues/legacy/retry").text
+    assert client.post(f"{API}queues/legacy/retry-failed", json={}).json() == {"queue": "legacy", "jobs": 3}
+    assert [labels for metric, labels, _ in gauges(database_url) if metric is LETTERS] == []

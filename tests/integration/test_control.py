@@ -284,13 +284,13 @@ def test_a_paused_queue_starts_nothing_new_and_goes_on_when_resumed(world: World
     queues.pause(world.control, "letters", by=BY)
     world.session.enqueue([job, delayed])
     assert world.start(job) is None
-    [view] = queues.listing(world.queries)
+    [view] = world.queries.queues()
     assert (view.name, view.paused, view.paused_by) == ("letters", True, BY)
     assert view.paused_at is not None
     assert world.view(job).state is State.WAITING
 
     queues.resume(world.control, "letters", by=BY)
-    assert not queues.listing(world.queries)[0].paused
+    assert not world.queries.queues()[0].paused
     while world.view(delayed).state is State.DELAYED:
         world.session.promote(10, resend_after_s=60)
     assert world.start(job) is not None or world.view(job).state is State.ACTIVE

@@ -1,16 +1,21 @@
 """A job again with other arguments: a new job, and the old one as it was."""
 
+import sqlite3
 from collections.abc import Iterator
 
 import dramatiq
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import func, select
 
 from broker import build
 from broker.broker import Broker
+from broker.deeds import sending
 from broker.edits import edit
 from control import Control
-from errors import IllegalTransition, InvalidPayload, JobNotFound, Refusal
+from control.transaction import Transaction
+from errors import IllegalTransition, InvalidPayload, JobNotFound, LedgerUnavailable, Refusal
+from ledger.engine import Database
 from ledger.queries import Queries
 from ledger.states import Outcome, State
 from settings import Settings
@@ -87,3 +92,59 @@ def test_a_running_job_and_what_is_no_message_cannot_be_edited(
     ledger.finish(job, epoch, Outcome.FAILED)
     with pytest.raises(Refusal, match="nothing to edit"):
         edit(broker, control, job.id, args=[1], by="ann")
+
+
+def test_what_is_shown_in_the_place_of_a_secret_is_refused_and_not_run_in_its_place(
+    broker: Broker, control: Control
+) -> None:
+    @dramatiq.actor(broker=broker, queue_name="q", sensitive=True)
+    def diagnose(text: str) -> None: ...
+
+    @dramatiq.actor(broker=broker, queue_name="q")
+    def tell(text: str) -> None: ...
+
+    sealed, hidden = (broker.enqueue(x.message("password=hunter2")) for x in (diagnose, tell))
+    said = broker.enqueue(tell.message("this was [redacted] by its author"))
+    seen = (broker.queries.job(sealed.job_id).message or {})["args"]  # type: ignore[union-attr]
+    assert seen == ["<encrypted: key k1>"]
+    with pytest.raises(Refusal, match=r"<encrypted: key k1> is what is shown in the place of a secret"):
+        edit(broker, control, sealed.job_id, args=seen, by="ann")
+    with pytest.raises(Refusal, match=r"\[redacted\] is what is shown"):
+        edit(broker, control, hidden.job_id, args=["password=[redacted]"], by="ann")
+    assert edit(broker, control, said.job_id, args=["and [redacted] again"], by="ann")
+    assert len(broker.queries.jobs()) == 4
+
+
+def test_a_connection_that_breaks_while_a_verb_sends_is_an_unavailable_ledger(
+    broker: Broker, control: Control, database_url: str
+) -> None:
+    other = Database(database_url)
+
+    def verb(tx: Transaction) -> None:
+        if other.sqlite:
+            raise sqlite3.OperationalError("disk I/O error")
+        backend = tx.connection.scalar(select(func.pg_backend_pid()))
+        with other.write() as connection:
+            connection.execute(select(func.pg_terminate_backend(backend, 5_000)))
+        broker.enqueue(broker.get_actor("pay").message(5))
+
+    with pytest.raises(LedgerUnavailable):
+        sending(broker, control, verb, by="ann")
+    other.close()
+    assert broker.queries.jobs() == []
+
+
+def test_what_a_verb_sent_is_there_if_and_only_if_all_it_did_is(broker: Broker, control: Control) -> None:
+    def verb(tx: Transaction) -> None:
+        broker.enqueue(broker.get_actor("pay").message(5))
+        tx.note(None, "paused", {"queue": "q"})
+        if fails:
+            raise RuntimeError("and then the process died")
+
+    fails = True
+    with pytest.raises(RuntimeError):
+        sending(broker, control, verb, by="ann")
+    assert broker.queries.jobs() == []
+    fails = False
+    sending(broker, control, verb, by="ann")
+    assert len(broker.queries.jobs()) == 1
