@@ -87,7 +87,7 @@ def verify(
         say(f"{found.entries} entries are as they were written", "green")
         print(f"head {found.head}:{found.hash}")
     else:
-        say(f"entry {found.bad} is not as it was written: {found.why}", "red")
+        say(f"the chain does not hold at entry {found.bad}: {found.why}", "red")
     if found.bad is not None:
         raise typer.Exit(Exit.FAILED)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Select, select, true
 
-from ledger.audit import Entry, anchor, head
+from ledger.audit import GENESIS, Entry, anchor, head
 from ledger.engine import Database
 from ledger.tables import audit, audit_anchors
 
@@ -22,7 +22,7 @@ class Verified:
     first: int | None  #: number of the first one that is kept
     head: int  #: number of the last one
     hash: str  #: of the last one: kept elsewhere, it tells later that nothing up to it was changed or cut off
-    bad: int | None  #: number of the first entry that is not what was written; None: the chain holds
+    bad: int | None  #: number of the first entry of which it does not hold, or nobody can tell; None: it holds
     why: str
 
 
@@ -84,7 +84,7 @@ class AuditQueries:
         """
         with self._database.read() as connection:
             seq, hash = start = anchor(connection)
-            known = {row.seq: row.hash for row in connection.execute(select(audit_anchors))}
+            known = {0: GENESIS} | {row.seq: row.hash for row in connection.execute(select(audit_anchors))}
             count, first = 0, None
             for entry in _all(connection):
                 first = entry.seq if first is None else first
@@ -102,6 +102,12 @@ class AuditQueries:
                 seq, hash, count = entry.seq, entry.hash, count + 1
             if kept is not None and kept[0] > seq:
                 return Verified(count, first, seq, hash, seq + 1, f"it ends at {seq}, and {kept[0]} was there: cut off")
+            if kept is not None and kept[0] <= start[0] and kept[0] not in known:
+                why = (
+                    f"it stood before the anchor at {start[0]}, and no anchor is of it: it was cut off with others, or "
+                    "all was written anew, and nothing here tells which; compare with an export, and keep a later head"
+                )
+                return Verified(count, first, seq, hash, kept[0], why)
             if kept is not None and kept[0] in known and known[kept[0]] != kept[1]:
                 return Verified(count, first, seq, hash, kept[0], "the anchor there has another hash than was kept")
             return Verified(count, first, seq, hash, None, "")

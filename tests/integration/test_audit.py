@@ -246,6 +246,28 @@ def test_only_a_head_that_was_kept_tells_that_the_end_was_cut_off(
     assert "another than the one that was kept" in found.why
 
 
+def test_a_head_that_was_kept_is_not_said_to_hold_when_nothing_is_left_to_compare_it_with(
+    control: Control, trail: AuditQueries, tamper: Callable[..., None]
+) -> None:
+    some(control)
+    kept = trail.verify()
+    tamper(f"INSERT INTO audit_anchors (seq, hash, at) SELECT {kept.head + 1}, '{'f' * 64}', at FROM audit LIMIT 1")
+    tamper("DELETE FROM audit")
+    queues.resume(control, "queue-0", by=ADA)
+    assert trail.verify().bad is None
+    found = trail.verify((kept.head, kept.hash))
+    assert found.bad == kept.head
+    assert "nothing here tells which" in found.why
+
+
+def test_the_head_of_an_empty_trail_holds_for_ever(control: Control, trail: AuditQueries) -> None:
+    empty = trail.verify()
+    some(control)
+    assert trail.verify((empty.head, empty.hash)).bad is None
+    verbs.truncate(control, datetime.now(UTC) + timedelta(days=1), by=ADA)
+    assert trail.verify((empty.head, empty.hash)).bad is None
+
+
 def test_it_is_cut_off_from_its_beginning_by_a_verb_that_is_in_it(
     control: Control, trail: AuditQueries, tamper: Callable[..., None]
 ) -> None:
