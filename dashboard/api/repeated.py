@@ -30,9 +30,10 @@ PARAMETER: Final = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
     "description": "Sent again with the same key within a day, it is answered as the first time, and not done again.",
 }
-#: Those that take no key: what the first two answer must not be kept, and a flow's verbs have sessions of their own; of
-#: these a second one is refused, or changes nothing.
-NEVER: Final = frozenset({"create_token", "reveal_job_payload", "cancel_flow", "retry_flow", "signal_flow"})
+#: Those that take no key: of these nothing that was sent or answered may be kept …
+_SECRET: Final = frozenset({"create_token", "reveal_job_payload", "add_user", "change_user"})
+#: … and a flow's verbs have sessions of their own.  Of all of them a second one is refused, or changes nothing.
+NEVER: Final = _SECRET | {"cancel_flow", "retry_flow", "signal_flow"}
 #: About so often answers that are old are forgotten, in requests.
 _FORGET: Final = 100
 
@@ -69,7 +70,8 @@ class Repeatable(APIRoute):
             given = request.headers.get(HEADER)
             if given is None:
                 return await handle(request)
-            body = _hash(request.url.query.encode(), await request.body())
+            # With the client's key, of which only a hash is kept: what was sent is not to be guessed from it.
+            body = _hash(given.encode(), request.url.query.encode(), await request.body())
             token = _keyed.set(_Keyed(request.app.state.services, _key(request, given), body))
             try:
                 return await handle(request)
