@@ -3,13 +3,13 @@
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, func, select, text, union_all
+from sqlalchemy import Connection, Row, func, select, text, true, union_all
 
 from ledger.redact import redacted_text
 from ledger.tables import failure_groups, failures
@@ -19,6 +19,7 @@ from ledger.times import bucket
 MOST_FAILURES = 100_000
 _LONGEST = 300
 _TOGETHER = 50
+_ASKED = 1_000
 
 _ROOT = Path(__file__).parent.parent
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line \d+, in (?P<name>.+)$', re.MULTILINE)
@@ -143,16 +144,9 @@ def groups(
         actors[row.fingerprint][row.actor] += row.number
         of_queues[row.fingerprint][row.queue] += row.number
         trends[row.fingerprint][min(buckets - 1, max(0, row.part))] += row.number
-    about = {
-        row.fingerprint: row
-        for row in connection.execute(
-            select(failure_groups).where(failure_groups.c.fingerprint.in_(list(counted))).limit(10_000)
-        )
-    }
     found = []
-    for fp, number in counted.most_common():
-        if (group := about.get(fp)) is None:
-            continue
+    for group in _known(connection, [fp for fp, _ in counted.most_common()], state):
+        fp = group.fingerprint
         standing = _standing(group, last[fp], now)
         if state not in (None, standing):
             continue
@@ -162,7 +156,7 @@ def groups(
                 error_type=group.error_type,
                 frame=group.frame,
                 message=group.message,
-                count=number,
+                count=counted[fp],
                 first_at=group.first_at,
                 last_at=last[fp],
                 actors=[name for name, _ in actors[fp].most_common(10)],
@@ -181,6 +175,17 @@ def groups(
             break
     samples = _newest(connection, [group.fingerprint for group in found])
     return [replace(group, sample=samples.get(group.fingerprint, "")) for group in found]
+
+
+def _known(connection: Connection, fingerprints: Sequence[str], state: GroupState | None) -> Iterator[Row[Any]]:
+    """What is kept of those that may be in that state, in order: asked for in parts, as there may be too many."""
+    marked = {"acknowledged": failure_groups.c.acknowledged_at, "snoozed": failure_groups.c.snoozed_until}
+    may_be = marked[state].is_not(None) if state in marked else true()
+    for start in range(0, len(fingerprints), _ASKED):
+        some = fingerprints[start : start + _ASKED]
+        wanted = select(failure_groups).where(failure_groups.c.fingerprint.in_(some), may_be)
+        rows = {row.fingerprint: row for row in connection.execute(wanted)}
+        yield from (rows[fp] for fp in some if fp in rows)
 
 
 def _newest(connection: Connection, fingerprints: Sequence[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ in the order of ids and ends after a page (docs/decisions/).  A branch about err
 of those, and looks up the job.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -50,7 +51,6 @@ _SKEW = timedelta(days=1)
 _BRANCHES = 24
 _SLICE = 20_000
 _HOT_WALK = 1_000_000
-_GROUPS = 1_000
 
 
 @contextmanager
@@ -141,17 +141,12 @@ def count(connection: Connection, wanted: Filter, most: int, now: datetime) -> B
 
 
 def counts(connection: Connection, wanted: Filter, most: int, now: datetime) -> dict[State, Bounded]:
-    """Of every state, in two statements: a walk over the hot table, and a bounded count of each in the history."""
+    """Of every state: a walk over the hot table, and a bounded count of each in the history."""
     asked = [state for state in State if not wanted.states or state in wanted.states]
     if _is_driven(wanted):
         return {state: count(connection, replace(wanted, states=(state,)), most, now) for state in asked}
-    found = dict.fromkeys(asked, 0)
     whole = _wanted(connection, wanted, now)
-    if whole is not None and (hot := _conditions(whole, jobs, whole.queues, whole.actors, ())) is not None:
-        walk = select(jobs.c.state).where(*hot).limit(_HOT_WALK).subquery()
-        for state, number in connection.execute(select(walk.c.state, func.count()).group_by(walk.c.state)):
-            if state in found:
-                found[State(state)] += number
+    found, cut = _hot_counts(connection, whole) if whole is not None else (Counter[State](), set[State]())
     past = []
     for state in FINISHED.intersection(asked):
         branches = _branches(connection, replace(wanted, states=(state,)), Range(), now, hot=False)
@@ -162,7 +157,32 @@ def counts(connection: Connection, wanted: Filter, most: int, now: datetime) -> 
             past.append(select(literal(str(state)), number))
     for state, number in connection.execute(union_all(*past)) if past else ():
         found[State(state)] += number
-    return {state: _bounded(number, most) for state, number in found.items()}
+    return {state: Bounded(min(found[state], most), found[state] > most or state in cut) for state in asked}
+
+
+def _hot_counts(connection: Connection, whole: Filter) -> tuple[Counter[State], set[State]]:
+    """Of each state in the hot table, and the states of which there may be more.
+
+    A walk over it ends somewhere; if it has, what has an index to itself is counted by that.
+    """
+    found = _walked(connection, whole, jobs, ())
+    if found.total() < _HOT_WALK:
+        return found, set()
+    cut = {State.WAITING, State.DELAYED}
+    for states in (_ACTIVE, _DONE, _DEAD):
+        few = _few(states, whole.queues)
+        assert few is not None, "these have one"
+        counted = _walked(connection, whole, few, states)
+        found |= counted  # the larger one: of these the walk saw a part
+        cut |= set(states) if counted.total() == _HOT_WALK else set()
+    return found, cut
+
+
+def _walked(connection: Connection, whole: Filter, source: FromClause, states: tuple[State, ...]) -> Counter[State]:
+    fits = _conditions(whole, source, whole.queues, whole.actors, states)
+    walk = select(source.c.state).where(*fits).limit(_HOT_WALK).subquery()
+    rows = connection.execute(select(walk.c.state, func.count()).group_by(walk.c.state))
+    return Counter({State(state): number for state, number in rows})
 
 
 def names(connection: Connection, column: ColumnElement[str], table: FromClause) -> list[str]:
@@ -378,7 +398,7 @@ def _group_fits(whole: Filter, dead: FromClause) -> ColumnElement[bool]:
         part = whole.error.lower()
         columns = (failure_groups.c.error_type, failure_groups.c.message, failure_groups.c.frame)
         said = or_(*(func.lower(column).contains(part, autoescape=True) for column in columns))
-        fits.append(dead.c.fingerprint.in_(select(failure_groups.c.fingerprint).where(said).limit(_GROUPS)))
+        fits.append(dead.c.fingerprint.in_(select(failure_groups.c.fingerprint).where(said)))
     return and_(*fits) if fits else false()
 
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, text, update
 
 from control import Control
 from control.failures import acknowledge, snooze
 from control.jobs import remove, retry
 from errors import JobNotFound
+from ledger import failures as failing
 from ledger import tally, tallying
 from ledger.bookkeeping import Bookkeeping
 from ledger.engine import Database
@@ -23,6 +24,8 @@ from ledger.scope import Scope
 from ledger.search import parse
 from ledger.states import Outcome, Reason
 from ledger.tables import attempts, failure_groups, failures, history, search_texts, tallies
+from ledger.tables.columns import Instant
+from ledger.text import FIRST_ID
 from tests.ledgers import claim, finish, join, new_job, run
 
 NOTHING_STAYS = Keep(completed=0, completed_s=0, failed=0, failed_s=0)
@@ -344,3 +347,38 @@ def test_percentiles_are_read_from_counts() -> None:
     assert 0.01 < told.p50 < 0.02
     assert 0.5 < told.p95 < 1.0
     assert tally.percentiles([0] * tally.PARTS).count == 0
+
+
+def test_groups_that_are_asked_for_in_parts_are_all_there_and_in_order(
+    session: Session, queries: Queries, books: Bookkeeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = join(session)
+    for job in range(15):
+        kind = next(n for n in range(5) if job < (n + 1) * (n + 2) // 2)
+        run(session, worker, earlier(job), Outcome.FAILED, reason=Reason.REFUSED, error_type=f"E{kind}")
+    books.group()
+    monkeypatch.setattr(failing, "_ASKED", 2)
+    assert [(group.error_type, group.count) for group in queries.failures()] == [
+        (f"E{n}", n + 1) for n in (4, 3, 2, 1, 0)
+    ]
+    assert [group.error_type for group in queries.failures(limit=3)] == ["E4", "E3", "E2"]
+    assert queries.failures(state="acknowledged") == []
+
+
+@pytest.mark.prove
+def test_more_groups_than_a_statement_takes_parameters_are_shown_all_the_same(
+    session: Session, queries: Queries, database_url: str
+) -> None:
+    """An incident in which every error says something else."""
+    database = Database(database_url)
+    digits = "printf('%012d', n)" if database.sqlite else "lpad(CAST(n AS text), 12, '0')"
+    job = f"CAST('{FIRST_ID[:24]}' || {digits} AS {'text' if database.sqlite else 'uuid'})"
+    numbers = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 70000) SELECT"
+    with database.write() as connection:
+        now = bindparam("now", database.time(connection) - timedelta(hours=1), type_=Instant())
+        rows = f"failures {numbers} {job}, {digits}, 'letters', 'post', :now FROM numbers"
+        groups = f"failure_groups {numbers} {digits}, 'E', '', 'x', :now, NULL, NULL, NULL FROM numbers"
+        for what in (rows, groups):
+            connection.execute(text(f"INSERT INTO {what}").bindparams(now))
+    database.close()
+    assert len(queries.failures(limit=3)) == 3

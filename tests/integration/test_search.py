@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from errors import QuestionTooSlow
 from ledger import finder
@@ -15,6 +16,7 @@ from ledger.records import Keep, NewJob
 from ledger.scope import Scope
 from ledger.search import Bounded, Filter, parse
 from ledger.states import Outcome, Reason, State
+from ledger.tables import failure_groups, failures
 from tests.ledgers import claim, finish, join, new_job, run
 
 NOTHING_STAYS = Keep(completed=0, completed_s=0, failed=0, failed_s=0)
@@ -79,6 +81,48 @@ def test_pages_are_whole_though_jobs_come_move_and_end_in_between(session: Sessi
             finish(session, worker, claim(session, worker, jobs[5]))
             archive(session)
     assert seen == sorted((job.id for job in jobs), reverse=True)
+
+
+def test_what_a_walk_that_ends_does_not_reach_is_counted_by_its_own_index_or_said_to_be_more(
+    session: Session, queries: Queries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = join(session)
+    session.enqueue([new_job() for _ in range(12)])
+    for _ in range(3):
+        run(session, worker, new_job())
+    run(session, worker, new_job(), Outcome.FAILED, reason=Reason.REFUSED)
+    session.enqueue([active := new_job()])
+    claim(session, worker, active)
+    monkeypatch.setattr(finder, "_HOT_WALK", 10)
+    counts = queries.count_states(Filter(queues=("letters",)))
+    assert {state: counts[state] for state in (State.ACTIVE, State.COMPLETED, State.CANCELLED, State.FAILED)} == {
+        State.ACTIVE: Bounded(1),
+        State.COMPLETED: Bounded(3),
+        State.CANCELLED: Bounded(0),
+        State.FAILED: Bounded(1),
+    }
+    assert counts[State.WAITING].more
+    assert counts[State.WAITING].count <= 12
+
+
+def test_all_errors_that_fit_are_searched_however_many_groups_they_are_in(
+    session: Session, queries: Queries, database_url: str
+) -> None:
+    worker = join(session)
+    dead = new_job()
+    run(session, worker, dead, Outcome.FAILED, reason=Reason.REFUSED)
+    database = Database(database_url)
+    with database.write() as connection:
+        now = database.time(connection)
+        groups = [
+            {"fingerprint": f"{n:016}", "error_type": "Timeout", "frame": "", "message": f"of {n}", "first_at": now}
+            for n in range(1_200)
+        ]
+        connection.execute(insert(failure_groups), groups)
+        of_last = {"job_id": dead.id, "fingerprint": f"{1_199:016}", "queue": "letters", "actor": "post", "at": now}
+        connection.execute(insert(failures), of_last)
+    database.close()
+    assert found(queries, "error:timeout") == [dead.id]
 
 
 def test_counts_end_at_their_bound(session: Session, queries: Queries) -> None:
