@@ -71,7 +71,11 @@ KINDS: Mapping[type[HarelineError], Kind] = {
     errors.BadAccount: Kind(422, "There can be no such user or token", "Correct what the detail names."),
     errors.Undecipherable: Kind(409, "It is encrypted, and the key is missing", "Add the key to HARELINE_KEYS."),
     errors.SchemaMismatch: Kind(503, "The database has another schema", "Run `hareline migrate`."),
-    errors.LedgerUnavailable: Kind(503, "The ledger cannot be reached", "Ask again later; nothing was changed."),
+    errors.LedgerUnavailable: Kind(
+        503,
+        "The ledger cannot be reached",
+        "Ask again later. What was to be changed may have been: look first, or send the same Idempotency-Key.",
+    ),
     errors.BrokerError: Kind(503, "RabbitMQ cannot be used", "Ask again later; the ledger keeps what is to be sent."),
 }
 

@@ -1,8 +1,8 @@
 """Errors as pages, where a browser asks; programs get what the API gives."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -28,7 +28,7 @@ def install(app: FastAPI) -> None:
 def _as_page(was: Handler) -> Handler:
     async def handle(request: Request, error: Exception) -> Response:
         if isinstance(error, NotAuthenticated) and wants_html(request):
-            return _to_login(request)
+            return RedirectResponse(request.scope.get("root_path", "") + "/login", 303)
         answer = was(request, error)
         plain = answer if isinstance(answer, Response) else await answer
         if not wants_html(request):
@@ -39,11 +39,12 @@ def _as_page(was: Handler) -> Handler:
 
 
 def _page(request: Request, error: Exception, plain: Response) -> Response:
-    title, told, remedy = _words(plain.status_code, error)
-    return page(request, "error.html", status=plain.status_code, title=title, told=told, remedy=remedy)
+    title, told, remedy = _words(request, plain.status_code, error)
+    now = datetime.now(UTC)  # the ledger, which has the time, may be what is away
+    return page(request, "error.html", now=now, status=plain.status_code, title=title, told=told, remedy=remedy)
 
 
-def _words(status: int, error: Exception) -> tuple[str, str, str]:
+def _words(request: Request, status: int, error: Exception) -> tuple[str, str, str]:
     if isinstance(error, HarelineError):
         _, kind = problems.kind_of(error)
         return kind.title, str(error), kind.remedy
@@ -58,12 +59,7 @@ def _words(status: int, error: Exception) -> tuple[str, str, str]:
     if isinstance(error, RequestValidationError):
         return "The address does not fit", "Something in it is not what this page takes.", "Go back, and choose again."
     if status == 500:
-        return "Something went wrong here", "The console's log has more.", "Load the page again; nothing was changed."
+        id = request.scope.get("state", {}).get("request_id", "")
+        told = f"The console's log has more: look for request {id}."
+        return "Something went wrong here", told, "Look whether it was done before you ask for it again."
     return "That is not possible", str(getattr(error, "detail", "")), ""
-
-
-def _to_login(request: Request) -> Response:
-    root: str = request.scope.get("root_path", "")
-    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    back = f"?to={quote(here, safe='')}" if request.method == "GET" and here.rstrip("/") != root else ""
-    return RedirectResponse(f"{root}/login{back}", 303)

@@ -4,10 +4,11 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Awaitable
-from typing import Final
-from urllib.parse import urlencode
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from urllib.parse import quote, urlencode
 
+import structlog
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
@@ -43,6 +44,8 @@ HEADERS: Final = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",
 }
+Handler = Callable[[Request, Any], Response | Awaitable[Response]]
+
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
@@ -88,33 +91,46 @@ class Shield:
         id = _id(request)
         state = scope.setdefault("state", {})
         state["request_id"] = id
-        send = _with_headers(send, id)
-        if _path(scope) in PROBES:
-            return await self.app(scope, receive, send)
-        try:
-            state["principal"] = await run_in_threadpool(self._identify, request, id)
-            if state["principal"] is None and not _public(scope):
-                raise NotAuthenticated("log in, or send a token: Authorization: Bearer …")
-        except HarelineError as error:
-            return await (await self._answer(request, error))(scope, receive, send)
+        answer = _Answer(send, id)
+        with structlog.contextvars.bound_contextvars(request=id):
+            try:
+                await self._serve(request, receive, answer)
+            except Exception as error:  # or it would be answered outside, without an id and without the headers
+                handler = self._handler(error) or self.owner.exception_handlers.get(Exception)
+                if handler is None or answer.begun:
+                    raise
+                await (await _response(handler(request, error)))(scope, receive, answer)
+
+    async def _serve(self, request: Request, receive: Receive, send: Send) -> None:
+        scope = request.scope
+        if _path(scope) not in PROBES:
+            try:
+                found = await run_in_threadpool(self._identify, request, scope["state"]["request_id"])
+                scope["state"]["principal"] = found
+                if found is None and not _public(scope):
+                    raise NotAuthenticated("log in, or send a token: Authorization: Bearer …")
+            except HarelineError as error:
+                return await (await self._answer(request, error))(scope, receive, send)
         await self.app(scope, receive, send)
 
     def _identify(self, request: Request, id: str) -> Principal | None:
         return self.doors.identify(request, address_of(request, self.doors.trusted), id)
+
+    def _handler(self, error: Exception) -> Handler | None:
+        """The application's own for errors of this kind."""
+        found = (self.owner.exception_handlers.get(kind) for kind in type(error).__mro__ if kind is not Exception)
+        return next(filter(None, found), None)
 
     async def _answer(self, request: Request, error: HarelineError) -> Response:
         """As the application words its errors; else as a problem of RFC 9457."""
         page = "text/html" in request.headers.get("accept", "")
         if isinstance(error, NotAuthenticated) and page and request.method == "GET":
             prefix = request.scope.get("root_path", "")
-            to = urlencode({"to": login.path_of(request.scope["path"].removeprefix(prefix))})
-            return RedirectResponse(f"{prefix}/login?{to}", 303)
-        for kind in type(error).__mro__:
-            handler = self.owner.exception_handlers.get(kind)
-            if handler is not None and kind is not Exception:
-                answer = handler(request, error)
-                response: Response = await answer if isinstance(answer, Awaitable) else answer
-                return response
+            here = quote(_path(request.scope), safe="/:@!$,;=~*'()+")
+            asked = f"{here}?{request.url.query}" if request.url.query else here
+            return RedirectResponse(f"{prefix}/login?{urlencode({'to': login.path_of(asked)})}", 303)
+        if (handler := self._handler(error)) is not None:
+            return await _response(handler(request, error))
         status = 401 if isinstance(error, NotAuthenticated) else 403 if isinstance(error, Denied) else 400
         problem = {"type": "about:blank", "title": type(error).__name__, "status": status, "detail": str(error)}
         return Response(json.dumps(problem), status, media_type="application/problem+json")
@@ -136,13 +152,23 @@ def _id(request: Request) -> str:
     return given if _ID.fullmatch(given) else secrets.token_hex(8)
 
 
-def _with_headers(send: Send, id: str) -> Send:
-    async def sent(message: Message) -> None:
+async def _response(answer: Response | Awaitable[Response]) -> Response:
+    return await answer if isinstance(answer, Awaitable) else answer
+
+
+class _Answer:
+    """What is sent to whoever asked, with the headers that every answer has."""
+
+    def __init__(self, send: Send, id: str) -> None:
+        self._send = send
+        self._id = id
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.begun = True
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-            headers["x-request-id"] = id
-        await send(message)
-
-    return sent
+            headers["x-request-id"] = self._id
+        await self._send(message)

@@ -1,7 +1,7 @@
 """The HTTP API, on both databases: what it answers, and how it says what is wrong."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,8 +9,10 @@ import dramatiq
 import httpx2
 import pytest
 from fastapi import Depends
-from sqlalchemy import QueuePool, create_engine
+from sqlalchemy import QueuePool, create_engine, select
 from starlette.testclient import TestClient
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from broker import Broker
 from broker import build as build_broker
@@ -20,10 +22,12 @@ from dashboard.app import build
 from dashboard.security import everybody
 from ledger import open_ledger
 from ledger.bookkeeping import Bookkeeping
+from ledger.engine import Database
 from ledger.queries import Queries
 from ledger.redact import HIDDEN, hide
 from ledger.schedule_queries import ScheduleQueries
 from ledger.states import Outcome, Reason
+from ledger.tables import repeats
 from settings import Settings
 from tests.ledgers import join, new_job, run
 
@@ -355,7 +359,7 @@ def test_whatever_a_request_does_is_done_once_with_its_key(api: TestClient, data
         ("POST", "operations", {"action": "retry", "q": "state:failed", "expected_count": 1}),
         ("PATCH", "queues/letters", {"rate": "10/s"}),
         ("POST", "queues/letters/retry-failed", {}),
-        ("POST", "users", {"name": "ada", "password": "correct horse battery", "role": "viewer"}),
+        ("POST", "queues/letters/pause", {}),
         ("POST", "feed/followers/me/seek", {"to": "now"}),
     ]
     for n, (method, path, body) in enumerate(writes):
@@ -366,11 +370,23 @@ def test_whatever_a_request_does_is_done_once_with_its_key(api: TestClient, data
     assert api.get("jobs/count").json()["all"]["count"] == 5
     assert len(api.get("operations").json()["items"]) == 1
     done = [entry["operation"] for entry in api.get("audit").json()["items"]]
-    assert len(done) == len(set(done)) == len(writes)
-    refused = {"Idempotency-Key": "users"}
-    weak = {"name": "bob", "password": "short", "role": "viewer"}
-    wrong(api.post("users", json=weak, headers=refused), 422, "bad-account")
-    assert api.post("users", json=weak | {"password": "longer than short"}, headers=refused).status_code == 201
+    assert done.count("enqueue_job") == 2  # before, and by the mutation
+    assert len(done) - 1 == len(set(done)) == len(writes) + 1  # and put_schedule
+
+
+def test_of_what_is_sent_under_a_key_nothing_can_be_guessed_from_what_is_kept(
+    api: TestClient, database_url: str
+) -> None:
+    for key in ("one", "other"):
+        api.post("jobs", json={"actor": "post", "args": ["password=hunter2"]}, headers={"Idempotency-Key": key})
+    user = {"name": "ada", "password": "correct horse battery", "role": "viewer"}
+    assert api.post("users", json=user, headers={"Idempotency-Key": "user"}).status_code == 201
+    wrong(api.post("users", json=user, headers={"Idempotency-Key": "user"}), 422, "bad-account")
+    database = Database(database_url)
+    with database.read() as connection:
+        bodies = list(connection.scalars(select(repeats.c.body)))
+    database.close()
+    assert len(bodies) == len(set(bodies)) == 2
 
 
 def test_a_mutation_that_was_refused_may_be_tried_again_with_its_key(api: TestClient) -> None:
@@ -404,6 +420,28 @@ def test_a_console_whose_connections_are_all_in_use_is_unavailable_not_an_error(
         assert "retry-after" in answer.headers
         told = client.get("/busy", headers={"accept": "text/html"})
         assert (told.status_code, "The ledger is busy" in told.text) == (503, True)
+
+
+def test_what_nobody_foresaw_is_answered_as_everything_is_and_found_in_the_log_by_its_id(
+    settings: Settings,
+) -> None:
+    app = build(settings)
+
+    @app.get("/broken", dependencies=[Depends(everybody)])
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    told: list[MutableMapping[str, Any]] = []
+    with TestClient(app, base_url="http://127.0.0.1", headers={"x-request-id": "request-17"}) as client:
+        for media in ("application/json", "text/html"):
+            with capture_logs(processors=[merge_contextvars]) as lines:
+                answer = client.get("/broken", headers={"accept": media})
+            told += lines
+            assert (answer.status_code, answer.headers["x-request-id"]) == (500, "request-17")
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert answer.headers["cache-control"] == "no-store"
+        assert "look for request request-17" in answer.text
+    assert [(line["event"], line["request"]) for line in told] == [("request.failed", "request-17")] * 2
 
 
 def test_a_moment_beyond_all_years_is_answered(api: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Form, Request
@@ -108,6 +109,9 @@ def test_nobody_is_let_in_by_default() -> None:
             assert client.get(path).status_code == 401
         page = client.get("/some/jobs", headers={"accept": "text/html"}, follow_redirects=False)
         assert (page.status_code, page.headers["location"]) == (303, "/login?to=%2Fsome%2Fjobs")
+        asked = "/some/jobs%3F?state=failed&q=a%26b"
+        page = client.get(asked, headers={"accept": "text/html"}, follow_redirects=False)
+        assert parse_qs(urlsplit(page.headers["location"]).query) == {"to": [asked]}
 
 
 def test_a_console_without_login_is_for_this_machine_only() -> None:

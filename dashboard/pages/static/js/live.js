@@ -37,11 +37,11 @@ function tell() {
   const words = badge?.querySelector(".words");
   if (!words) return;
   const reason = why_not();
-  const state = lost ? "lost" : reason === "off" ? "off" : reason ? "paused" : "on";
+  const state = lost || failures ? "lost" : reason === "off" ? "off" : reason ? "paused" : "on";
   badge.dataset.state = state;
   const age = since(Math.min(fresh, now()));
-  const text = lost
-    ? "disconnected"
+  const text = state === "lost"
+    ? `${lost ? "disconnected" : "no answer"} · updated ${age}`
     : state === "paused"
       ? `paused: ${reason}`
       : state === "off"
@@ -83,6 +83,10 @@ function apply(page) {
       for (const row of region.querySelectorAll("tr[data-row]")) {
         const same = next.querySelector(`#${CSS.escape(row.id)}`);
         if (same) morph(row, same.cloneNode(true));
+        else {
+          row.dataset.stale = "";
+          row.title = "No longer on this page: it may be in another state by now";
+        }
       }
       pill(news.length, page);
     } else {
@@ -174,8 +178,9 @@ export function start() {
     nudge();
   });
   for (const event of ["change", "toggle", "hareline:resume"]) document.addEventListener(event, consider, true);
-  document.querySelector("[data-news]")?.addEventListener("click", () => {
-    if (!held) return;
+  // On the document: the button goes with the page's middle when that is swapped.
+  document.addEventListener("click", (event) => {
+    if (!held || !event.target.closest("[data-news]")) return;
     const page = held;
     scrollTo({ top: 0 });
     document.activeElement?.blur();
