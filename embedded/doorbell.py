@@ -4,12 +4,15 @@ A bell carries no news; whoever hears it looks into the ledger.  So a lost ring 
 never a job.
 """
 
+import errno
 import hashlib
 import logging
 import os
 import select
 import socket
+import stat
 import tempfile
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -42,8 +45,15 @@ class Doorbell:
         return folder if len(os.fsencode(folder)) <= LONGEST_FOLDER else "/tmp" / below
 
     def listen(self) -> None:
-        """Hang up a bell of this process's own.  Raises OSError when the temporary folder is not writable."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Hang up a bell of this process's own.
+
+        Raises OSError when the temporary folder is not writable, or another user was there first.
+        """
+        for folder in (self.folder.parent, self.folder):
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+            _demand_ours(folder)
+            folder.chmod(0o700)
         self._own = self.folder / f"{os.getpid()}-{id(self):x}"
         self._own.unlink(missing_ok=True)
         self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -68,6 +78,8 @@ class Doorbell:
         Never fails: work is looked for without a ring, too.
         """
         try:
+            for folder in (self.folder.parent, self.folder):
+                _demand_ours(folder)
             bells = list(os.scandir(self.folder))
         except FileNotFoundError:
             return  # nobody listens
@@ -98,7 +110,7 @@ class Doorbell:
         except BlockingIOError:
             pass  # its ear is full of rings it has not heard yet: one more would tell it nothing
         except ConnectionRefusedError:
-            Path(path).unlink(missing_ok=True)  # its process died without taking it down
+            _take_down(path)  # its process died without doing it
         except FileNotFoundError:
             pass  # taken down since we looked
         except OSError as error:
@@ -113,6 +125,19 @@ class Doorbell:
             if mouth is not made:  # another thread was faster
                 made.close()
         return mouth
+
+
+def _demand_ours(folder: Path) -> None:
+    """In a place where everybody may write, a folder of this name may be anybody's, or lead anywhere."""
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise PermissionError(errno.EPERM, "it is not a folder of this user alone; remove it", str(folder))
+
+
+def _take_down(path: str) -> None:
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
 
 
 def _say_unheard(error: OSError) -> None:

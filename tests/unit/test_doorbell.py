@@ -3,6 +3,7 @@
 import errno
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,57 @@ def test_a_bell_that_cannot_be_rung_fails_nobody(tmp_path: Path, monkeypatch: py
     finally:
         listener.close()
         ringer.close()
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A temporary folder of a name so short that bells hang in it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("level", ["user", "ledger"])
+def test_what_another_user_has_put_in_its_place_is_neither_used_nor_emptied(
+    level: str, place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bell = Doorbell("sqlite:///x.db")
+    below = tmp_path / bell.folder.name
+    below.mkdir()
+    (below / "precious").write_text("mine")
+    if level == "user":
+        planted = bell.folder.parent
+        planted.symlink_to(tmp_path)
+    else:
+        planted = bell.folder
+        planted.parent.mkdir()
+        planted.symlink_to(below)
+    bell.ring()
+    assert "remove it" in caplog.text
+    with pytest.raises(OSError, match=str(planted)):
+        bell.listen()
+    bell.close()
+    assert (below / "precious").read_text() == "mine"
+
+
+def test_a_file_that_lies_among_the_bells_is_left_there(place: Path) -> None:
+    listener = Doorbell("sqlite:///x.db")
+    listener.listen()
+    precious = listener.folder / "precious"
+    precious.write_text("mine")
+    listener.ring()
+    assert listener.wait(5)
+    listener.close()
+    assert precious.read_text() == "mine"
+
+
+def test_a_folder_that_an_earlier_version_made_readable_for_all_is_closed(place: Path) -> None:
+    listener = Doorbell("sqlite:///x.db")
+    listener.folder.mkdir(parents=True)
+    listener.folder.parent.chmod(0o755)
+    listener.listen()
+    assert listener.folder.parent.stat().st_mode & 0o777 == 0o700
+    listener.close()
 
 
 def no_more_files(*args: object) -> None:
