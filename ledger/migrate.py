@@ -5,6 +5,8 @@ The application keeps its own tables with the same class, in another folder and 
 Alembic is imported where it is used: every command and worker that knows the actors would else pay for it.
 """
 
+import logging
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from errors import LedgerUnavailable, SchemaMismatch
+from errors import LedgerBusy, LedgerUnavailable, SchemaMismatch
 from ledger.revision import TABLE, refuse_other
 
 if TYPE_CHECKING:
@@ -24,6 +26,23 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent / "migrations"
 _SQLITE_WAIT_S = 60.0  # a second process waits this long for the first one's upgrade
+#: On PostgreSQL: while it waits for a table, whoever comes later waits behind it; so a little, and more than once.
+_LOCK_S, _PAUSE_S, _TRIES = 3.0, 2.0, 10
+_LOCK_NOT_AVAILABLE = "55P03"
+
+#: Columns of other users' sessions are null for who is no superuser.
+_HOLDERS = """
+SELECT DISTINCT 'process ' || a.pid || ' (' || coalesce(nullif(a.application_name, ''), a.usename, 'unnamed')
+  || coalesce(', ' || a.state, '')
+  || coalesce(', in its transaction for ' || extract(epoch FROM clock_timestamp() - a.xact_start)::int || ' s', '')
+  || ')'
+FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.granted AND l.pid <> pg_backend_pid() AND a.datname = current_database()
+  AND c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
+  AND coalesce(a.xact_start < clock_timestamp() - interval '1 second', true)
+"""
+
+logger = logging.getLogger(__name__)
 
 
 class Migrations:
@@ -52,7 +71,21 @@ class Migrations:
         return config
 
     def upgrade(self) -> None:
-        """Apply what is missing, all or nothing.  Any number of processes may call it at once; one does the work."""
+        """Apply what is missing, all or nothing.  Any number of processes may call it at once; one does the work.
+
+        Raises ``LedgerBusy``, naming who has them, when others do not let go of tables that change.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                self._upgrade()
+                return
+            except LedgerBusy as error:
+                if not left:
+                    raise LedgerBusy(f"{error}; nothing was changed.  {self._holders()}") from error
+                logger.warning("tables that change are in use, the upgrade is tried again: %s", error)
+                time.sleep(_PAUSE_S)
+
+    def _upgrade(self) -> None:
         from alembic import command
 
         with self._connect(exclusive=True) as connection:
@@ -61,6 +94,13 @@ class Migrations:
                 command.upgrade(self._config, "head")
             finally:
                 del self._config.attributes["connection"]
+
+    def _holders(self) -> str:
+        with self._connect(exclusive=False) as connection:
+            found = "; ".join(connection.scalars(text(_HOLDERS)))
+        return (
+            f"In use by: {found or 'nobody any more'}.  Let that end, or end it (pg_terminate_backend), and try again"
+        )
 
     def current(self) -> str | None:
         """The database's revision; None when it was never migrated."""
@@ -104,8 +144,11 @@ class Migrations:
                 if exclusive and not sqlite:
                     key = zlib.crc32(f"hareline.migrate.{self._table}".encode())
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+                    connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_S}s'"))
                 yield connection
         except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+                raise LedgerBusy(f"{self._url.render_as_string(hide_password=True)}: {error.orig}") from error
             raise LedgerUnavailable(f"{self._url.render_as_string(hide_password=True)}: {error.orig}") from error
         finally:
             engine.dispose()

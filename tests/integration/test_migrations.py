@@ -11,8 +11,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
-from errors import LedgerUnavailable, SchemaMismatch
-from ledger import open_ledger
+from errors import LedgerBusy, LedgerUnavailable, SchemaMismatch
+from ledger import migrate, open_ledger
 from ledger.migrate import Migrations
 from ledger.revision import newest
 from ledger.tables import metadata
@@ -128,6 +128,33 @@ def test_an_upgrade_that_fails_leaves_nothing_behind(new_database: NewDatabase, 
         broken.upgrade()
     assert broken.current() is None
     assert schema(url) == set()
+
+
+def test_an_upgrade_waits_for_tables_in_use_and_names_who_has_them(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(migrate, "_LOCK_S", 0.2)
+    monkeypatch.setattr(migrate, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(migrate, "_TRIES", 7)
+    location = tmp_path / "mine"
+    (location / "versions").mkdir(parents=True)
+    (location / "env.py").write_text((Path("ledger") / "migrations" / "env.py").read_text())
+    (location / "versions" / "first.py").write_text(
+        "revision = 'first'\ndown_revision = None\nfrom alembic import op\n"
+        "def upgrade():\n    op.execute('ALTER TABLE jobs ADD COLUMN colour TEXT')\n"
+    )
+    upgrade = Migrations(postgres_url, location=location, table="mine_revision").upgrade
+    with psycopg.connect(postgres_url, application_name="a long report") as holder:
+        holder.execute("SELECT FROM jobs")
+        with pytest.raises(
+            LedgerBusy, match=rf"process {holder.info.backend_pid} \(a long report, idle in transaction"
+        ):
+            upgrade()
+    upgrade()
+    assert "tried again" in caplog.text
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("ALTER TABLE jobs DROP COLUMN colour")
+        connection.execute("DROP TABLE mine_revision")
 
 
 def test_an_applications_own_migrations_live_beside_the_ledgers(new_database: NewDatabase, tmp_path: Path) -> None:
