@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from errors import LedgerUnavailable
@@ -31,6 +32,13 @@ class SharedSession:
                 return work(self._session)
             except LedgerUnavailable:
                 return work(self._session)  # an idle connection the database closed meanwhile: once more, on a new one
+
+    def once(self, work: Callable[[Session], T]) -> T:
+        """The same for what may not be done twice: it is not called again, so its answer may be lost."""
+        with self._lock:
+            with suppress(LedgerUnavailable):
+                self._session.clock()  # finds out whether an idle connection was closed meanwhile
+            return work(self._session)
 
     def close(self) -> None:
         """Close the connection; a later call opens another."""

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dramatiq.results import ResultTimeout
@@ -88,14 +89,14 @@ class Flow:
         Returns ``"cancelling"`` while jobs run that were asked to stop.  Raises ``IllegalTransition`` if it is over.
         """
         with uninterrupted():
-            return self._flows.flows.session.call(lambda session: session.cancel_flow(self.id, self._flows.by))
+            return self._flows.flows.session.once(lambda session: session.cancel_flow(self.id, self._flows.by))
 
     def retry(self) -> None:
         """Let it go on after it failed or was cancelled: new jobs for the steps that failed, the others are kept.
 
         Raises ``IllegalTransition`` if it did not, or what it had done was undone.
         """
-        self._flows.send(lambda session: session.retry_flow(self.id, self._flows.by))
+        self._flows.send(lambda session: session.retry_flow(self.id, self._flows.by), self._flows.flows.session.once)
 
     def _why(self) -> str:
         for step in self.view().steps:
@@ -117,7 +118,7 @@ class FlowsOf:
         self.by = f"{socket.gethostname()}:{os.getpid()}"
 
     def start(self, new: NewFlow) -> Flow:
-        return self.flow(self.send(lambda session: session.start_flow(new)))
+        return self.flow(self.send(lambda session: session.start_flow(new), self.flows.session.call))
 
     def flow(self, id: str) -> Flow:
         return Flow(self, id)
@@ -127,12 +128,12 @@ class FlowsOf:
             body = to_json(data)
         except PydanticSerializationError as error:
             raise InvalidWorkflow(f"signal {name!r}: what it brings cannot be written as JSON ({error})") from error
-        return bool(self.send(lambda session: session.signal_flow(id, name, body, self.by)))
+        return bool(self.send(lambda session: session.signal_flow(id, name, body, self.by), self.flows.session.once))
 
-    def send(self, work: Any) -> Any:
-        """What ``work`` answers first; the jobs it answers second travel."""
+    def send(self, work: Any, call: Callable[[Any], Any]) -> Any:
+        """What ``work`` answers first, when it is called; the jobs it answers second travel."""
         with uninterrupted():
-            answer, due = self.flows.session.call(work)
+            answer, due = call(work)
             self.deliver(due)
         return answer
 

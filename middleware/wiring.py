@@ -200,12 +200,14 @@ class Wiring:
         }
 
     def _refuse_guarded(self, who: str, actor: Actor[Any, Any]) -> None:
-        """What a flow keeps is in clear, and nobody sends its jobs."""
+        """What a flow keeps is in clear, and nobody sends its jobs: what is done with a send is not done with them."""
         schemas = getattr(actor.broker, "schemas", None)
         if actor.options.get("sensitive") or (schemas is not None and schemas.secrets(actor.actor_name)):
             raise self._wrong(f"{who} has secret arguments, and a flow keeps its values in clear; pass a reference")
         if actor.options.get("allowed_producers") is not None:
             raise self._wrong(f"{who} names its allowed_producers, and a flow is none; send() to it in a step")
+        if actor.options.get("sequence"):
+            raise self._wrong(f"{who} has a sequence, and jobs of flows stand in no line; send() to it in a step")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

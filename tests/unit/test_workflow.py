@@ -37,9 +37,10 @@ def actors(broker: Broker) -> Any:
 
     functions: list[Callable[..., Any]] = [create, welcome, load, summarise, undo, alone]
     guarded = dramatiq.actor(broker=broker, actor_name="guarded", allowed_producers={"billing"})(alone)
+    in_line = dramatiq.actor(broker=broker, actor_name="in_line", sequence="contact")(load)
     secret = dramatiq.actor(broker=broker, actor_name="secret", sensitive=True)(alone)
     found = {fn.__name__: dramatiq.actor(broker=broker, queue_name="q")(fn) for fn in functions}
-    return SimpleNamespace(**found, guarded=guarded, secret=secret)
+    return SimpleNamespace(**found, guarded=guarded, secret=secret, in_line=in_line)
 
 
 @pytest.fixture
@@ -162,6 +163,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no parameter for the item": (lambda a: workflow("w").then(step(a.alone, each="x")), "no parameter for it"),
     "a secret": (lambda a: workflow("w").then(a.secret), "has secret arguments"),
     "an actor of few": (lambda a: workflow("w").then(a.guarded), "names its allowed_producers"),
+    "an actor with a sequence": (lambda a: workflow("w").then(a.in_line), "has a sequence"),
     "no step": (lambda a: workflow("w").then(), "at least one step"),
     "a function": (lambda a: step(print), "a step runs an actor"),  # type: ignore[arg-type]
     "a name with spaces": (lambda a: workflow("my flow"), "got 'my flow'"),
