@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ledger.gcra import Line, Pace, Share, Slot, Wanted, hush, rules_of
 from ledger.gcra import reserve as reserve_in
 from ledger.postgres.arrays import literal, numbers, texts
-from ledger.postgres.connection import Cursor
+from ledger.postgres.connection import Cursor, Row
 
 
 def reserve(cursor: Cursor, wanted: Sequence[Wanted], soon_s: float) -> list[float]:
@@ -36,11 +36,15 @@ def slow(cursor: Cursor, shares: Sequence[Share], delay_s: float) -> None:
 
 def _locked(cursor: Cursor, shares: Sequence[Share]) -> tuple[dict[str, Line], dict[str, Pace], int]:
     """How far each limit is used up, what operators have changed, and the time, read once all are locked."""
-    keys = texts(sorted({share.key for share in shares}))
-    cursor.run("add_limits", keys)
-    lines = {key: Line(paid, begun) for key, paid, begun in cursor.run("lock_limits", keys)}
-    rows = cursor.run("changed_limits", texts({share.rule for share in shares}))
-    changed = {rule: Pace.of(count, per_s, burst) for rule, count, per_s, burst in rows}
+    named = {share.key for share in shares}
+    keys = texts(sorted(named))
+    rows: list[Row] = []
+    while len(rows) < len(named):  # retention may drop one in between
+        cursor.run("add_limits", keys)
+        rows = cursor.run("lock_limits", keys)
+    lines = {key: Line(paid, begun) for key, paid, begun in rows}
+    rules = cursor.run("changed_limits", texts({share.rule for share in shares}))
+    changed = {rule: Pace.of(count, per_s, burst) for rule, count, per_s, burst in rules}
     return lines, changed, cursor.run("micros")[0][0]
 
 

@@ -1,10 +1,12 @@
 """Rate limits in the ledger, on SQLite and PostgreSQL alike."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
 
+import psycopg
 import pytest
 
 from ledger import open_ledger
@@ -71,6 +73,23 @@ def test_processes_that_ask_at_once_share_one_limit(ledger: LedgerUnderTest) -> 
     assert min(gaps) > 0.0999
     for session in sessions:
         session.close()
+
+
+def test_a_limit_that_is_forgotten_while_it_is_asked_is_charged_all_the_same(postgres_url: str) -> None:
+    ledger = LedgerUnderTest(postgres_url, "rabbitmq")
+    ask(ledger, ledger.active())
+    with psycopg.connect(ledger.url) as forgets, ThreadPoolExecutor(1) as pool:
+        forgets.execute("DELETE FROM limits WHERE key = 'mail'")
+        asked = pool.submit(ask, ledger, ledger.active(), ledger.active())
+        with psycopg.connect(ledger.url, autocommit=True) as looks:
+            waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            deadline = time.monotonic() + 20
+            while not looks.execute(waits).rowcount:
+                assert time.monotonic() < deadline
+        forgets.commit()
+        assert asked.result(20) == pytest.approx([0, 0.1], abs=1e-5)
+    assert [row["key"] for row in ledger.rows(limits)] == ["mail"]
+    ledger.close()
 
 
 def test_when_the_other_side_wants_peace_nothing_of_the_limit_starts(ledger: LedgerUnderTest) -> None:
