@@ -4,6 +4,7 @@
     ├── SettingsError              a knob is unknown or its value is wrong
     ├── LedgerError
     │   ├── LedgerUnavailable      the database cannot be reached; nothing was recorded
+    │   │   └── LedgerBusy         it answers, but somebody has locked what was asked for
     │   ├── QuestionTooSlow        a search was not answered in its time; it has to be narrowed
     │   └── SchemaMismatch         the database's revision is not the one this code knows
     ├── BrokerError
@@ -164,6 +165,10 @@ class LedgerError(HarelineError):
 
 class LedgerUnavailable(LedgerError):
     """Raised when the database cannot be reached, or broke off; whatever was asked may be asked again."""
+
+
+class LedgerBusy(LedgerUnavailable):
+    """Raised when the database answers, but not this in time: another transaction has locked what it needs."""
 
 
 class QuestionTooSlow(LedgerError):

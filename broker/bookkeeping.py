@@ -1,6 +1,7 @@
-"""The duties for those who look at jobs, and bulk operations, on a thread of their own: none makes a job late."""
+"""What may take long, on a thread of its own: none of these duties makes a job late."""
 
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ledger import Road
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 OPERATE_S, GROUP_S, INDEX_S, TALLY_S, LOOK_BACK_S = 0.5, 1.0, 1.0, 10.0, 60.0
 
 
-def bookkeeping(ledger: Ledger, settings: Settings) -> Maintenance:
-    """Not yet started.  What it needs is imported when it is first done: only one process of all does it."""
+def bookkeeping(ledger: Ledger, settings: Settings, more: Sequence[Duty] = ()) -> Maintenance:
+    """For those who look at jobs, bulk operations, and ``more``; not yet started.
+
+    What it needs is imported when it is first done: only one process of all does it.
+    """
     road: Road = "rabbitmq" if settings.broker_url else "embedded"
 
     @functools.cache
@@ -44,6 +48,7 @@ def bookkeeping(ledger: Ledger, settings: Settings) -> Maintenance:
             control().close()
 
     duties = [
+        *more,
         Duty("bulk operations", OPERATE_S, operate),
         Duty("failures", GROUP_S, lambda session: books().group()),
         Duty("statistics", TALLY_S, lambda session: books().tally()),

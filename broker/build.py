@@ -53,6 +53,7 @@ from middleware.rates import Rate
 from middleware.relay import Relay
 from middleware.rescuer import Rescuer
 from middleware.results import LedgerResults
+from middleware.retention import RETAIN_S, Retention
 from middleware.retries import Retries
 from middleware.unique import Uniqueness
 from rabbitmq.connection import user_of
@@ -70,8 +71,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: How often, in seconds, finished jobs over their limits are looked for.
-RETAIN_S = 10.0
 #: Days the history is kept beyond its time: for the actor that archives it daily, should nobody have run it.
 BACKSTOP_DAYS = 7
 
@@ -178,7 +177,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         runtime.look(session)
         circuits.look(session)
         if metering:
-            metering.look(session)
+            metering.look()
 
     heartbeat = Heartbeat(
         ledger,
@@ -286,8 +285,10 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
         Duty("gates", TEND_S, gatekeeper.tend),
         Duty("survey of gates", SURVEY_S, gatekeeper.survey),
         Duty("circuits", RECALL_S, lambda session: session.recall(RECALLED, spread_s=RECALL_S)),
-        Duty("retention", RETAIN_S, lambda session: session.retain(broker.keep, keep, history_s=history_s)),
     ]
+    retention = Retention(broker.keep, keep, history_s=history_s)
+    flows = FlowDuties(road.send)
+    slow = [Duty("retention", RETAIN_S, retention.run), Duty("lost steps", SETTLE_S, flows.settle)]
     projection = None
     if isinstance(road, AmqpRoad) and settings.broker_url:
         url = settings.broker_url
@@ -300,12 +301,12 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
         )
         reconcile = projection.reconcile
         orphans = functools.partial(sweep, broker=broker, url=url, older_than_s=settings.orphan_s)
-        duties += [
+        slow += [
             Duty("dead letters", settings.reconcile_s, lambda session: reconcile(session) if road.ready() else None),
             Duty("orphan sweep", settings.sweep_s, lambda session: orphans(session) if road.ready() else None),
         ]
     else:
-        duties.append(
+        slow.append(
             Duty("orphan sweep", settings.sweep_s, lambda session: session.resend(older_than_s=settings.orphan_s))
         )
     # Whoever was stopped for less than that finds the others' last beats within their lease.
@@ -313,7 +314,7 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
         broker.ledger,
         duties,
         gap_s=min(GAP_S, settings.lease_s / 2),
-        beside=bookkeeping(broker.ledger, settings),
+        beside=bookkeeping(broker.ledger, settings, slow),
     )
 
     def found(happened: Happened) -> Callable[[Sequence[str]], None]:
@@ -336,11 +337,9 @@ def maintenance(broker: Broker, settings: Settings) -> Maintenance:
     watch = Watch(broker, settings)
     first = time.monotonic() + settings.alert_every_s
     duties.append(Duty("alerts", settings.alert_every_s, watch.run, next_at=first))
-    flows = FlowDuties(road.send)
     duties.append(Duty("flows", WAKE_S, flows.wake))
-    duties.append(Duty("lost steps", SETTLE_S, flows.settle))
     duties.append(Duty("expiry", EXPIRE_S, Expiry(on_dead=found(Happened.EXPIRED)).run))
-    duties.append(Duty("rescuer", settings.lease_s / 3, rescuer.run))
+    duties.insert(1, Duty("rescuer", settings.lease_s / 3, rescuer.run))  # whatever is slow comes after it
     return loop
 
 

@@ -1,6 +1,7 @@
 """Between a road and Dramatiq: what happens to a job once it is claimed, and once it has ended."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -10,7 +11,6 @@ from dramatiq.message import Message
 
 from broker.adoption import checked
 from broker.intake import Intake
-from ledger import clock
 from ledger.flows.states import OPTION
 from ledger.recorder import Recorder
 from ledger.records import Claim, Due, Finish, Finished, NewJob
@@ -100,8 +100,7 @@ class Desk:
         self, claim: Claim, message: Message[Any], body: bytes, intake: Intake, done: Callable[[], None]
     ) -> None:
         name = message.actor_name
-        age_s = clock.micros() / 1e6 - claim.due_at.timestamp() if claim.due_at else 0.0
-        if age_s < self.unknown_actor_grace_s:
+        if time.monotonic() - claim.due_since < self.unknown_actor_grace_s:
             logger.warning(
                 "job %s is for actor %r, which is not declared here; another worker may know it", claim.id, name
             )

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from errors import LedgerUnavailable, SchemaMismatch
+from errors import LedgerBusy, LedgerUnavailable, SchemaMismatch
 from ledger.ledger import Session
 from metrics.catalogue import BATCH as BATCH_SIZE
 from metrics.catalogue import LAG
@@ -32,7 +32,8 @@ class Lane(threading.Thread, Generic[T]):
     Parameters:
       write: called with the session and a batch, on this thread.  ``LedgerUnavailable`` and ``SchemaMismatch``
         (no row's fault) make the lane wait and call it again with the same batch; any other exception makes
-        it try the rows one half at a time, down to the single row that is bad, which goes to ``spoiled``.
+        it try the rows one half at a time, down to the single row that is bad, which goes to ``spoiled``, or that
+        needs what somebody else has locked (``LedgerBusy``), which is tried again after those that wait.
       spoiled: called with a row that cannot be written, and the exception.
       limit: how many rows may wait before :meth:`put` blocks.
       linger_s: how long to let rows gather before writing; 0 writes at once.
@@ -148,20 +149,30 @@ class Lane(threading.Thread, Generic[T]):
                         error,
                     )
                     return
-                logger.warning(
-                    "%s: the ledger is away, %d rows wait: %s", self.name, len(batch) + len(self._rows), error
-                )
+                waiting = len(batch) + len(self._rows)
+                if isinstance(error, LedgerBusy):
+                    logger.warning("%s: somebody has locked what one of %d rows needs: %s", self.name, waiting, error)
+                    if len(batch) == 1:
+                        time.sleep(pause_s)
+                        self.put(batch[0], block=False)
+                    else:
+                        self._halve(session, batch)
+                    return
+                logger.warning("%s: the ledger is away, %d rows wait: %s", self.name, waiting, error)
                 time.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(pause_s * 2, 2.0)
             except Exception as error:
                 if len(batch) == 1:
                     logger.exception("%s: one row cannot be written", self.name)
                     self._give_up(session, batch[0], error)
-                    return
-                middle = len(batch) // 2
-                self._attempt(session, batch[:middle])
-                self._attempt(session, batch[middle:])
+                else:
+                    self._halve(session, batch)
                 return
+
+    def _halve(self, session: Session, batch: list[T]) -> None:
+        middle = len(batch) // 2
+        self._attempt(session, batch[:middle])
+        self._attempt(session, batch[middle:])
 
     def _give_up(self, session: Session, row: T, error: Exception) -> None:
         try:

@@ -243,10 +243,11 @@ class Session(Protocol):
     def retain(self, keep: Mapping[str, Keep], default: Keep, *, history_s: float, limit: int = 1000) -> int:
         """Move finished jobs over their limits from the hot table to history, and prune history.
 
-        Spares unread results and live groups.  ``history_s`` 0: nothing is kept in history.  What no job takes along
-        goes too, up to ``limit`` rows of each: expired results and groups, ticks, and, as old as history, workers that
-        are gone and own nothing, flows that are over, and journal lines without a job.
-        Returns how many rows were moved or pruned; call again while it returns ``limit`` or more.
+        Spares unread results and live groups, and waits for nobody: what is locked is left for another time.
+        ``history_s`` 0: nothing is kept in history.  What no job takes along goes too, up to ``limit`` rows of each:
+        expired results and groups, ticks, and, as old as history, workers that are gone and own nothing, flows that
+        are over, and journal lines without a job.
+        Returns how many there were of what there was most of; call again while that is ``limit``.
         """
         ...
 

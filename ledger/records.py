@@ -4,6 +4,7 @@ Ids are text (a UUIDv7 in its usual form).  Delays are whole milliseconds, as in
 always added to the database's clock, never to this machine's.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,6 +25,8 @@ TICKS_KEPT_S = 8 * 86_400.0
 TRACES_KEPT_S = 7 * 86_400.0
 #: So many flows that are over are forgotten at once: one may have ten thousand items.
 FLOWS_A_TIME = 20
+#: When a job expires that a worker has in hand and has not begun, it is looked at again after so long.
+EXPIRY_AGAIN_S = 5.0
 
 
 class Mode(StrEnum):
@@ -147,6 +150,9 @@ class Claim:
     body: bytes = b""  #: filled by ``take`` only; on RabbitMQ the message carries it
     created_at: datetime | None = None
     sequenced: bool = False  #: it has a place in a line, which its end gives up
+    #: The same as ``due_at`` by this machine's monotonic clock: how long ago that was, by the database's.
+    due_since: float = field(default=math.inf, compare=False)
+    tried: bool = False  #: an attempt was begun before, since it was sent or an operator sent it round again
 
 
 @dataclass(slots=True)

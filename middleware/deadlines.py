@@ -15,7 +15,6 @@ from dramatiq.message import Message
 from dramatiq.middleware import Interrupt, MiddlewareError, Shutdown, SkipMessage, TimeLimitExceeded
 
 from errors import Cancelled, InvalidActor, Refusal
-from ledger import clock
 from ledger.records import LONGEST_DELAY_MS
 from ledger.states import Outcome, Reason
 from middleware.attempt import JobMessage
@@ -180,13 +179,8 @@ class Deadlines(Middleware):
         actor = broker.get_actor(message.actor_name)
         options = {**actor.options, **message.options}
         expires = expiry_ms(actor.options, message.options, self.max_age_ms)
-        due_at = message.claim.due_at
-        if (
-            expires is not None
-            and due_at is not None
-            and clock.micros() / 1000 - due_at.timestamp() * 1000 >= expires
-            and not message.claim.attempts
-        ):
+        age_s = time.monotonic() - message.claim.due_since
+        if expires is not None and age_s * 1000 >= expires and not message.claim.tried:
             message.end(Outcome.FAILED, reason=Reason.EXPIRED)
             raise SkipMessage(f"it was to be tried within {expires} ms (expires, or max_age)")
         if _key(message) in self._asked:

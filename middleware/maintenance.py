@@ -1,4 +1,4 @@
-"""The loops that keep the promises: relay, rescuer, retention, orphan sweep, dead-letter projection."""
+"""The loops that keep the promises: relay, rescuer, expiry, retention, orphan sweep, dead-letter projection."""
 
 import functools
 import logging
@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
-from errors import HarelineError, LedgerUnavailable
+from errors import HarelineError, LedgerBusy, LedgerUnavailable
 from ledger.ledger import Ledger, Session
 from ledger.records import DutyReport
 
@@ -37,6 +38,8 @@ OVERDUE_S = 0.1
 LOOK_S = 0.5
 #: A duty that failed is tried again after so long at the earliest.
 FAILED_S = 1.0
+#: What a duty answers that has more to do than it did: it is its turn again after as long as this one took.
+AGAIN: Final = object()
 #: How long it sleeps at least; doubled, up to the above, while what is due cannot be sent.
 SHORTEST_S = 0.005
 
@@ -59,9 +62,18 @@ class Duty:
             self.late_s = max(self.late_s, now - (self.next_at if self.every_s else self.began_at + POLL_S))
         self.began_at, self.next_at = now, now + self.every_s
         try:
-            return self.run(session)
+            found = self.run(session)
         finally:
-            self.took_s = max(self.took_s, time.monotonic() - now)
+            over = time.monotonic()
+            self.took_s = max(self.took_s, over - now)
+        if found is AGAIN:
+            self.next_at = over + (over - now)
+        return found
+
+    def failed(self, now: float, began_at: float) -> None:
+        """It is tried again; as not begun, so that what judges health says for how long it is late."""
+        self.began_at = began_at or now
+        self.next_at = now + max(self.every_s, FAILED_S)
 
     def report(self) -> DutyReport:
         """How it went since the last time this was asked."""
@@ -205,14 +217,14 @@ class Maintenance:
             if now >= duty.next_at and not self._stopping and not (anyone and duty.every_s):
                 try:
                     moved |= bool(duty.do(session, now)) and not duty.every_s
-                except LedgerUnavailable:
-                    raise
                 except HarelineError as error:
+                    if isinstance(error, LedgerUnavailable) and not isinstance(error, LedgerBusy):
+                        raise  # a database that is away is not asked by every duty
                     logger.warning("%s waits: %s", duty.name, error)
+                    duty.failed(now, began_at)
                 except Exception:  # it keeps none of the others waiting
                     logger.critical("the duty %s failed; it is tried again", duty.name, exc_info=True)
-                    duty.began_at = began_at or now  # as not begun: what judges health says for how long it is late
-                    duty.next_at = now + max(duty.every_s, FAILED_S)
+                    duty.failed(now, began_at)
                 self._touch()  # many duties in a row are no gap; one that takes so long may be one
         return moved
 

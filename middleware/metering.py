@@ -1,6 +1,5 @@
 """Counts what becomes of jobs, for Prometheus."""
 
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,6 @@ from dramatiq import Middleware, Worker
 from dramatiq.message import Message
 
 from ledger.events import Happened
-from ledger.ledger import Session
 from ledger.recorder import Recorder
 from ledger.records import Claim, Due, Finish, Finished, Rescue
 from ledger.states import RAN, Outcome, Reason, State
@@ -37,9 +35,6 @@ from middleware.counting import Counting
 from rabbitmq.publisher import Stats
 from settings import Settings
 
-#: How often the database's clock is compared with this machine's.
-CLOCK_S = 60.0
-
 
 class Metering(Middleware):
     """Has no options.  Fails open: no job is kept from anything by its being counted.
@@ -56,8 +51,6 @@ class Metering(Middleware):
         self.known = known
         self.counting = Counting(settings)
         self.meter = self.counting.meter
-        self._ahead_s = 0.0  #: this machine's clock, of the database's
-        self._compared_at = -CLOCK_S
         self._threads = 0
         self.stats: Callable[[], Stats] | None = None  #: the publisher's
 
@@ -68,11 +61,8 @@ class Metering(Middleware):
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: Worker) -> None:
         self.counting.stop()
 
-    def look(self, session: Session) -> None:
+    def look(self) -> None:
         """Once a second, while a worker lives."""
-        if time.monotonic() - self._compared_at >= CLOCK_S:
-            self._ahead_s = session.clock_skew_s()
-            self._compared_at = time.monotonic()
         if self.stats is not None:
             stats = self.stats()
             sent = {"confirmed": stats.sent, "returned": stats.returned, "refused": stats.nacked}
@@ -98,8 +88,7 @@ class Metering(Middleware):
         if over and status in RAN:
             changes.append((DURATION, (job_type, claim.queue, status), over - began))
             if claim.due_at is not None:
-                began_at = time.time() - (time.monotonic() - began) - self._ahead_s
-                changes.append((WAIT, (job_type, claim.queue), max(0.0, began_at - claim.due_at.timestamp())))
+                changes.append((WAIT, (job_type, claim.queue), max(0.0, began - claim.due_since)))
         if status is Outcome.FAILED:
             changes.append((DEAD, (claim.queue, finish.reason or Reason.RETRIES_EXHAUSTED), 1))
         self.meter.later(*changes)

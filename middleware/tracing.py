@@ -88,8 +88,8 @@ class Tracing(Middleware):
             "hareline.job.id": claim.id,
             "hareline.attempt": claim.attempts + 1,
         }
-        if claim.due_at is not None:  # by two clocks
-            attributes["hareline.queue_time_s"] = max(0.0, time.time() - claim.due_at.timestamp())
+        if claim.due_at is not None:
+            attributes["hareline.queue_time_s"] = time.monotonic() - claim.due_since
         span = self._tracer.start_span(
             f"process {message.queue_name}",
             context=sent if self.parents else Context(),

@@ -1,5 +1,6 @@
 """How waiting jobs get into a worker's hands."""
 
+import time
 from collections.abc import Mapping, Sequence
 
 from ledger.postgres.arrays import literal, numbers, texts
@@ -27,11 +28,13 @@ def claim(cursor: Cursor, worker: int, tickets: Sequence[Ticket], suspects: int)
     )
     answers: list[Claim | None] = [None] * len(ids)
     parked: list[tuple[str, int, str]] = []
-    for n, word, epoch, attempts, crashes, created_at, due_at, queue, sequenced in rows:
+    now = time.monotonic()
+    for n, word, epoch, attempts, crashes, created_at, due_at, queue, sequenced, age_s, tried in rows:
         ticket = tickets[n - 1]
         if word == "run":
             known = epoch, attempts, crashes, crashes > 0, due_at, ticket.ticket, queue
-            answers[n - 1] = Claim(ticket.id, Verdict.RUN, "", *known, created_at=created_at, sequenced=bool(sequenced))
+            more = created_at, bool(sequenced), now - age_s, tried
+            answers[n - 1] = Claim(ticket.id, Verdict.RUN, "", *known, "", b"", *more)
         elif word in _PARKED:
             answers[n - 1] = Claim(ticket.id, Verdict.PARK, word)
             parked.append((ticket.id, ticket.ticket, word))
@@ -60,7 +63,8 @@ def take(cursor: Cursor, worker: int, wants: Mapping[str, int], suspects: int) -
     parked = [(id, ticket, word) for id, word, _, _, _, _, _, ticket, *_ in rows if word == "suspect"]
     if parked:
         park(cursor, worker, parked, queues)
-    now = newest(cursor, ((id, ticket) for id, word, _, _, _, _, _, ticket, *_ in rows if word == "take"))
+    now = time.monotonic()
+    edited = newest(cursor, ((id, ticket) for id, word, _, _, _, _, _, ticket, *_ in rows if word == "take"))
     return [
         Claim(
             id,
@@ -73,11 +77,14 @@ def take(cursor: Cursor, worker: int, wants: Mapping[str, int], suspects: int) -
             due_at,
             ticket,
             queue,
-            *now.get(id, (message_id, body)),
-            created_at,
+            *edited.get(id, (message, body)),
+            created,
             bool(sequenced),
+            now - age_s,
+            tried,
         )
-        for id, word, epoch, attempts, crashes, created_at, due_at, ticket, queue, message_id, body, sequenced in rows
+        for id, word, epoch, attempts, crashes, created, due_at, ticket, queue, message, body, sequenced, *age in rows
+        for age_s, tried in [age]
         if word == "take"
     ]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import psycopg
 from psycopg import errors, pq
 
-from errors import LedgerError, LedgerUnavailable, SchemaMismatch
+from errors import LedgerBusy, LedgerError, LedgerUnavailable, SchemaMismatch
 from ledger.statements import statements
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,11 @@ class Cursor:
         cursor.execute(self._sql[name], parameters, prepare=True)
         return _rows(cursor)
 
+    def count(self, name: str, *parameters: object) -> int:
+        """How many rows a statement returned or, when it returns none, changed."""
+        self._cursor.execute(self._sql[name], parameters, prepare=True)
+        return self._cursor.rowcount
+
     def run_after(
         self, name: str, lock: str, parameters: tuple[object, ...], lock_parameters: tuple[object, ...]
     ) -> list[Row]:
@@ -99,7 +104,8 @@ class Connection:
         """What ``work`` returns.  It may be called again after a deadlock, so it must be a transaction as a whole.
 
         Raises ``LedgerUnavailable`` when the database cannot be reached, breaks off, does not answer in time or does
-        not let us, ``SchemaMismatch`` when a table is missing, and ``LedgerError`` when something is too large for it.
+        not let us, ``LedgerBusy`` when only this cannot be had in time, ``SchemaMismatch`` when a table is missing,
+        and ``LedgerError`` when something is too large for it.
         """
         for attempt in range(_TRIES):
             cursor = self._open()
@@ -114,8 +120,9 @@ class Connection:
             except _PASSING as error:
                 if (error.sqlstate or "").startswith(_LIMITS):
                     raise LedgerError(f"{self._shown} refused a statement: {_first_line(error)}") from error
-                if not isinstance(error, errors.LockNotAvailable | errors.QueryCanceled) or cursor.connection.broken:
-                    self.close()
+                if isinstance(error, errors.LockNotAvailable | errors.QueryCanceled) and not cursor.connection.broken:
+                    raise LedgerBusy(f"{self._shown}: {_first_line(error)}") from error
+                self.close()
                 raise LedgerUnavailable(f"{self._shown}: {_first_line(error)}") from error
             except (errors.UndefinedTable, errors.UndefinedColumn) as error:
                 raise SchemaMismatch(f"{self._shown}: {_first_line(error)}; run `hareline migrate`") from error

@@ -23,6 +23,7 @@ from ledger.postgres.connection import Connection, Cursor, Road
 from ledger.postgres.flows import Flows
 from ledger.postgres.payloads import newest
 from ledger.records import (
+    EXPIRY_AGAIN_S,
     Beat,
     Buried,
     Claim,
@@ -175,6 +176,8 @@ class PostgresSession:
             else:
                 with cursor.connection.transaction():
                     new = [job for f in finishes for job in (*f.follow_ups, *f.group_jobs)]
+                    if any(job.key is not None or job.line is not None for job in new):
+                        cursor.run("hurry")
                     gated, joined = [f.id for f in finishes if f.gated], gates.sequences(new)
                     locked = gates.lock(cursor, joined, gated) if gated or joined else {}
                     keys.lock(cursor, new)
@@ -285,7 +288,9 @@ class PostgresSession:
 
     def expire(self, limit: int) -> list[str]:
         def work(cursor: Cursor) -> list[str]:
-            return [id for (id,) in cursor.run("expire", str(limit))] if cursor.run("any_expired") else []
+            if not cursor.run("any_expired"):
+                return []
+            return [id for (id,) in cursor.run("expire", str(limit), str(EXPIRY_AGAIN_S))]
 
         return self._connection.call(work)
 

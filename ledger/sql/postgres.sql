@@ -50,7 +50,9 @@ WITH judged AS MATERIALIZED (
   SELECT $1::int, id, epoch + 1, ticket, crashes > 0, clock_timestamp() FROM chosen WHERE taken
 )
 SELECT n, CASE WHEN taken THEN 'run' ELSE word END, epoch + taken::int, attempts, crashes, created_at, run_at, queue,
-  sequenced
+  sequenced, extract(epoch FROM statement_timestamp() - run_at)::float8,
+  attempts > 0 OR crashes > 0 OR epoch > 0 AND (SELECT a.epoch FROM attempts a
+    WHERE a.job_id = chosen.id AND a.outcome IN ('snoozed', 'interrupted') LIMIT 1) IS NOT NULL
 FROM chosen;
 
 -- name: past_states
@@ -90,7 +92,9 @@ WITH picked AS MATERIALIZED (
   DELETE FROM tickets WHERE job_id = ANY (ARRAY(SELECT id FROM judged WHERE word <> 'suspect'))
 )
 SELECT c.id::text, c.word, c.epoch + 1, c.attempts, c.crashes, c.created_at, c.run_at, c.ticket, c.queue, p.message_id,
-  p.body, c.sequenced
+  p.body, c.sequenced, extract(epoch FROM statement_timestamp() - c.run_at)::float8,
+  attempts > 0 OR crashes > 0 OR epoch > 0 AND (SELECT a.epoch FROM attempts a
+    WHERE a.job_id = c.id AND a.outcome IN ('snoozed', 'interrupted') LIMIT 1) IS NOT NULL
 FROM judged c CROSS JOIN LATERAL (SELECT * FROM payloads WHERE job_id = c.id OFFSET 0) AS p WHERE c.word <> 'stale'
 ORDER BY c.priority, c.due_at;
 
@@ -436,6 +440,11 @@ WITH back AS MATERIALIZED (
   DELETE FROM deferrals WHERE job_id = ANY (ARRAY(SELECT job_id FROM back))
 )
 SELECT count(*) FROM back;
+
+-- name: hurry
+-- Keys and sequences of what follows may be locked by a send in somebody's open transaction: then the others of the
+-- batch are not to wait for it.  Until the end of this transaction.
+SELECT set_config('lock_timeout', '1s', true);
 
 -- name: finish_completed
 -- The usual batch: everything completed, nothing to keep but that.
@@ -884,21 +893,30 @@ DELETE FROM expiries WHERE job_id = ANY ($1::uuid[]);
 SELECT true FROM expiries WHERE at <= statement_timestamp() ORDER BY at LIMIT 1;
 
 -- name: expire
--- A job that somebody has locked is looked at again the next time.
+-- A job that somebody has locked, or that changes just now, is looked at again the next time; one that a worker has in
+-- hand and has not begun a little later: it may be given back.  Who was tried says the claim, in the same words.
 WITH due AS MATERIALIZED (
   SELECT job_id FROM expiries WHERE at <= statement_timestamp() ORDER BY at LIMIT $1::int FOR UPDATE SKIP LOCKED
 ), held AS MATERIALIZED (
-  SELECT j.id, j.state IN ('waiting', 'delayed') AND j.epoch = 0 AS ends
+  SELECT j.id, NOT j.tried AND j.state IN ('waiting', 'delayed') AS ends, NOT j.tried AND j.state = 'active' AS stays
   FROM (SELECT * FROM due ORDER BY job_id OFFSET 0) AS d
-  CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = d.job_id FOR UPDATE SKIP LOCKED) AS j
+  CROSS JOIN LATERAL (
+    SELECT *, attempts > 0 OR crashes > 0 OR epoch > 0 AND (SELECT a.epoch FROM attempts a
+      WHERE a.job_id = jobs.id AND a.outcome IN ('snoozed', 'interrupted') LIMIT 1) IS NOT NULL AS tried
+    FROM jobs WHERE id = d.job_id AND ticket = (SELECT s.ticket FROM jobs s WHERE s.id = d.job_id)
+    FOR UPDATE SKIP LOCKED
+  ) AS j
 ), moved AS (
   UPDATE jobs SET state = 'failed', reason = 'expired', finished_at = clock_timestamp()
   WHERE id = ANY (ARRAY(SELECT id FROM held WHERE ends))
 ), unsent AS (
   DELETE FROM tickets WHERE job_id = ANY (ARRAY(SELECT id FROM held WHERE ends))
+), later AS (
+  UPDATE expiries SET at = statement_timestamp() + $2::float8 * interval '1 second'
+  WHERE job_id = ANY (ARRAY(SELECT id FROM held WHERE stays))
 ), looked AS (
   DELETE FROM expiries WHERE job_id = ANY (ARRAY(
-    SELECT id FROM held
+    SELECT id FROM held WHERE NOT stays
     UNION ALL SELECT job_id FROM due WHERE (SELECT id FROM jobs j WHERE j.id = due.job_id) IS NULL
   ))
 ), gated AS (
@@ -1130,6 +1148,13 @@ DELETE FROM search_texts WHERE job_id = ANY ($1::uuid[]);
 -- name: drop_edits
 DELETE FROM edits WHERE job_id = ANY ($1::uuid[]);
 
+-- name: keys_of
+SELECT key, job_id::text FROM uniques WHERE job_id = ANY ($1::uuid[]);
+
+-- name: lock_free_keys
+-- Never waits: a send in somebody's open transaction may have one of them locked for as long as it likes.
+SELECT key FROM uniques WHERE job_id = ANY ($1::uuid[]) ORDER BY key FOR UPDATE SKIP LOCKED;
+
 -- name: drop_keys_of
 DELETE FROM uniques WHERE job_id = ANY ($1::uuid[]) AND (until IS NULL OR until <= statement_timestamp());
 
@@ -1149,7 +1174,10 @@ DELETE FROM results WHERE job_id = ANY (ARRAY(
 ));
 
 -- name: expire_groups
-DELETE FROM groups WHERE expires_at < statement_timestamp();
+DELETE FROM groups WHERE id = ANY (ARRAY(
+  SELECT id FROM groups WHERE expires_at < statement_timestamp() ORDER BY expires_at LIMIT $1::int
+  FOR UPDATE SKIP LOCKED
+));
 
 -- name: expire_ticks
 DELETE FROM ticks WHERE ctid = ANY (ARRAY(
@@ -1159,18 +1187,17 @@ DELETE FROM ticks WHERE ctid = ANY (ARRAY(
 
 -- name: expire_workers
 -- By heartbeat_at, which has an index; a worker that still owns something is the rescuer's.
-WITH gone AS (
-  DELETE FROM workers WHERE id = ANY (ARRAY(
-    SELECT id FROM workers w
-    WHERE state IN ('stopped', 'dead') AND heartbeat_at < statement_timestamp() - $1::float8 * interval '1 second'
-      AND (SELECT c.worker_id FROM claims c WHERE c.worker_id = w.id LIMIT 1) IS NULL
-    LIMIT $2::int FOR UPDATE SKIP LOCKED
-  ))
-  RETURNING id
+WITH gone AS MATERIALIZED (
+  SELECT id FROM workers w
+  WHERE state IN ('stopped', 'dead') AND heartbeat_at < statement_timestamp() - $1::float8 * interval '1 second'
+    AND (SELECT c.worker_id FROM claims c WHERE c.worker_id = w.id LIMIT 1) IS NULL
+  LIMIT $2::int FOR UPDATE SKIP LOCKED
 ), unasked AS (
   DELETE FROM worker_requests WHERE worker_id = ANY (ARRAY(SELECT id FROM gone))
+), unreported AS (
+  DELETE FROM worker_reports WHERE worker_id = ANY (ARRAY(SELECT id FROM gone))
 )
-DELETE FROM worker_reports WHERE worker_id = ANY (ARRAY(SELECT id FROM gone));
+DELETE FROM workers WHERE id = ANY (ARRAY(SELECT id FROM gone));
 
 -- name: expire_journal
 -- Lines without a job, and all lines of jobs that an operator removed; an id that came back keeps its others.
@@ -1185,8 +1212,10 @@ WITH old AS MATERIALIZED (
       AND (SELECT h.id FROM history h WHERE h.id = old.job_id) IS NULL
   ))
   RETURNING tx
+), told AS (
+  UPDATE feed SET floor = (SELECT max(tx) FROM gone) WHERE kept AND floor < (SELECT max(tx) FROM gone)
 )
-UPDATE feed SET floor = (SELECT max(tx) FROM gone) WHERE kept AND floor < (SELECT max(tx) FROM gone);
+SELECT FROM old;
 
 -- name: lease
 INSERT INTO leases AS l (name, holder, term, expires_at)

@@ -104,7 +104,8 @@ SELECT 1 FROM workers WHERE id = ? AND state IN ('running', 'stopping');
 
 -- name: claim_look
 SELECT j.id, j.state, j.ticket, j.epoch, j.attempts, j.crashes, j.created_at, j.run_at, j.queue, j.priority, c.worker_id,
-j.sequenced
+j.sequenced, j.attempts > 0 OR j.crashes > 0 OR j.epoch > 0
+AND EXISTS (SELECT 1 FROM attempts WHERE job_id = j.id AND outcome IN ('snoozed', 'interrupted'))
 FROM json_each(?) AS wanted
 CROSS JOIN jobs AS j ON j.id = wanted.value
 LEFT JOIN claims AS c ON c.job_id = j.id;
@@ -119,7 +120,8 @@ LIMIT 1;
 
 -- name: take_look
 SELECT t.job_id, t.ticket, j.epoch, j.attempts, j.crashes, j.created_at, j.run_at, t.priority, p.message_id, p.body,
-j.sequenced
+j.sequenced, j.attempts > 0 OR j.crashes > 0 OR j.epoch > 0
+AND EXISTS (SELECT 1 FROM attempts WHERE job_id = j.id AND outcome IN ('snoozed', 'interrupted'))
 FROM tickets AS t
 CROSS JOIN jobs AS j ON j.id = t.job_id
 CROSS JOIN payloads AS p ON p.job_id = t.job_id
@@ -414,7 +416,9 @@ DELETE FROM expiries WHERE job_id = ?;
 SELECT 1 FROM expiries WHERE at <= ? LIMIT 1;
 
 -- name: expired
-SELECT x.job_id, j.state IN ('waiting', 'delayed') AND j.epoch = 0
+-- Who was tried says the claim, in the same words.
+SELECT x.job_id, j.state, j.attempts > 0 OR j.crashes > 0 OR j.epoch > 0
+AND EXISTS (SELECT 1 FROM attempts WHERE job_id = j.id AND outcome IN ('snoozed', 'interrupted'))
 FROM expiries AS x LEFT JOIN jobs AS j ON j.id = x.job_id
 WHERE x.at <= ? ORDER BY x.at LIMIT ?;
 
@@ -650,7 +654,7 @@ UPDATE uniques SET until = NULL WHERE key = ?;
 DELETE FROM results WHERE job_id IN (SELECT job_id FROM results WHERE expires_at <= ? LIMIT ?);
 
 -- name: expire_groups
-DELETE FROM groups WHERE expires_at <= ?;
+DELETE FROM groups WHERE id IN (SELECT id FROM groups WHERE expires_at <= ? LIMIT ?);
 
 -- name: expire_ticks
 DELETE FROM ticks WHERE rowid IN (SELECT rowid FROM ticks WHERE fire_at < ? ORDER BY fire_at LIMIT ?);

@@ -1,6 +1,7 @@
 """How waiting jobs get into a worker's hands."""
 
 import json
+import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -38,15 +39,16 @@ def take(tx: Transaction, worker: int, wants: Mapping[str, int], suspects: int) 
         if room <= 0 or queue in paused:
             continue
         rows = tx.run("take_look", queue, room)
-        for id, number, epoch, attempts, crashes, created_at, run_at, priority, message_id, body, sequenced in rows:
+        for id, number, epoch, attempts, crashes, created_at, run_at, priority, message, body, sequenced, tried in rows:
             if crashes and suspects <= 0:
                 # Put off: left where they are, suspects would stand before everyone else.
                 parked.delayed(id, queue, priority, number + 1, "suspect")
                 continue
             suspects -= crashes > 0
             epoch += 1
-            known = epoch, attempts, crashes, crashes > 0, from_micros(run_at), number, queue, message_id, body
-            answers.append(Claim(id, Verdict.RUN, "", *known, from_micros(created_at), bool(sequenced)))
+            known = epoch, attempts, crashes, crashes > 0, from_micros(run_at), number, queue, message, body
+            more = from_micros(created_at), bool(sequenced), _since(tx, run_at), bool(tried)
+            answers.append(Claim(id, Verdict.RUN, "", *known, *more))
     _own(tx, worker, answers)
     tx.many("drop_ticket", [(x.id,) for x in answers])
     parked.write()
@@ -67,7 +69,7 @@ def _claim_each(tx: Transaction, worker: int, tickets: Collection[Ticket], suspe
         if row is None:
             answers[x.id] = _gone(tx, x.id)
             continue
-        id, state, number, epoch, attempts, crashes, created_at, run_at, queue, priority, owner, sequenced = row
+        id, state, number, epoch, attempts, crashes, created_at, run_at, queue, priority, owner, sequenced, tried = row
         if state == State.WAITING:
             if number != x.ticket:
                 answers[id] = Claim(id, Verdict.DROP, "stale")
@@ -85,23 +87,28 @@ def _claim_each(tx: Transaction, worker: int, tickets: Collection[Ticket], suspe
         elif state == State.ACTIVE and owner == worker and number == x.ticket:
             suspects -= crashes > 0
             known = epoch, attempts, crashes, crashes > 0, from_micros(run_at), number, queue
-            created = from_micros(created_at)
-            answers[id] = Claim(id, Verdict.RUN, "", *known, created_at=created, sequenced=bool(sequenced))
+            more = from_micros(created_at), bool(sequenced), _since(tx, run_at), bool(tried)
+            answers[id] = Claim(id, Verdict.RUN, "", *known, "", b"", *more)
         else:
             answers[id] = Claim(id, Verdict.DROP, state)
-    for id, _, number, epoch, attempts, crashes, created_at, run_at, queue, priority, _, sequenced in waiting:
+    for id, _, number, epoch, attempts, crashes, created_at, run_at, queue, priority, _, sequenced, tried in waiting:
         if crashes and suspects <= 0:
             parked.delayed(id, queue, priority, number + 1, "suspect")
             answers[id] = Claim(id, Verdict.PARK, "suspect")
             continue
         suspects -= crashes > 0
         known = epoch + 1, attempts, crashes, crashes > 0, from_micros(run_at), number, queue
-        created = from_micros(created_at)
-        answers[id] = Claim(id, Verdict.RUN, "", *known, created_at=created, sequenced=bool(sequenced))
+        more = from_micros(created_at), bool(sequenced), _since(tx, run_at), bool(tried)
+        answers[id] = Claim(id, Verdict.RUN, "", *known, "", b"", *more)
         taken.append(answers[id])
     _own(tx, worker, taken)
     parked.write()
     return answers
+
+
+def _since(tx: Transaction, run_at: int) -> float:
+    """When that was, by the monotonic clock."""
+    return time.monotonic() - (tx.now - run_at) / 1_000_000
 
 
 def _own(tx: Transaction, worker: int, claims: Collection[Claim]) -> None:

@@ -31,6 +31,7 @@ def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Fin
     rows = {row[0]: row for row in tx.run("finish_look", worker, json.dumps([f.id for f in finishes]))}
     done: dict[tuple[str, int], Finished] = {}
     ended: list[tuple[Finish, State]] = []
+    follow: list[tuple[Finish, State]] = []
     jobs, attempts, claims, tickets, results, deferrals = [], [], [], [], [], []
     for f in finishes:
         row = rows.get(f.id)
@@ -69,13 +70,15 @@ def finish(tx: Transaction, worker: int, finishes: Sequence[Finish]) -> list[Fin
             results.append((f.id, f.result, tx.now + f.result_ttl_ms * 1000))
         done[f.id, f.epoch] = Finished(f.id, True, state)
         ended.append((f, state))
+        if outcome is f.outcome:  # what was to follow a retry does not follow the cancel it was turned into
+            follow.append((f, state))
     tx.many("end", jobs)
     tx.many("insert_attempt", attempts)
     tx.many("drop_claim", claims)
     tx.many("replace_ticket", tickets)
     tx.many("replace_result", results)
     tx.many("defer", deferrals)
-    for f, state in ended:  # last: what follows may have the key of a job that ends here
+    for f, state in follow:  # last: what follows may have the key of a job that ends here
         if send := _follow(tx, f, state):
             done[f.id, f.epoch] = Finished(f.id, True, state, send)
     steps = [(f, done[f.id, f.epoch]) for f, state in ended if f.step is not None and state in FINISHED]

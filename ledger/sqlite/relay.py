@@ -2,7 +2,7 @@
 
 import json
 
-from ledger.records import Due
+from ledger.records import EXPIRY_AGAIN_S, Due
 from ledger.sqlite.claim import NEVER
 from ledger.sqlite.connection import Transaction
 from ledger.states import Event, Reason, State
@@ -56,10 +56,14 @@ def resend(tx: Transaction, queue: str | None, older_than_s: float, after: str, 
 
 def expire(tx: Transaction, limit: int) -> list[str]:
     rows = tx.run("expired", tx.now, limit).fetchall()
-    ends = [id for id, untried in rows if untried]
+    ends = [id for id, state, tried in rows if state in (State.WAITING, State.DELAYED) and not tried]
+    # What a worker has in hand and has not begun may be given back.
+    again = tx.now + int(EXPIRY_AGAIN_S * 1_000_000)
+    stay = [(id, again) for id, state, tried in rows if state == State.ACTIVE and not tried]
     tx.many("fail", [(Reason.EXPIRED.value, tx.now, id) for id in ends])
     tx.many("drop_ticket", [(id,) for id in ends])
-    tx.many("drop_expiry", [(id,) for id, _ in rows])
+    tx.many("drop_expiry", [(id,) for id, *_ in rows])
+    tx.many("set_expiry", stay)
     tx.many("look_of", [(id,) for id in ends])
     detail = json.dumps({"reason": Reason.EXPIRED})
     tx.many("insert_told", [(id, tx.now, Event.FAILED.value, "", detail, tx.number) for id in ends])

@@ -22,35 +22,42 @@ def retain(tx: Transaction, keep: Mapping[str, Keep], default: Keep, history_s: 
     for name in ("drop_ticket", "drop_progress", "drop_checkpoint", "drop_payload", "drop_job"):
         tx.many(name, moved)
     tx.many("drop_keys_of", [(id, tx.now) for (id,) in moved])
-    old = tx.run("old_history", _before(tx, history_s), max(0, limit - len(moved))).fetchall()
+    old = tx.run("old_history", _before(tx, history_s), limit).fetchall()
     _forget(tx, old)
     tx.many("drop_history", old)
-    _expire_keys(tx, limit)
-    tx.run("expire_results", tx.now, limit)
-    tx.run("expire_groups", tx.now)
-    tx.run("expire_ticks", _before(tx, TICKS_KEPT_S), limit)
     before = _before(tx, max(history_s, TRACES_KEPT_S))
-    if tx.run("expire_workers", before, limit).rowcount:
+    if workers := tx.run("expire_workers", before, limit).rowcount:
         tx.run("expire_requests")
         tx.run("expire_reports")
     loose = tx.run("loose_journal", before, limit).fetchall()
     _raise_floor(tx, [job for _, job in loose if job is not None])
     tx.many("drop_line", [(line,) for line, _ in loose])
     tx.many("drop_journal_of_removed", [(job,) for _, job in loose if job is not None])
-    tx.run("expire_operations", before, limit)
     flows = tx.run("old_flows", before, FLOWS_A_TIME).fetchall()
     for name in ("drop_flow_steps", "drop_flow_jobs", "drop_flow_values", "drop_flow"):
         tx.many(name, flows)
-    tx.run("expire_limits", _before(tx, 60), limit)
-    tx.run("expire_reservations", _before(tx, 3600), limit)
-    return len(moved) + len(old)
+    return max(
+        len(moved),
+        len(old),
+        _expire_keys(tx, limit),
+        tx.run("expire_results", tx.now, limit).rowcount,
+        tx.run("expire_groups", tx.now, limit).rowcount,
+        tx.run("expire_ticks", _before(tx, TICKS_KEPT_S), limit).rowcount,
+        workers,
+        len(loose),
+        tx.run("expire_operations", before, limit).rowcount,
+        limit if len(flows) == FLOWS_A_TIME else len(flows),
+        tx.run("expire_limits", _before(tx, 60), limit).rowcount,
+        tx.run("expire_reservations", _before(tx, 3600), limit).rowcount,
+    )
 
 
-def _expire_keys(tx: Transaction, limit: int) -> None:
+def _expire_keys(tx: Transaction, limit: int) -> int:
     """Keys whose time has passed go with their job, or if it is there, when it goes."""
     passed = tx.run("passed_keys", tx.now, limit).fetchall()
     tx.many("drop_key", [(key,) for key, jobless in passed if jobless])
     tx.many("leave_key", [(key,) for key, jobless in passed if not jobless])
+    return len(passed)
 
 
 def _forget(tx: Transaction, jobs: list[tuple[str]]) -> None:

@@ -64,6 +64,10 @@ class Job:
     archived: bool = False
     sent: bool = False  #: its ticket is confirmed by RabbitMQ
 
+    @property
+    def tried(self) -> bool:
+        return bool(self.attempts or self.crashes or {Outcome.SNOOZED, Outcome.INTERRUPTED} & {*self.outcomes})
+
     def to(self, state: State) -> None:
         """Change the state, by a way that ``ledger.states`` allows."""
         assert (self.state, state) in LEGAL, (self.state, state)
@@ -295,12 +299,14 @@ def machine(ledger: LedgerUnderTest, control: Control, clock: Clock) -> type[Rul
                 if job.expires is not None
                 and job.expires <= self.now()
                 and job.state in (State.WAITING, State.DELAYED)
-                and job.epoch == 0
+                and not job.tried
             }
             assert set(session.expire(100)) == expected
+            left = {row["job_id"]: row["at"] for row in seen("expiries")}
             for job in self.jobs.values():
                 if job.expires is not None and job.expires <= self.now():
-                    job.expires = None
+                    begun = job.state is not State.ACTIVE or job.tried or job.id in expected
+                    job.expires = None if begun else left[job.id]
             for id in expected:
                 self.jobs[id].to(State.FAILED)
                 self.jobs[id].reason = Reason.EXPIRED
@@ -425,7 +431,7 @@ def machine(ledger: LedgerUnderTest, control: Control, clock: Clock) -> type[Rul
                 elif embedded:
                     assert job.id not in there
             assert {row["job_id"] for row in seen("expiries")} >= {
-                job.id for job in self.jobs.values() if job.expires is not None and job.state in LIVE and not job.epoch
+                job.id for job in self.jobs.values() if job.expires is not None and job.state in LIVE and not job.tried
             }
 
         def teardown(self) -> None:

@@ -510,6 +510,13 @@ def test_a_cancel_asked_for_during_the_run_is_folded_into_the_finish(either: Led
     assert either.row(job)["finished_at"] is not None
 
 
+def test_nothing_follows_a_retry_that_became_a_cancel(either: LedgerUnderTest) -> None:
+    job, epoch = either.active()
+    either.ask_cancel(job)
+    assert either.finish(job, epoch, Outcome.RETRYING, delay_ms=10, follow_ups=[new_job()]).send == ()
+    assert [row["id"] for row in either.rows(jobs)] == [job.id]
+
+
 @pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.FAILED])
 def test_a_cancel_that_came_too_late_changes_nothing(either: LedgerUnderTest, outcome: Outcome) -> None:
     job, epoch = either.active()
@@ -1003,8 +1010,23 @@ def test_a_job_that_was_tried_or_runs_or_is_over_does_not_expire(either: LedgerU
     pass_expiry(either, runs[0], tried[0], done[0])
     either.session.retain({}, NONE_KEPT, history_s=0)
     assert either.session.expire(10) == []
-    assert either.rows(expiries) == []
+    assert [row["job_id"] for row in either.rows(expiries)] == [runs[0].id], "it may be given back"
     assert [either.state(job) for job, _ in (runs, tried)] == [State.ACTIVE, State.DELAYED]
+
+
+def test_a_job_that_was_claimed_and_given_back_expires_and_one_that_was_interrupted_does_not(
+    either: LedgerUnderTest,
+) -> None:
+    back, interrupted = either.active(expires_ms=60_000), either.active(expires_ms=60_000)
+    pass_expiry(either, back[0], interrupted[0])
+    assert either.session.expire(10) == []
+    either.session.release(either.worker, [(back[0].id, back[1])])
+    either.finish(*interrupted, Outcome.INTERRUPTED)
+    pass_expiry(either, back[0], interrupted[0])
+    assert either.session.expire(10) == [back[0].id]
+    assert either.rows(expiries) == []
+    [again] = either.claim(interrupted[0], ticket=2)
+    assert again.tried
 
 
 def test_a_few_expire_at_a_time_the_first_first(either: LedgerUnderTest) -> None:
@@ -1087,6 +1109,20 @@ def test_retention_goes_in_steps(either: LedgerUnderTest) -> None:
             either.finished(queue=queue)
     moved = [either.session.retain({}, NONE_KEPT, history_s=3600, limit=4) for _ in range(3)]
     assert moved == [4, 2, 0]
+
+
+def test_history_is_pruned_however_many_jobs_wait_to_be_moved_there(either: LedgerUnderTest) -> None:
+    old = either.finished()
+    assert either.session.retain({}, NONE_KEPT, history_s=86400) == 1
+    two_days_ago = either.now() - timedelta(days=2)
+    with either.database.write() as connection:
+        connection.execute(update(history).values(finished_at=two_days_ago))
+    for _ in range(4):
+        either.finished()
+    assert either.session.retain({}, NONE_KEPT, history_s=86400, limit=2) == 2
+    past = {row["id"] for row in either.rows(history)}
+    assert len(past) == 2
+    assert old.id not in past
 
 
 def test_workers_long_gone_are_forgotten_unless_they_own_something(either: LedgerUnderTest) -> None:

@@ -6,14 +6,19 @@ from collections.abc import Sequence
 
 import pytest
 
+from broker import build
+from broker.build import maintenance as maintenance_of
+from errors import LedgerBusy
 from ledger import Ledger, open_ledger
 from ledger.ledger import Session
 from ledger.outbox import AsyncOutbox, Outbox
 from ledger.queries import Queries
-from ledger.records import Due
-from middleware import maintenance, relay
-from middleware.maintenance import Duty, Maintenance
+from ledger.records import Due, Keep
+from middleware import maintenance, relay, retention
+from middleware.maintenance import AGAIN, Duty, Maintenance
+from settings import Settings
 from tests.ledger_under_test import new_job
+from tests.ledgers import join, run
 
 WAIT_S = 20
 
@@ -111,6 +116,68 @@ def test_a_duty_that_fails_keeps_no_other_waiting_and_is_seen_to_be_late(
         loop.stop()
         queries.close()
     assert "the duty fails failed" in caplog.text
+
+
+def test_a_duty_that_somebody_keeps_from_the_ledger_keeps_no_other_waiting(ledger: Ledger) -> None:
+    done: queue.SimpleQueue[Session] = queue.SimpleQueue()
+
+    def locked(session: Session) -> None:
+        raise LedgerBusy("canceling statement due to lock timeout")
+
+    loop = Maintenance(ledger, [Duty("locked", 0.01, locked), Duty("works", 0.01, done.put)])
+    loop.start()
+    try:
+        for _ in range(3):
+            done.get(timeout=WAIT_S)
+    finally:
+        loop.stop()
+
+
+def test_a_duty_that_has_more_to_do_is_done_again_at_once_and_in_between_the_others_are(ledger: Ledger) -> None:
+    done: queue.SimpleQueue[str] = queue.SimpleQueue()
+    answers = iter([AGAIN, AGAIN])
+
+    def much(session: Session) -> object:
+        done.put("much")
+        return next(answers, None)
+
+    loop = Maintenance(ledger, [Duty("much", 3600, much), Duty("other", 0.001, lambda session: done.put("other"))])
+    loop.start()
+    seen: list[str] = []
+    try:
+        while seen.count("much") < 3:
+            seen.append(done.get(timeout=WAIT_S))
+    finally:
+        loop.stop()
+    assert "much much" not in " ".join(seen)
+
+
+def test_what_may_take_long_is_done_beside_the_rescuer_and_he_comes_right_after_the_relay(sqlite_url: str) -> None:
+    settings = Settings(database_url=sqlite_url)
+    loop = maintenance_of(build(settings), settings)
+    assert [duty.name for duty in loop.duties[:2]] == ["relay", "rescuer"]
+    assert loop.beside is not None
+    slow = {"retention", "lost steps", "orphan sweep"}
+    assert slow <= {duty.name for duty in loop.beside.duties}
+    assert not slow & {duty.name for duty in loop.duties}
+
+
+def test_retention_goes_on_until_nothing_is_left_to_do(
+    ledger: Ledger, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "ROWS", 2)
+    monkeypatch.setattr(retention, "TURN_S", 0.0)
+    session = ledger.session("test")
+    worker = join(session)
+    for _ in range(5):
+        run(session, worker, new_job(queue="letters"))
+    session.retain({}, Keep(0, 0, 0, 0), history_s=3600, limit=2)
+    keep = retention.Retention({}, Keep(0, 0, 0, 0), history_s=0)
+    assert [keep.run(session) for _ in range(3)] == [AGAIN, None, None]
+    queries = Queries(sqlite_url)
+    assert queries.jobs() == []
+    queries.close()
+    session.close()
 
 
 def test_a_backlog_is_sent_a_second_at_a_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def broker(tmp_path: Path) -> Broker:
 def claimed(actor: Any, **options: Any) -> JobMessage:
     return JobMessage(
         actor.message_with_options(**options),
-        Claim("id", Verdict.RUN, epoch=1, created_at=THEN, due_at=THEN),
+        Claim("id", Verdict.RUN, epoch=1, created_at=THEN, due_at=THEN, due_since=0.0),
         settle=lambda message, answer: None,
     )
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from errors import LedgerUnavailable, SchemaMismatch
+from errors import LedgerBusy, LedgerUnavailable, SchemaMismatch
 from ledger.lane import Lane
 from ledger.ledger import Session
 
@@ -71,6 +71,33 @@ def test_one_bad_row_stops_no_other() -> None:
     assert lane.flush(5)
     assert bad == [13]
     assert sorted(written) == [row for row in range(1, 101) if row != 13]
+    assert lane.stop()
+
+
+def test_a_row_that_somebody_has_locked_is_written_after_those_that_nobody_has() -> None:
+    written: list[int] = []
+    gathered, go_on, free = threading.Event(), threading.Event(), threading.Event()
+
+    def write(session: Session, rows: list[int]) -> None:
+        if rows == [0]:
+            gathered.set()
+            assert go_on.wait(5)
+            return
+        if 13 in rows and not free.is_set():
+            raise LedgerBusy("thirteen")
+        written.extend(rows)
+        if len(written) == 99:
+            free.set()
+
+    lane = a_lane(write)
+    lane.put(0)
+    assert gathered.wait(5)
+    for row in range(1, 101):
+        lane.put(row)
+    go_on.set()
+    assert lane.flush(10)
+    assert sorted(written) == list(range(1, 101))
+    assert written[-1] == 13
     assert lane.stop()
 
 
