@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from errors import Discard
+from ledger.text import clean
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(clean)]
 #: What names a thing for ever: often made of another's name, and a few words.
-Id = Annotated[str, Field(min_length=1, max_length=300)]
+Id = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(clean)]
 Tokens = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 

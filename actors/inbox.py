@@ -12,6 +12,7 @@ from actors.database import add, database, put
 from actors.events import Id, Name
 from actors.tables import accounts, deadlines, notifications
 from ledger.tables import now
+from ledger.text import clean, clean_json
 
 Kind = Literal["deadline", "reminder", "sync-complete", "error"]
 Channel = Literal["app", "log", "email", "webhook", "slack"]
@@ -47,11 +48,11 @@ class Notification(BaseModel):
 
     id: Id  #: names it for ever: a second one of an id is the first one again
     user: Name
-    message: Annotated[str, Field(min_length=1, max_length=5_000)]
-    title: Annotated[str, Field(max_length=200)] = ""
+    message: Annotated[str, Field(min_length=1, max_length=5_000), AfterValidator(clean)]
+    title: Annotated[str, Field(max_length=200), AfterValidator(clean)] = ""
     type: Kind = "reminder"
     channel: Channel = "app"
-    data: dict[str, Any] = Field(default_factory=dict)
+    data: Annotated[dict[str, Any], AfterValidator(clean_json)] = Field(default_factory=dict)
 
 
 class Deadline(BaseModel):
@@ -61,7 +62,7 @@ class Deadline(BaseModel):
 
     id: Name
     user: Name
-    title: Annotated[str, Field(min_length=1, max_length=200)]
+    title: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(clean)]
     due_at: AwareDatetime
 
 

@@ -46,6 +46,13 @@ def test_a_notification_is_in_the_inbox_once(actors_here: Any) -> None:
     assert inbox.between("bob", now - timedelta(minutes=5), now + timedelta(minutes=5)) == []
 
 
+def test_a_text_that_no_database_takes_is_told(actors_here: Any) -> None:
+    note = Notification(id="n\0", user="ada\0", message="\0", title="\0", data={"\0": ["\0"]})
+    send_notification.fn(note)
+    assert count() == 1
+    assert "\0" not in note.model_dump_json()
+
+
 def test_mail_and_webhook_are_jobs_of_the_account(kit: Hareline) -> None:
     inbox.register(Account(user="ada", email="ada@example.org", webhook_url="https://ada.example/hook"))
     for channel in ("email", "webhook", "email"):
@@ -67,7 +74,7 @@ def test_mail_and_webhook_are_jobs_of_the_account(kit: Hareline) -> None:
         ("Ada \N{WOMAN}\u200d\N{PERSONAL COMPUTER} joined", "m", "Ada \N{WOMAN}\u200d\N{PERSONAL COMPUTER} joined"),
         ("a\nb\u2028c", "m", "a b c"),
         ("", "\r\n\nHello\x1b[1m\nthere", "Hello [1m"),
-        ("\x00", "\x00", "reminder"),
+        ("\x01", "\x02", "reminder"),
     ],
 )
 def test_what_is_accepted_can_be_mailed_whatever_its_title_is(
