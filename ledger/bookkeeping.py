@@ -15,7 +15,7 @@ T = TypeVar("T")
 #: Jobs in one transaction.
 BATCH = 500
 #: A duty that has more to do goes on for so long, then lets the others have their turn.
-TURN_S = 0.5
+TURN_S = 0.2
 #: The current minute is not counted again and again where that takes longer.
 QUICK_S = 0.5
 _SWEEP_S = 600.0

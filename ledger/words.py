@@ -22,6 +22,7 @@ MOST_WORDS = 200
 LONGEST = 60
 _WORD = re.compile(r"\w+")
 _VALUE = re.compile(r"[^\w.@:/+-]+")
+_NEVER = re.compile(r"[\x00-\x1f]")
 
 
 def words(text: str) -> Iterator[str]:
@@ -32,14 +33,14 @@ def words(text: str) -> Iterator[str]:
 def pair(path: str, value: object) -> str:
     """One word for an argument and its value."""
     said = str(value).lower()
-    return f"{clean(path).lower()}={_VALUE.sub('_', said)}"[:LONGEST]
+    return f"{_NEVER.sub('', clean(path)).lower()}={_VALUE.sub('_', said)}"[:LONGEST]
 
 
 def words_of(message: Mapping[str, Any], *more: str) -> list[str]:
     """Of a message: its actor, its arguments, its tags; and of other texts.  At most ``MOST_WORDS``."""
     found: dict[str, None] = {}
     for word in _all(message, more):
-        found.setdefault(word.replace("\x00", ""))
+        found.setdefault(word)
         if len(found) >= MOST_WORDS:
             break
     return [word for word in found if word]

@@ -1,6 +1,5 @@
 """Kinds of columns, and the time, as either database has them."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -46,35 +45,14 @@ class JobId(TypeDecorator[str]):
         return dialect.type_descriptor(UUID(as_uuid=False) if dialect.name == "postgresql" else String(36))
 
 
-class Words(TypeDecorator[Sequence[str]]):
-    """A set of words: ``tsvector`` in PostgreSQL, text with a space around each in SQLite; only ever written."""
+class Words(TypeDecorator[str]):
+    """A set of words: ``tsvector`` in PostgreSQL, text with a space around each in SQLite."""
 
     impl = Text
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return dialect.type_descriptor(TSVECTOR() if dialect.name == "postgresql" else Text())
-
-    def bind_expression(self, bindvalue: Any) -> Any:
-        return _as_words(bindvalue)
-
-    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:
-        words = sorted(set(value or ()))
-        return words if dialect.name == "postgresql" else f" {' '.join(words)} "
-
-
-class _as_words(FunctionElement[Any]):
-    inherit_cache = True
-
-
-@compiles(_as_words, "postgresql")
-def _words_postgresql(element: _as_words, compiler: Any, **kw: Any) -> str:
-    return f"array_to_tsvector(({compiler.process(element.clauses, **kw)})::text[])"
-
-
-@compiles(_as_words, "sqlite")
-def _words_sqlite(element: _as_words, compiler: Any, **kw: Any) -> str:
-    return str(compiler.process(element.clauses, **kw))
 
 
 class now(FunctionElement[datetime]):
