@@ -28,8 +28,9 @@ class Permissions(Middleware):
     A producer is the name its process has (``HARELINE_PRODUCER``, or its user at RabbitMQ), or is given with
     ``broker.sent_by``; of a foreign message the user that RabbitMQ has verified.  It is asked where a message enters:
     ``send()`` raises ``Forbidden``, a foreign message is buried; so are those it makes follow it (a pipeline,
-    callbacks).  And again before the body runs: by the producer in the ledger's row, and with what that row says if
-    RabbitMQ brought something else.  What is not allowed then is a dead letter at once, reason ``forbidden``.
+    callbacks).  And again before the body runs, of such an actor and of any whose message makes one follow: by the
+    producer in the ledger's row, and with what that row says if RabbitMQ brought something else.  What is not allowed
+    then is a dead letter at once, reason ``forbidden``.
 
     Who can write to the ledger is trusted to have told the truth.
 
@@ -63,20 +64,26 @@ class Permissions(Middleware):
 
     def demand(self, message: Message[Any], producer: str) -> None:
         """Raise ``Forbidden`` unless this producer may send the message and all that it makes follow."""
-        for name in _reached(message) if self.allowed else ():
-            allowed = self.allowed.get(self.aliases.of(name))
-            if allowed is not None and producer not in allowed:
+        for name in self._restricted(message):
+            allowed = self.allowed[self.aliases.of(name)]
+            if producer not in allowed:
                 who = f"producer {producer!r}" if producer else "a producer without a name"
                 raise Forbidden(
                     f"{name}: {who} may not send to it, only {', '.join(sorted(allowed))}; add it to "
                     "allowed_producers, or set HARELINE_PRODUCER, of a foreign message user_id"
                 )
 
+    def _restricted(self, message: Message[Any] | JobMessage) -> Iterator[str]:
+        """Those of the actors it reaches that not everybody may send to."""
+        if self.allowed:
+            yield from (name for name in _reached(message) if self.aliases.of(name) in self.allowed)
+
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        if not isinstance(message, JobMessage) or message.actor_name not in self.allowed:
+        if not isinstance(message, JobMessage):
             return
         try:
-            self._check(message)
+            if any(self._restricted(message)):
+                self._check(message)
         except LedgerUnavailable:
             raise
         except Exception as error:  # any other would be swallowed, and the body run
@@ -86,7 +93,10 @@ class Permissions(Middleware):
             raise Forbidden(f"{message.actor_name}: who sent it cannot be told ({type(error).__name__})") from error
 
     def _check(self, message: JobMessage) -> None:
-        producer, body = self.recorded(message.claim.id) or ("", message.body)
+        recorded_as = self.recorded(message.claim.id)
+        if recorded_as is None:
+            raise Forbidden("the ledger does not know who sent it")
+        producer, body = recorded_as
         if body != message.body:
             recorded: Message[Any] = Message.decode(body)
             actor = self.aliases.of(recorded.actor_name)
@@ -109,7 +119,7 @@ def _alone(message: JobMessage) -> Message[Any]:
     return Message(message.queue_name, message.actor_name, (), {}, {}, message.message_id)
 
 
-def _reached(message: Message[Any]) -> Iterator[str]:
+def _reached(message: Message[Any] | JobMessage) -> Iterator[str]:
     """The actors a message is for, itself or by what it makes follow."""
     yield message.actor_name
     yield from (name for option in _NAMING if isinstance(name := message.options.get(option), str))

@@ -123,3 +123,31 @@ def test_while_nobody_can_tell_who_sent_it_nothing_starts(
     broker.emit_after("skip_message", job)  # it is not the current job any more
     assert job.ending is not None
     assert job.ending.outcome is outcome
+
+
+def test_a_forged_message_of_an_actor_that_is_anybodys_makes_nothing_restricted_follow(broker: Broker) -> None:
+    pay, invoice = restricted(broker)
+    sent = invoice.message(1)
+    broker.permissions.recorded = lambda id: ("reports@host:1", sent.encode())
+
+    def arrived(**options: Any) -> JobMessage:
+        forged = sent.copy(args=(7,), options=options)
+        job = JobMessage(forged, Claim("id", Verdict.RUN), settle=lambda message, answer: None, body=forged.encode())
+        broker.permissions.before_process_message(broker, job)
+        return job
+
+    step = pay.message_with_options(args=(1_000_000,), pipe_ignore=True).asdict()
+    ways: list[dict[str, Any]] = [
+        {"pipe_target": step},
+        {"pipe_target": sent.copy(options={"pipe_target": step}).asdict()},
+        {"group_completion_callbacks": [step]},
+        {"on_success": "settle"},
+    ]
+    for options in ways:
+        job = arrived(**options)
+        assert (job.args, job.options) == ((1,), {})
+    with pytest.raises(Forbidden, match="who sent it cannot be told"):
+        arrived(pipe_target={"nobody": "can read it"})
+    broker.permissions.recorded = lambda id: None
+    with pytest.raises(Forbidden, match="the ledger does not know who sent it"):
+        arrived(on_success="pay")
