@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from queue import Empty, SimpleQueue
 
 #: Where a worker writes that it is ready, and sees that its supervisor has died.
@@ -50,6 +51,8 @@ class Child:
     Parameters:
       leash: give it a pipe, to say that it is ready and to see that we are gone.
       piped: its output, both streams, is read from :attr:`process` ``.stdout``.
+
+    Raises ``OSError`` when this machine can have no further process, or thread.
     """
 
     def __init__(
@@ -66,21 +69,33 @@ class Child:
         self.ready = False
         self.dismissed = False  #: an operator has asked it to stop
         end, mine = os.pipe() if leash else (-1, -1)
-        self.process = subprocess.Popen(
-            command,
-            env={**os.environ, **(env or {}), **({SUPERVISOR_FD: str(mine)} if leash else {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if piped else None,
-            stderr=subprocess.STDOUT if piped else None,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-            pass_fds=(mine,) if leash else (),
-        )
-        if leash:
-            os.close(mine)
-            threading.Thread(target=self._listen, args=(end,), daemon=True).start()
-        threading.Thread(target=self._wait, daemon=True).start()
+        pipe = os.fdopen(end, "rb", buffering=0) if leash else None
+        started: subprocess.Popen[str] | None = None
+        try:
+            self.process = started = subprocess.Popen(
+                command,
+                env={**os.environ, **(env or {}), **({SUPERVISOR_FD: str(mine)} if leash else {})},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if piped else None,
+                stderr=subprocess.STDOUT if piped else None,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                pass_fds=(mine,) if leash else (),
+            )
+            if pipe is not None:
+                threading.Thread(target=self._listen, args=(pipe,), daemon=True).start()
+            threading.Thread(target=self._wait, daemon=True).start()
+        except (OSError, RuntimeError) as error:
+            if started is not None:  # nobody would hear of its end
+                self.kill()
+                started.wait()
+            if pipe is not None:
+                pipe.close()
+            raise OSError(f"this machine can have no further process or thread now: {error}") from error
+        finally:
+            if leash:
+                os.close(mine)
 
     @property
     def pid(self) -> int:
@@ -101,8 +116,8 @@ class Child:
             os.killpg(self.pid, signal.SIGTERM)
         self._inbox.put(Ended(self, code))
 
-    def _listen(self, end: int) -> None:
-        with os.fdopen(end, "rb", buffering=0) as pipe:
+    def _listen(self, pipe: FileIO) -> None:
+        with pipe:
             while said := pipe.read(1):  # until it, and all its children, are gone: they see our end closed when we die
                 if said == DISMISSED:
                     self.dismissed = True

@@ -102,7 +102,11 @@ class Supervisor:
     def _start_due(self) -> None:
         for place in self._places:
             if place.is_wanted and not self._stopping and time.monotonic() >= place.start_at:
-                place.child = Child(self._command, self._inbox, env=self._env, leash=True)
+                try:
+                    place.child = Child(self._command, self._inbox, env=self._env, leash=True)
+                except OSError as error:  # the machine is short of memory, processes or files: the others go on
+                    log.error("worker.not_started", worker=place.number, why=str(error), again_in_s=_later(place))
+                    continue
                 if place is self._renewing and self._renew_until is None:
                     self._renew_until = time.monotonic() + READY_S
                 log.info("worker.started", worker=place.number, pid=place.child.pid)
@@ -151,10 +155,9 @@ class Supervisor:
             if all(place.dismissed for place in self._places):
                 self._stopping = True
             return code != 0
-        place.deaths = 0 if time.monotonic() - child.started_at > SETTLED_S else place.deaths + 1
-        shortest, longest = BACKOFF_S
-        delay_s = min(longest, shortest * 2 ** min(place.deaths - 1, 10)) if place.deaths else shortest
-        place.start_at = time.monotonic() + delay_s
+        if time.monotonic() - child.started_at > SETTLED_S:
+            place.deaths = -1  # this one does not count
+        delay_s = _later(place)
         if self._counting is not None:
             self._counting.meter.count((DEATHS, (fate(code),), 1))
         log.error("worker.died", worker=place.number, pid=child.pid, how=fate(code), again_in_s=delay_s)
@@ -174,3 +177,12 @@ class Supervisor:
 
     def _place_of(self, child: Child) -> Place:
         return next(place for place in self._places if place.child is child)
+
+
+def _later(place: Place) -> float:
+    """In how many seconds its next process is to be started, now that one has died or could not be."""
+    place.deaths += 1
+    shortest, longest = BACKOFF_S
+    delay_s = min(longest, shortest * 2 ** min(place.deaths - 1, 10)) if place.deaths else shortest
+    place.start_at = time.monotonic() + delay_s
+    return delay_s

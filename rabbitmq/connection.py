@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
@@ -16,6 +17,7 @@ from pika import URLParameters
 from pika.adapters.select_connection import IOLoop
 from pika.channel import Channel
 
+from errors import BrokerUnavailable
 from rabbitmq.forks import forget_in_child
 from rabbitmq.reasons import explain
 from rabbitmq.wire import Wire
@@ -87,16 +89,27 @@ class Connection:
     # -- any thread
 
     def start(self) -> None:
-        """Begin to connect, and never stop trying.  Idempotent; returns at once."""
+        """Begin to connect, and never stop trying.  Idempotent; returns at once.
+
+        Raises ``BrokerUnavailable`` where this machine has no thread or file left for it; the next call tries again.
+        """
         if self.state is not State.IDLE:
             return
         with self._lock:
             if self.state is State.IDLE:
+                self._begin()
+
+    def _begin(self) -> None:
+        try:
+            if self._loop is None:
                 self._loop = IOLoop()
                 self._loop.add_callback_threadsafe(self._connect)
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self.state = State.CONNECTING  # last: who sees it may call call_soon
-                self._thread.start()
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self.state = State.CONNECTING  # last: who sees it may call call_soon
+            self._thread.start()
+        except (RuntimeError, OSError) as error:
+            self._thread, self.state = None, State.IDLE  # what was asked of its loop meanwhile stays there
+            raise BrokerUnavailable(f"{self._name} cannot connect to RabbitMQ from here: {error}") from error
 
     def call_soon(self, function: Callable[[], None]) -> None:
         """Run ``function`` on the I/O thread; nothing happens before :meth:`start` or after :meth:`close`.
@@ -156,12 +169,20 @@ class Connection:
                 log.exception("the I/O thread of %s stumbled; it reconnects", self._name)
                 self._abandon_socket()
                 self._loop.close()
-                self._loop = IOLoop()
+                self._loop = self._another_loop()
                 self._loop.add_callback_threadsafe(self._run_calls)
                 self._lost("pika failed")
         self.state = State.CLOSED
         self._abandon_socket()
         self._loop.close()
+
+    def _another_loop(self) -> IOLoop:
+        while True:
+            try:
+                return IOLoop()
+            except OSError as error:  # out of file descriptors
+                log.warning("%s cannot go on for now: %s", self._name, error)
+                time.sleep(1.0)
 
     def _run_calls(self) -> None:
         self._woken = False
@@ -172,6 +193,13 @@ class Connection:
                 log.exception("a callback on the I/O thread of %s failed", self._name)
 
     def _connect(self) -> None:
+        try:
+            self._attempt()
+        except Exception as error:  # a machine that is out of threads, or of files
+            log.exception("%s could not begin to connect", self._name)
+            self._lost(f"{self._name} could not begin to connect: {error}")
+
+    def _attempt(self) -> None:
         self.state = State.CONNECTING
         parameters = self._addresses[self._attempts % len(self._addresses)]
         self._attempts += 1

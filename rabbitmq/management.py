@@ -21,6 +21,10 @@ from errors import BrokerError, BrokerUnavailable
 from rabbitmq.connection import addresses, version
 from rabbitmq.reasons import explain
 
+#: A server that froze is given up within three of these, whatever it was asked.  Served while a call waits: nobody may
+#: do anything else that long between two.
+HEARTBEAT_S = 10
+
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
@@ -157,7 +161,7 @@ def connect(url: str) -> Iterator[BlockingConnection]:
     """A connection to the first host of the URL that lets us in."""
     reason = ""
     for parameters in addresses(url):
-        parameters.heartbeat = 0  # nobody serves it between two calls
+        parameters.heartbeat = HEARTBEAT_S
         parameters.blocked_connection_timeout = 10
         try:
             connection = BlockingConnection(parameters)

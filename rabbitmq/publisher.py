@@ -17,6 +17,7 @@ from typing import Any
 from pika import BasicProperties, exceptions, spec
 from pika.channel import Channel
 
+from errors import BrokerUnavailable
 from rabbitmq import frames
 from rabbitmq.connection import Connection, State, user_of
 from rabbitmq.declare import Declarer, Topology
@@ -131,7 +132,7 @@ class Publisher:
     # -- any thread
 
     def start(self) -> None:
-        """Connect now rather than at the first ``publish``.  Idempotent; returns at once."""
+        """Connect now rather than at the first ``publish``.  Idempotent; raises as :meth:`Connection.start`."""
         self._connection.start()
 
     def publish(self, parcels: Sequence[Parcel]) -> int:
@@ -141,7 +142,11 @@ class Publisher:
         many are in hand, parcels are dropped and counted, and one log line per outage says so.
         """
         connection = self._connection
-        connection.start()
+        try:
+            connection.start()
+        except BrokerUnavailable as error:
+            self._drop(len(parcels), str(error))
+            return 0
         deadline = time.monotonic() + self._confirm_timeout_s
         with self._idle:
             room = 0 if self._hopeless() else self._buffer - self._in_hand
@@ -167,7 +172,10 @@ class Publisher:
 
     @property
     def ready(self) -> bool:
-        """Whether a batch would be sent now: connected, not blocked, at most half full.  Connects if need be."""
+        """Whether a batch would be sent now: connected, not blocked, at most half full.
+
+        Connects if need be; raises as :meth:`Connection.start`.
+        """
         self._connection.start()
         return self._connection.state is State.OPEN and self._in_hand <= self._buffer // 2
 
@@ -230,18 +238,18 @@ class Publisher:
         while inbox and wire.unsent_bytes < _UNSENT_BYTES:
             deadline, parcel = inbox.popleft()
             sent = _Sent(parcel, deadline, False)
-            if not self._declarer.declared(parcel.queue):
-                self._hold(sent)
-                continue
-            data = self._encode(sent)
-            chunk.append(data)
-            size += len(data)
-            if size >= _CHUNK_BYTES:
+            held = not self._declarer.declared(parcel.queue)
+            if not held:
+                data = self._encode(sent)
+                chunk.append(data)
+                size += len(data)
+            if size >= _CHUNK_BYTES or held:
                 wire.emit(b"".join(chunk))
                 chunk.clear()
                 size = 0
-        if chunk:
-            wire.emit(b"".join(chunk))
+            if held:  # only now: of a queue that nobody declares it is written at once, under the next tag
+                self._hold(sent)
+        wire.emit(b"".join(chunk))
         if not self._ticking:
             self._ticking = True
             self._connection.call_later(self._confirm_timeout_s / 10, self._tick)
@@ -289,8 +297,8 @@ class Publisher:
     def _release(self, name: str) -> None:
         wire = self._connection.wire
         held = self._undeclared.pop(name, [])
-        if wire is not None and (data := b"".join(self._encode(sent) for sent in held)):
-            wire.emit(data)
+        if wire is not None:
+            wire.emit(b"".join(self._encode(sent) for sent in held))
 
     # -- the I/O thread: what RabbitMQ says
 

@@ -47,8 +47,8 @@ class Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
         self._contents.pop(channel, None)
 
     def emit(self, data: bytes) -> None:
-        """Send whole frames.  Ignored when the connection is no longer open."""
-        if self.is_open:
+        """Send whole frames, if any.  Ignored when the connection is no longer open."""
+        if self.is_open and data:
             self.bytes_sent += len(data)
             self._adapter_emit_data(data)
 

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 import pika
 import pytest
 
+from errors import BrokerUnavailable
 from rabbitmq.connection import State
-from rabbitmq.management import passive_counts
+from rabbitmq.management import connect, passive_counts
 from rabbitmq.publisher import Parcel, Publisher
 from rabbitmq.topology import Queue, choose_type, topology
 from tests.collect import Collected, eventually
@@ -367,3 +368,34 @@ def test_counts_say_what_was_published(rabbitmq_url: str) -> None:
         publisher.publish([parcel("1"), parcel("2"), parcel("3", queue="r")])
         assert publisher.flush(10)
     assert passive_counts(rabbitmq_url, ["q", "missing", "r", "q.XQ"]) == {"q": (2, 0), "r": (1, 0)}
+
+
+def test_a_queue_that_nobody_declares_does_not_mix_up_what_is_confirmed(rabbitmq_url: str) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(rabbitmq_url))
+    channel = connection.channel()
+    channel.queue_declare("full", durable=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+    channel.basic_publish("", "full", b"")
+    connection.close()
+    with publishing(rabbitmq_url) as (publisher, sent):
+        publisher.publish([parcel("first")])  # so q is declared, and what follows is one chunk
+        assert publisher.flush(10)
+        publisher.publish([parcel("taken"), parcel("refused", "full"), parcel("taken too")])
+        assert publisher.flush(10)
+        assert sent.jobs() == {"first", "taken", "taken too"}
+        assert publisher.stats.nacked == 1
+
+
+@pytest.mark.prove
+def test_who_asks_a_server_that_froze_gives_up(
+    rabbitmq: RabbitMQ, rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rabbitmq.management.HEARTBEAT_S", 1)
+    with FaultProxy(rabbitmq.port) as proxy:
+
+        def ask() -> None:
+            with connect(proxy.url(rabbitmq_url)) as connection:
+                proxy.stall()
+                connection.channel()
+
+        with pytest.raises(BrokerUnavailable, match="the connection to RabbitMQ was lost"):
+            ask()

@@ -1,10 +1,17 @@
 """Back-off and addresses, without a server."""
 
+import threading
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rabbitmq.connection
+from errors import BrokerUnavailable
 from rabbitmq.connection import Connection, State, addresses, reconnect_delay_s
+from rabbitmq.publisher import Parcel, Publisher
+from rabbitmq.wire import Wire
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1))
@@ -38,3 +45,44 @@ def test_creating_a_connection_does_no_io() -> None:
     states = [connection.state]
     connection.close()
     assert [*states, connection.state] == [State.IDLE, State.CLOSED]
+
+
+NOWHERE = "amqp://127.0.0.1:1/"
+
+
+def test_an_attempt_that_cannot_even_be_begun_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire, attempts, downs = Wire, iter(range(100)), threading.Semaphore(0)
+
+    def scarce(*args: Any, **kwargs: Any) -> Wire:
+        if next(attempts) in (0, 2):
+            raise RuntimeError("can't start new thread")
+        return wire(*args, **kwargs)
+
+    monkeypatch.setattr(rabbitmq.connection, "Wire", scarce)
+    connection = Connection(NOWHERE, name="t", on_open=lambda: None, on_down=lambda reason: downs.release())
+    connection.start()
+    try:
+        for _ in range(4):
+            assert downs.acquire(timeout=30)
+    finally:
+        connection.close()
+
+
+def test_where_no_thread_can_be_started_nothing_is_raised_to_who_sends_and_the_next_who_asks_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    publisher = Publisher(NOWHERE, topology=lambda server: [], on_sent=lambda pairs: None)
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(BrokerUnavailable, match="cannot connect to RabbitMQ from here: can't start new thread"):
+            publisher.start()
+        assert publisher.publish([Parcel("q", b"{}", "job", 1, "id", "act", 3, 0)]) == 0
+        assert (publisher.stats.dropped, publisher.connection.state) == (1, State.IDLE)
+    publisher.start()
+    try:
+        assert publisher.connection.state is not State.IDLE
+    finally:
+        publisher.close(0.1)
