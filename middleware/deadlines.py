@@ -71,11 +71,16 @@ class _Body:
             raise self.kind
 
     def interrupt(self) -> bool:
+        """Whether it is running still.  Raises ``LookupError`` when the interpreter does not know its thread."""
         with self._lock:
             if self._open and self.shielded:
                 self._missed = True
             elif self._open:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), ctypes.py_object(self.kind))
+                told = ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self.thread), ctypes.py_object(self.kind)
+                )
+                if not told:
+                    raise LookupError(f"no thread has the number {self.thread}")
             return self._open
 
     def close(self) -> None:
@@ -122,7 +127,8 @@ class Deadlines(Middleware):
 
     Actor and message options:
       time_limit: milliseconds an attempt may run, then ``TimeLimitExceeded`` is raised in it (retried
-        as any error); ``float("inf")`` for no limit.  Default: the setting ``time_limit_ms``.
+        as any error); ``float("inf")`` for no limit.  Default, also where it is no number above 0: the setting
+        ``time_limit_ms``.
       expires: milliseconds after which a job that was not tried yet is not wanted any more: a dead letter, reason
         ``expired``, whether a worker comes to it or not; counted from when it became due: its send (of a foreign
         message: its adoption), the end of its delay, or an operator's retry.  ``float("inf")`` or None for never.
@@ -177,7 +183,6 @@ class Deadlines(Middleware):
         if not isinstance(message, JobMessage):
             return
         actor = broker.get_actor(message.actor_name)
-        options = {**actor.options, **message.options}
         expires = expiry_ms(actor.options, message.options, self.max_age_ms)
         age_s = time.monotonic() - message.claim.due_since
         if expires is not None and age_s * 1000 >= expires and not message.claim.tried:
@@ -187,11 +192,11 @@ class Deadlines(Middleware):
             message.cancelled = True
             message.end(Outcome.CANCELLED)
             raise SkipMessage("it was asked to stop before it began")
-        limit = options.get("time_limit") or self.time_limit_ms
-        grace: Any = options.get("cancel_grace")
-        if not _is_grace(grace):  # not said; or said wrongly, by a foreign producer
-            grace = self.cancel_grace_s * 1000
-        self._current.plan = (message, limit / 1000, bool(options.get("notify_shutdown")), grace / 1000)
+        said = (message.options, actor.options)
+        limit = _said(said, "time_limit", _is_limit, self.time_limit_ms)
+        grace = _said(said, "cancel_grace", _is_grace, self.cancel_grace_s * 1000)
+        notify = message.options.get("notify_shutdown", actor.options.get("notify_shutdown"))
+        self._current.plan = (message, limit / 1000, bool(notify), grace / 1000)
 
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
@@ -276,10 +281,25 @@ class Deadlines(Middleware):
                 now = time.monotonic()
                 for body in [body for body in self._bodies if body.deadline <= now]:
                     body.deadline = float("inf")
-                    if body.interrupt():
-                        self.logger.warning("Raising %s in worker thread %s.", body.kind.__name__, body.thread)
+                    try:
+                        if body.interrupt():
+                            self.logger.warning("Raising %s in worker thread %s.", body.kind.__name__, body.thread)
+                    except LookupError as error:
+                        self.logger.error(
+                            "Job %s runs on past %s: %s.", body.message.claim.id, body.kind.__name__, error
+                        )
                 self._next = min((body.deadline for body in self._bodies), default=float("inf"))
-                self._lock.wait(None if self._next == float("inf") else max(0.0, self._next - now))
+                self._lock.wait(min(threading.TIMEOUT_MAX, max(0.0, self._next - now)))
+
+
+def _said(options: Iterable[Mapping[str, Any]], name: str, fits: Callable[[object], bool], default: float) -> float:
+    """The first of these, in milliseconds, that was said and is well said: a foreign producer may send anything."""
+    found = next((x[name] for x in options if fits(x.get(name))), default)
+    return min(found, LONGEST_DELAY_MS)  # what is longer no thread can wait for
+
+
+def _is_limit(limit: object) -> bool:
+    return isinstance(limit, (int, float)) and not isinstance(limit, bool) and limit > 0
 
 
 def _is_grace(grace: object) -> bool:

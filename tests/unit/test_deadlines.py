@@ -66,6 +66,51 @@ def test_the_limit_of_a_message_goes_before_the_actors(broker: StubBroker) -> No
     assert run(broker, short, time_limit=60_000) is None
 
 
+@pytest.mark.parametrize("limit", [10**400, 1e300, float("inf"), float("nan"), "soon", -1, 0, True, None])
+def test_a_limit_that_nobody_can_wait_for_leaves_the_others_their_own(broker: StubBroker, limit: Any) -> None:
+    @dramatiq.actor(broker=broker, time_limit=50)
+    def forever() -> None:
+        while True:
+            time.sleep(0.005)
+
+    @dramatiq.actor(broker=broker)
+    def quick() -> None: ...
+
+    assert run(broker, quick, time_limit=limit, cancel_grace=10**400) is None
+    assert isinstance(run(broker, forever), TimeLimitExceeded)
+
+
+def test_a_bad_limit_of_a_message_leaves_the_actors(broker: StubBroker) -> None:
+    @dramatiq.actor(broker=broker, time_limit=50)
+    def forever() -> None:
+        while True:
+            time.sleep(0.005)
+
+    assert isinstance(run(broker, forever, time_limit="never"), TimeLimitExceeded)
+
+
+def test_an_interrupt_that_cannot_be_raised_is_logged_and_others_are_raised(
+    broker: StubBroker, deadlines: Deadlines, caplog: pytest.LogCaptureFixture
+) -> None:
+    @dramatiq.actor(broker=broker, time_limit=50)
+    def elsewhere() -> None:
+        [body] = deadlines._bodies
+        body.thread = 1
+        for _ in range(1000):
+            if "no thread has the number 1" in caplog.text:
+                return
+            time.sleep(0.005)
+
+    @dramatiq.actor(broker=broker, time_limit=50)
+    def forever() -> None:
+        while True:
+            time.sleep(0.005)
+
+    assert run(broker, elsewhere) is None
+    assert "Job id runs on past TimeLimitExceeded" in caplog.text
+    assert isinstance(run(broker, forever), TimeLimitExceeded)
+
+
 def test_an_actor_called_directly_is_not_limited(broker: StubBroker) -> None:
     @dramatiq.actor(broker=broker, time_limit=1)
     def slow() -> str:
