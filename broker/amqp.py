@@ -114,7 +114,7 @@ class AmqpRoad(Intakes):
 
     def _go_on(self, intake: Intake) -> None:
         assert self.consumers is not None
-        if intake.queue not in self._paused and not intake.closing and not intake.quiet:
+        if intake.queue not in self._paused and intake.prefetch:  # else it rests, and is told when that is over
             self.consumers.resume(intake.queue)
 
     def _hold(self, queue: str) -> None:

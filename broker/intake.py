@@ -156,6 +156,7 @@ class Intake(Consumer):
             if slots == self.slots:
                 return
             self.slots, self._ahead = slots, slots if self._ahead else 0
+            self._resting = self._resting and not self._free
             starting = [self._next.popleft() for _ in range(min(len(self._next), max(0, slots - self._running)))]
             self._running += len(starting)
             arrivals = []

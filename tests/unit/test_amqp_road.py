@@ -69,3 +69,38 @@ def test_a_message_that_cannot_be_handed_over_for_burial_goes_back_and_costs_no_
     with pytest.raises(RuntimeError):
         road._claimed(intake, cast(Any, delivery), Claim("id", Verdict.GONE, "gone"), b"")
     assert (delivery.answers, intake.room) == (["reject"], intake.slots)
+
+
+@dataclass
+class Wishes:
+    """Consumers that note what is wanted of them."""
+
+    last: dict[str, Any] = field(default_factory=dict)
+
+    def set_prefetch(self, queue: str, prefetch: int) -> None:
+        self.last["prefetch"] = prefetch
+
+    def pause(self, queue: str) -> None:
+        self.last["consuming"] = False
+
+    def resume(self, queue: str) -> None:
+        self.last["consuming"] = True
+
+
+def test_a_queue_that_is_resumed_while_its_intake_rests_is_consumed_when_a_slot_is_free(
+    road: AmqpRoad, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wishes = Wishes()
+    road.consumers = cast(Any, wishes)
+    monkeypatch.setattr("broker.intake.PATIENCE_S", 0.0)
+    while intake.reserve():
+        pass
+    waiting = Handed()
+    intake.reserve(waiting)
+    next(intake)
+    assert (wishes.last, waiting.answers) == ({"consuming": False}, ["reject"])
+    road.pause(frozenset({"work"}))
+    road.pause(frozenset())
+    assert wishes.last == {"consuming": False}, "it has no room yet"
+    intake.vacate()
+    assert wishes.last == {"consuming": True, "prefetch": intake.slots}

@@ -175,3 +175,21 @@ def test_a_job_that_was_being_claimed_when_the_intake_closed_takes_no_room_after
     assert told.released == [("late", 1)]
     assert intake.reopen(told.work)
     assert intake.room == 1
+
+
+def test_an_intake_that_rests_is_woken_by_being_given_more_slots_and_by_no_fewer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("broker.intake.PATIENCE_S", 0.0)
+    told = Told()
+    intake = told.intake(2)
+    assert intake.reserve("long")
+    assert intake.reserve("longer")
+    assert not intake.reserve("held back")
+    next(intake)
+    assert (intake.prefetch, intake.drain()) == (0, ["held back"])
+    intake.resize(1)
+    assert intake.prefetch == 0, "both run still"
+    intake.resize(4)
+    assert (intake.prefetch, intake.room) == (4, 2)
+    assert told.paces == [intake] * 3
