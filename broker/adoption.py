@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from dramatiq.errors import DecodeError
 from dramatiq.message import Message, generate_unique_id, get_encoder
@@ -50,8 +50,17 @@ class Foreign:
     headers: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: Asks whether a user may send a message; what is to be recorded of it, and the key and the line of its job.
-Receive = Callable[[Message[Any], str | None], tuple[Message[Any], Key | None, Line | None]]
+class Received(NamedTuple):
+    """What is to be recorded of a foreign message, and of its job."""
+
+    message: Message[Any]
+    key: Key | None = None
+    line: Line | None = None
+    expires_ms: int | None = None
+
+
+#: Asks whether a user may send a message, and what becomes of it.
+Receive = Callable[[Message[Any], str | None], Received]
 
 
 class Adoption:
@@ -131,20 +140,21 @@ def adopt(foreign: Foreign, receive: Receive) -> NewJob:
     for name in TRACE_HEADERS:
         if isinstance(context := foreign.headers.get(name), str):
             message.options.setdefault(name, context[:MAX_TRACE_HEADER])
-    normal, key, line = receive(message.copy(queue_name=queue), foreign.user)
+    received = receive(message.copy(queue_name=queue), foreign.user)
     return NewJob(
         id=str(uuid.uuid5(NAMESPACE, f"{queue}:{message.message_id}")),
         message_id=message.message_id,
         queue=queue,
         actor=message.actor_name,
         priority=foreign.priority,
-        body=normal.encode(),
+        body=received.message.encode(),
         run_at=datetime.fromtimestamp(min(eta / 1000, 253402300799), UTC) if due else None,
         producer="foreign" if foreign.user is None else f"{foreign.user}@{RABBITMQ}",
         served=not due,
         event=Event.ADOPTED,
-        key=key,
-        line=line,
+        key=received.key,
+        line=received.line,
+        expires_ms=received.expires_ms,
     )
 
 

@@ -1,16 +1,18 @@
 """What a message becomes: the job that is recorded of it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dramatiq import Actor
 from dramatiq.message import Message
 from uuid_utils import uuid7
 
+from broker.adoption import Received
 from errors import PayloadTooLarge, Refusal
-from ledger.records import LONGEST_DELAY_MS, Key, Line, NewJob
+from ledger.records import LONGEST_DELAY_MS, Key, NewJob
 from ledger.sealed import SEALED
-from middleware.deadlines import expires_ms
+from middleware.deadlines import expires_ms, expiry_ms
 from middleware.permissions import FOLLOWS
 from middleware.unique import key_of
 
@@ -50,7 +52,7 @@ def job_of(
             "store the data and pass a reference to it (HARELINE_MAX_PAYLOAD_BYTES raises the limit)."
         )
     actor = broker.actors.get(message.actor_name)
-    key = _asked(broker, lambda: key_of(actor, clear))
+    key = _asked(broker, lambda: _key(broker, actor, clear))
     return NewJob(
         id=str(uuid7()),
         message_id=message.message_id,
@@ -98,20 +100,30 @@ def _sealed(broker: "Broker", message: Message[Any]) -> tuple[Message[Any], Mess
     return broker.encryption.sealed(message, whole=whole), message
 
 
-def received(broker: "Broker", message: Message[Any], user: str | None) -> tuple[Message[Any], Key | None, Line | None]:
-    """A foreign message as it is recorded, and the key and the line of its job.  Raises ``Refusal``."""
+def received(broker: "Broker", message: Message[Any], user: str | None) -> Received:
+    """A foreign message as a job.  Raises ``Refusal``."""
     broker.permissions.demand(message, user or "")
     name = broker.aliases.of(message.actor_name)
     actor = broker.actors.get(name)
+    clear = message if name == message.actor_name else message.copy(actor_name=name)
+    secret = actor is not None and SEALED not in message.options and broker.encryption.mode(name) is not None
+    if secret:
+        with suppress(Refusal):
+            clear = broker.schemas.written(clear, refuse=False)
+    key = _key(broker, actor, clear)
+    line = broker.sequences.line_of(clear, key)
+    expires = expiry_ms(actor.options if actor is not None else {}, message.options, broker.max_age_ms)
+    if secret:
+        with suppress(Refusal):  # of a key that is missing here; it came in clear, and is run where the keys are
+            message = broker.encryption.sealed(clear)
+    return Received(message, key, line, None if expires is None else int(expires))
+
+
+def _key(broker: "Broker", actor: Actor[Any, Any] | None, message: Message[Any]) -> Key | None:
     key = key_of(actor, message)
-    named = message if name == message.actor_name else message.copy(actor_name=name)
-    line = broker.sequences.line_of(named, key)
-    if actor is None or SEALED in message.options or broker.encryption.mode(name) is None:
-        return message, key, line
-    try:
-        return broker.encryption.sealed(broker.schemas.written(named, refuse=False)), key, line
-    except Refusal:  # of a key that is missing here; it came in clear, and is run where the keys are
-        return message, key, line
+    if key is not None and actor is not None and "unique" in message.options:  # that of the actor was asked for
+        broker.encryption.demand_no_digest(actor, message.options, Refusal)
+    return key
 
 
 def _asked(broker: "Broker", find: Callable[[], T | None]) -> T | None:

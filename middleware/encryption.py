@@ -63,10 +63,16 @@ class Encryption(Middleware):
         if sensitive:
             self._sensitive.add(actor.actor_name)
         self.schemas.declare(actor)  # whose turn comes later
-        for option, path in _keyed(actor):
+        self.demand_no_digest(actor, actor.options, InvalidActor)
+
+    def demand_no_digest(
+        self, actor: Actor[Any, Any], options: Mapping[str, Any], kind: type[InvalidActor | Refusal]
+    ) -> None:
+        """Raise ``kind`` when options, of the actor or of a message for it, make a key of what is secret."""
+        for option, path in _keyed(options):
             secret = self._secrets(actor)
-            if sensitive or path in secret or (path is None and secret):
-                raise InvalidActor(
+            if actor.actor_name in self._sensitive or path in secret or (path is None and secret):
+                raise kind(
                     f"actor {actor.actor_name!r}: {option} would keep a digest of what is secret, and equal ones could "
                     "be told; name an argument that is not, or annotate the secret ones with Secret[…] and leave out "
                     "sensitive"
@@ -214,13 +220,13 @@ class Encryption(Middleware):
         return found
 
 
-def _keyed(actor: Actor[Any, Any]) -> Iterator[tuple[str, str | None]]:
-    """The options of an actor that make keys of its arguments: (option, path), or None for all arguments."""
-    unique = actor.options.get("unique")
+def _keyed(options: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """The options that make keys of an actor's arguments: (option, path), or None for all arguments."""
+    unique = options.get("unique")
     if isinstance(unique, Mapping):
         yield from [("unique", None)] if unique.get("by") is None else [("unique", path) for path in unique["by"]]
     for option in ("rate_limit", "concurrency", "sequence"):
-        given = actor.options.get(option)
+        given = options.get(option)
         for limit in given if isinstance(given, (list, tuple)) else [given]:
             key = limit if isinstance(limit, str) else getattr(limit, "key", None)
             if key:

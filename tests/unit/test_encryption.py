@@ -14,7 +14,7 @@ from pydantic import AliasChoices, BaseModel, Field, field_validator
 
 from broker import build
 from broker.broker import Broker
-from broker.making import job_of
+from broker.making import job_of, received
 from errors import InvalidActor, InvalidPayload, Refusal, SettingsError
 from ledger.migrate import Migrations
 from ledger.records import Claim, NewJob, Verdict
@@ -23,7 +23,7 @@ from middleware.attempt import JobMessage
 from middleware.discretion import keep_worker_quiet
 from middleware.rates import Rate
 from middleware.secret import Secret
-from middleware.unique import Unique
+from middleware.unique import Duplicate, Unique
 from settings import Settings, load
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -213,6 +213,37 @@ def test_what_makes_a_key_of_a_secret_is_refused(broker: Broker) -> None:
         below.send(CARD, Card(number=Secret("1")))
     with pytest.raises(InvalidActor, match="sensitive is True or False"):
         declare(act, broker=broker, actor_name="yes", sensitive="yes")
+
+
+def test_a_message_makes_no_key_of_a_secret_either(broker: Broker) -> None:
+    @dramatiq.actor(broker=broker, sensitive=True)
+    def whisper(text: str) -> None: ...
+
+    @dramatiq.actor(broker=broker)
+    def pay(card: Secret[str], user: Card, order: int) -> None: ...
+
+    @dramatiq.actor(broker=broker, unique=Unique(by=["user.number"]))
+    def charge(user: Card) -> None: ...
+
+    def message(unique: Unique) -> Message[Any]:
+        return pay.message_with_options(args=(CARD, {"number": "1"}, 7), unique=unique)
+
+    for refused in [
+        whisper.message_with_options(args=(CARD,), unique=Unique(by=["text"])),
+        message(Unique()),
+        message(Unique(by=["card"])),
+        message(Unique(by=["user.number"])),
+        charge.message(Card(number=Secret("1"))),
+    ]:
+        with pytest.raises(Refusal, match="a digest of what is secret"):
+            broker.enqueue(refused)
+        plain = refused.copy(args=({"number": "1"},)) if refused.actor_name == "charge" else refused
+        with pytest.raises(Refusal, match="a digest of what is secret"):
+            received(broker, plain, "a foreign producer")
+    assert broker.queries.jobs() == []
+    first, second = [broker.enqueue(message(Unique(by=["order"]))) for _ in range(2)]
+    assert not isinstance(first, Duplicate)
+    assert isinstance(second, Duplicate)
 
 
 def test_without_a_key_nothing_is_sent(tmp_path: Path) -> None:

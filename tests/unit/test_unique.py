@@ -13,7 +13,7 @@ from dramatiq import Actor, group, pipeline
 from pydantic import BaseModel
 
 from broker import Broker, build
-from broker.adoption import Foreign, adopt
+from broker.adoption import Foreign, Received, adopt
 from errors import InvalidActor, Refusal
 from ledger.records import Key, Mode
 from ledger.states import State
@@ -208,4 +208,4 @@ def test_a_foreign_message_of_the_actor_has_the_same_key(broker: Broker) -> None
     charge = actor(broker, Unique())
     message = charge.message(1)
     foreign = Foreign("elsewhere", None, message.encode(), 3, lambda job: None, lambda letter: None)
-    assert adopt(foreign, lambda x, user: (x, key_of(charge, x), None)).key == key_of(charge, message)
+    assert adopt(foreign, lambda x, user: Received(x, key_of(charge, x))).key == key_of(charge, message)
