@@ -48,6 +48,8 @@ LOOK_S = 0.5
 RETRY_S = 1.0
 #: Ticks decided in one transaction.
 BATCH = 500
+#: Signals to stop within this time are one request: ``timeout`` and ``make`` pass on a Ctrl-C that arrives as well.
+ONE_REQUEST_S = 0.5
 
 SCHEDULES: Sequence[Schedule] = (
     Schedule(
@@ -317,10 +319,14 @@ def plan(schedules: Sequence[Schedule], settings: Settings, broker: Broker) -> l
 
 
 def run(schedules: Sequence[Schedule], settings: Settings, broker: Broker) -> None:
-    """Send what is due, and do the duties of maintenance, until SIGTERM or SIGINT.  For the main thread.
+    """Send what is due, and do the duties of maintenance, until SIGTERM or SIGINT; a second one ends the process.
 
-    Raises :class:`BadSchedule`, ``SchemaMismatch`` or ``LedgerUnavailable`` before anything is started.
+    For the main thread, of a process that ends with it.
+
+    Raises :class:`BadSchedule`, ``SettingsError``, ``SchemaMismatch`` or ``LedgerUnavailable`` before anything is
+    started.
     """
+    broker.queue_names.check(broker)
     planned = plan(schedules, settings, broker)
     if not settings.database_url.startswith("sqlite:"):  # that one migrates itself
         Migrations(settings.database_url).check()
@@ -340,9 +346,14 @@ def run(schedules: Sequence[Schedule], settings: Settings, broker: Broker) -> No
 
     def stop() -> None:
         signal.sigwait(stops)
+        asked_at = time.monotonic()
         log.info("scheduler.stopping")
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)  # a second signal ends the process at once
         scheduler.stop()
+        while True:  # what is closed may wait for a server that hangs
+            number = signal.sigwait(stops)
+            if time.monotonic() - asked_at > ONE_REQUEST_S:
+                log.warning("scheduler.killed")
+                os._exit(128 + number)
 
     threading.Thread(target=stop, name="hareline-signals", daemon=True).start()
     watch = LedgerWatch(broker.ledger, settings, broker.metering.meter) if broker.metering else None

@@ -6,7 +6,7 @@ Each setting is looked up in the environment, then in ``.env``, then in ``hareli
 working directory), then taken from the defaults below.  Its environment variable is ``HARELINE_`` and its
 name in capitals, but for the names in :data:`VARIABLES`; in ``hareline.toml`` it is its name.  An empty
 variable counts as unset.  One queue's settings are ``HARELINE_QUEUES__USAGE_TRACKING__CONCURRENCY`` or
-``[queues.usage-tracking]``.
+``[queues.usage-tracking]``; where queues are declared, those of one that there is not are refused.
 
 A name nobody knows and a value nobody can use are refused, never ignored.
 """
@@ -41,7 +41,7 @@ from pydantic import (
 
 from errors import SettingsError
 
-__all__ = ["VARIABLES", "Explained", "QueueSettings", "Settings", "load", "loopback", "mask"]
+__all__ = ["VARIABLES", "Explained", "QueueSettings", "Settings", "fold", "load", "loopback", "mask"]
 
 PREFIX: Final = "HARELINE_"
 _QUEUES: Final = f"{PREFIX}QUEUES__"
@@ -60,6 +60,11 @@ def mask(text: str) -> str:
     """The same text with the passwords of the URLs in it replaced by ``***``."""
     text = re.sub(r"(?<=://)([^:/@\s]*):\S*@", r"\1:***@", text)
     return re.sub(r"(?<=password=)[^&\s]+", "***", text)
+
+
+def fold(queue: str) -> str:
+    """The name of a queue without what the name of a variable cannot tell: case, dashes from underscores."""
+    return queue.lower().replace("_", "-")
 
 
 def loopback(host: str) -> bool:
@@ -590,7 +595,9 @@ def load(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> S
     origins: dict[str, str] = {}
     for source in sources:
         values |= source.values
-        for queue, knobs in source.queues.items():
+        spelt = {fold(queue): queue for queue in queues}
+        for name, knobs in source.queues.items():
+            queue = name if name in queues else spelt.get(fold(name), name)
             queues[queue] = {**queues.get(queue, {}), **knobs}
         origins |= dict.fromkeys([*source.values, *(["queues"] if source.queues else [])], source.origin)
     try:
@@ -611,7 +618,7 @@ def _from_variables(origin: str, variables: Mapping[str, str | None]) -> _Source
         if variable in names:
             values[names[variable]] = value
         elif variable.startswith(_QUEUES) and (parts := variable.removeprefix(_QUEUES).lower().split("__"))[1:]:
-            # A variable's name has no dashes, a queue's no underscores.
+            # A variable's name has no dashes, a queue's seldom underscores: who looks one up folds it.
             queues.setdefault("__".join(parts[:-1]).replace("_", "-"), {})[parts[-1]] = value
         elif variable.startswith(PREFIX) and not _NOT_SETTINGS.fullmatch(variable):
             raise SettingsError(_unknown(variable, origin, names))

@@ -46,6 +46,7 @@ from middleware.unique import handle
 from settings import PRODUCER
 
 if TYPE_CHECKING:
+    from broker.queue_names import QueueNames
     from control.feed import Feed
     from ledger.queries import Queries
     from middleware.metering import Metering
@@ -91,6 +92,7 @@ class Broker(Hooks):
         self.road: Road  # set by build(): the road needs the broker's actors, the broker its road
         self.ledger: Ledger
         self.room: Room
+        self.queue_names: QueueNames
         self.jobs: LedgerJobs  #: what handles ask
         self.listeners: Listeners
         self.tracing: Tracing | None = None
@@ -224,7 +226,7 @@ class Broker(Hooks):
     def enqueue_tick(self, message: Message[Any], tick: tuple[str, Any]) -> bool:
         """Record a message for a schedule's (key, fire time).
 
-        False when that tick was recorded before, or ``unique`` refused its message.
+        False when that tick was recorded before, or ``unique`` refused its message.  Raises as :meth:`enqueue`.
         """
         if self.tracing is not None:
             with self.tracing.sending([message]):
@@ -232,6 +234,7 @@ class Broker(Hooks):
         return self._enqueue_tick(message, tick)
 
     def _enqueue_tick(self, message: Message[Any], tick: tuple[str, Any]) -> bool:
+        self._ask_room()
         self.emit_before("enqueue", message, None)
         [answer] = self._accept([job_of(self, message, tick=tick)])
         self.emit_after("enqueue", message, None)

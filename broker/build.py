@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from dramatiq.middleware import AsyncIO, Callbacks, Pipelines
+from dramatiq.middleware import AsyncIO, Pipelines
 from dramatiq.results import Results
 
 from broker.amqp import AmqpRoad
@@ -18,6 +18,7 @@ from broker.letters import Projection
 from broker.lifecycle import Lifecycle
 from broker.local import LocalRoad
 from broker.making import received
+from broker.queue_names import QueueNames
 from broker.road import Road
 from broker.room import Room
 from broker.runtime import Runtime
@@ -34,6 +35,7 @@ from ledger.redact import hide
 from ledger.sealing import KeyRing
 from middleware.atomic_sends import AtomicSends
 from middleware.audit import Audit
+from middleware.callbacks import Callbacks
 from middleware.capacity import Capacity
 from middleware.circuits import RECALL_S, RECALLED, Circuits
 from middleware.concurrency import ConcurrencyLimits
@@ -99,7 +101,8 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     hide(settings.redact_keys)
     catalogue = queues or {}
     queued = (catalogue, settings.queues)
-    concurrency = Sizes(concurrency_of(_last_said(queued, lambda queue: queue.concurrency), settings.queue_concurrency))
+    sizes = _last_said(queued, lambda queue: queue.concurrency)
+    concurrency = Sizes(concurrency_of(sizes, settings.queue_concurrency))
     rates = {name: Rate.parse(rate) for name, rate in _last_said(queued, lambda queue: queue.rate or None).items()}
     running = _last_said(queued, lambda queue: queue.max_running or None)
     ledger = open_ledger(
@@ -118,7 +121,9 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
         producer=settings.producer or (user_of(settings.broker_url) if settings.broker_url else ""),
     )
     broker.ledger = ledger
-    broker.room = Room(ledger, _last_said(queued, lambda queue: queue.max_waiting or None))
+    waiting = _last_said(queued, lambda queue: queue.max_waiting or None)
+    broker.room = Room(ledger, waiting)
+    broker.queue_names = QueueNames(settings.queues, catalogue, sizes, rates, running, waiting)
     broker.max_age_ms = settings.max_age_ms
     broker.keep = {name: queue.keep for name, queue in catalogue.items() if queue.keep}
     broker.jobs = LedgerJobs(
@@ -198,6 +203,7 @@ def build(settings: Settings, *, queues: Mapping[str, QueueDefaults] | None = No
     lifecycle = Lifecycle(road, recorder, heartbeat, lambda: maintenance(broker, settings), check)
     for middleware in (
         Audit(recorder),  # first: its after-hook is the last
+        broker.queue_names,
         Capacity(concurrency),  # before the worker registers with its number of threads
         *([metering] if metering else ()),  # before the first claim, and until the last finish
         lifecycle,

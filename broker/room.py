@@ -118,6 +118,6 @@ class Room:
         if look.left < count:
             raise QueueFull(
                 f"queue {queue!r} is full: its max_waiting is {limit:,}, there is room for {look.left:,} and {count:,} "
-                "were sent; send later, run more workers for it, or raise the limit "
-                f"(HARELINE_QUEUES__{queue.upper().replace('-', '_')}__MAX_WAITING)"
+                f"were sent; send later, run more workers for it, or raise the limit (`hareline queues set {queue} "
+                f"--max-waiting {2 * limit}`, or max_waiting in the settings of the queue)"
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dramatiq.message import Message
 
 from broker.making import job_of
-from errors import BadSchedule, HarelineError, QueueFull, Refusal
+from errors import BadSchedule, HarelineError, QueueDraining, QueueFull, Refusal
 from ledger.ledger import Session
 from ledger.schedules import Overlap, Schedule
 from ledger.sealed import SEALED
@@ -47,7 +47,11 @@ def check(broker: "Broker", schedule: Schedule) -> None:
 
 
 def tick(broker: "Broker", schedule: Schedule, revision: int, fire_at: "datetime") -> tuple[Tick, Message[Any] | None]:
-    """The tick with its job, and the message; one that cannot be sent as the schedule has it, as refused."""
+    """The tick with its job, and the message; one that cannot be sent as the schedule has it, as refused.
+
+    Raises ``LedgerUnavailable``.
+    """
+    broker.room.ask()  # a scheduler may send nothing else, and it has no heartbeat that asks
     due_at = schedule.timetable.due(schedule.key, fire_at)
     try:
         message = message_of(broker, schedule)
@@ -64,7 +68,7 @@ def enqueue(
 ) -> list[Ticked] | None:
     """Decide ticks and let the jobs of those that are sent travel; None when the lease is another's.
 
-    One whose queue is full waits.  Raises ``LedgerUnavailable``.
+    One whose queue is full, or is being drained, waits.  Raises ``LedgerUnavailable``.
     """
     with ExitStack() as stack:
         asked = _with_room(broker, stack, [one for one, _ in ticks])
@@ -82,8 +86,8 @@ def enqueue(
 
 
 def _with_room(broker: "Broker", stack: ExitStack, ticks: list[Tick]) -> list[Tick]:
-    """The same; those whose queue is full, and the later ones of their schedules, wait."""
-    if not broker.room.limits:
+    """The same; those whose queue takes no job now, and the later ones of their schedules, wait."""
+    if not broker.room.watched:
         return ticks
     full: dict[str, str] = {}
     found = []
@@ -91,7 +95,7 @@ def _with_room(broker: "Broker", stack: ExitStack, ticks: list[Tick]) -> list[Ti
         try:
             if one.job is not None and one.schedule not in full:
                 stack.enter_context(broker.room.taken([one.job]))
-        except QueueFull as error:
+        except (QueueFull, QueueDraining) as error:
             full[one.schedule] = str(error)
         why = full.get(one.schedule)
         found.append(one if why is None else replace(one, job=None, outcome=TickOutcome.WAITING, why=why))

@@ -46,6 +46,7 @@ def examine() -> Iterator[Finding]:
         return
     given = ", ".join(f"{name} from {origin}" for name, origin in sorted(settings.origins.items()))
     yield Finding(Mark.GOOD, "settings", given or "all defaults")
+    yield from _guarded("queues", _queues, settings)
     sound = True
     for finding in _guarded("database", _database, settings):
         sound &= finding.mark is not Mark.BAD
@@ -64,6 +65,14 @@ def _guarded(what: str, check: Callable[[Settings], Iterator[Finding]], settings
         yield from check(settings)
     except HarelineError as error:
         yield Finding(Mark.BAD, what, str(error))
+
+
+def _queues(settings: Settings) -> Iterator[Finding]:
+    from actors import broker
+
+    broker.queue_names.check(broker)
+    if settings.queues:
+        yield Finding(Mark.GOOD, "queues", f"there are all that settings name: {', '.join(sorted(settings.queues))}")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

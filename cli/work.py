@@ -68,9 +68,13 @@ def console(
 
 
 def check_queues(queues: Sequence[str]) -> None:
-    """Raise ``BadInput`` for a queue that no actor is on: a worker for it would wait for ever."""
+    """Raise ``BadInput`` for a queue that no actor is on: a worker for it would wait for ever.
+
+    ``SettingsError`` when there are settings of such a one.
+    """
     from actors import broker
 
+    broker.queue_names.check(broker)
     known = broker.get_declared_queues()
     for name in queues:
         if name not in known:

@@ -10,7 +10,7 @@ from ledger.queries import Queries
 from ledger.queue_stats import QueueStats
 from ledger.schedule_queries import ScheduleQueries, ScheduleView
 from ledger.views import DutyView, WorkerView
-from settings import HEALTH, Settings, thresholds_of
+from settings import HEALTH, Settings, fold, thresholds_of
 
 Thresholds = Mapping[str, tuple[float, float] | None]
 
@@ -49,11 +49,11 @@ class Rules:
 
     @classmethod
     def of(cls, settings: Settings) -> "Rules":
-        own = {name: thresholds_of(queue.health) for name, queue in settings.queues.items() if queue.health}
+        own = {fold(name): thresholds_of(queue.health) for name, queue in settings.queues.items() if queue.health}
         return cls({**HEALTH, **thresholds_of(settings.health)}, own, settings.lease_s)
 
     def of_queue(self, queue: str) -> Thresholds:
-        return {**self.everywhere, **self.queues.get(queue, {})}
+        return {**self.everywhere, **self.queues.get(fold(queue), {})}
 
 
 def check(queries: Queries, schedules: ScheduleQueries, rules: Rules, *, names: Iterable[str] = ()) -> Health:

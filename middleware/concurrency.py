@@ -70,7 +70,7 @@ class ConcurrencyLimits(Middleware):
 
     def __init__(self, recorder: Recorder, queues: Mapping[str, int]) -> None:
         self.recorder = recorder
-        self._queues = {name: _gate(name, count) for name, count in queues.items()}
+        self.queues = queues
         self._added: Mapping[str, Gate] = {}
         self._actors: dict[str, list[tuple[Gate, Argument | None]]] = {}
 
@@ -81,12 +81,13 @@ class ConcurrencyLimits(Middleware):
     @property
     def rules(self) -> dict[str, Concurrency]:
         """The limits in the code, by the names under which ``hareline limits`` changes them."""
-        gates = [*self._queues.values(), *(gate for some in self._actors.values() for gate, _ in some)]
+        queues = (_gate(name, count) for name, count in self.queues.items())
+        gates = [*queues, *(gate for some in self._actors.values() for gate, _ in some)]
         return {gate.rule: Concurrency(gate.capacity) for gate in gates}
 
     def learn(self, changed: Collection[str]) -> None:
         """Queues that operators have limited; how many may run of them is the ledger's to know."""
-        self._added = {name: _gate(name, UNLIMITED) for name in changed if name not in self._queues}
+        self._added = {name: _gate(name, UNLIMITED) for name in changed if name not in self.queues}
 
     def before_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
         gates: dict[str, tuple[Gate, Argument | None]] = {}
@@ -116,7 +117,8 @@ class ConcurrencyLimits(Middleware):
             raise SkipMessage("it was asked to stop before it began")
 
     def _gates(self, message: JobMessage) -> list[Gate]:
-        queue = self._queues.get(message.queue_name) or self._added.get(message.queue_name)
+        name = message.queue_name
+        queue = _gate(name, self.queues[name]) if name in self.queues else self._added.get(name)
         gates = [] if queue is None else [queue]
         for gate, find in self._actors.get(message.actor_name, ()):
             value = "" if find is None else f"={shown(find(message.args, message.kwargs))}"

@@ -55,7 +55,9 @@ def test_a_send_beyond_the_limit_is_refused_by_name_until_there_is_room(broker: 
     act, raised = actor(broker, "narrow"), actor(broker, "raised")
     for _ in range(3):
         act.send()
-    with pytest.raises(QueueFull, match=r"queue 'narrow' is full: its max_waiting is 3, .*_NARROW__MAX_WAITING"):
+    with pytest.raises(
+        QueueFull, match=r"queue 'narrow' is full: its max_waiting is 3, .*queues set narrow --max-waiting 6"
+    ):
         act.send()
     broker.enqueue_many([raised.message() for _ in range(5)])
     with pytest.raises(QueueFull, match="'raised' is full: its max_waiting is 5"):

@@ -10,11 +10,12 @@ from typing import Any
 import dramatiq
 import pytest
 from dramatiq import Worker, pipeline
+from dramatiq.middleware import Shutdown
 from dramatiq.results import ResultFailure, ResultMissing
 from pydantic import BaseModel
 
 from broker import Broker, build
-from errors import Failure, InvalidActor, InvalidResult, ResultTooLarge
+from errors import Failure, InvalidActor, InvalidResult, RateLimited, ResultTooLarge, Snooze
 from ledger.records import Keep
 from ledger.states import Outcome, Reason, State
 from ledger.views import JobView
@@ -117,6 +118,30 @@ def test_what_follows_a_success_does_not_follow_a_failure(broker: Broker) -> Non
     jobs = finished(broker, *messages)
     assert [job.reason for job in jobs] == [Reason.FAILURE, Reason.FAILURE]
     assert followed == [("failed", "no")]
+
+
+def test_on_failure_is_sent_for_attempts_that_failed_and_for_no_other_ending(broker: Broker) -> None:
+    mourned: list[str] = []
+
+    @dramatiq.actor(broker=broker)
+    def mourn(message: dict[str, Any], error: dict[str, str]) -> None:
+        mourned.append(error["message"])
+
+    endings: dict[str, list[BaseException]] = {
+        "snoozed": [Snooze(0, "snoozed"), Snooze(0, "snoozed")],
+        "limited": [RateLimited(0, "limited")],
+        "a deploy": [Shutdown("a deploy")],
+        "failed": [ValueError("failed"), ValueError("failed")],
+    }
+
+    @dramatiq.actor(broker=broker, on_failure="mourn", max_retries=5, min_backoff=0, max_backoff=0)
+    def poll(kind: str) -> None:
+        if endings[kind]:
+            raise endings[kind].pop()
+
+    jobs = finished(broker, *[poll.send(kind) for kind in endings])
+    assert {job.state for job in jobs} == {State.COMPLETED}
+    assert mourned == ["failed", "failed"]
 
 
 def test_a_code_that_is_no_word_is_refused() -> None:

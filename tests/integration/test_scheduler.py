@@ -98,6 +98,19 @@ def test_a_leader_that_stops_hands_over_at_once(tmp_path: Path, postgres_url: st
     assert_every_second_once(postgres_url)
 
 
+def test_a_second_signal_ends_a_scheduler_that_cannot_end_by_itself(tmp_path: Path, sqlite_url: str) -> None:
+    hangs = "import threading, scheduler\nscheduler.Broker.close = lambda self: threading.Event().wait()\n"
+    with started(hangs + EVERY_SECOND, tmp_path, sqlite_url) as program:
+        program.wait("scheduler.ready")
+        program.send(signal.SIGTERM)
+        program.wait("scheduler.stopping")
+        while program.process.poll() is None:
+            program.send(signal.SIGTERM)
+            time.sleep(0.1)
+        assert program.process.returncode == 128 + signal.SIGTERM
+        program.wait("scheduler.killed")
+
+
 def test_a_tick_waits_while_its_queue_is_full(tmp_path: Path, sqlite_url: str) -> None:
     with started(EVERY_SECOND, tmp_path, sqlite_url, HARELINE_QUEUES__MAINTENANCE__MAX_WAITING="1") as program:
         program.wait("schedule.sent")

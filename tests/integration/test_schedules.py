@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dramatiq
@@ -14,10 +14,11 @@ from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from broker import build
-from control import Control
+from control import Control, queues
 from control import schedules as verbs
-from errors import BadSchedule, IllegalTransition, ScheduleNotFound
+from errors import BadSchedule, IllegalTransition, QueueDraining, ScheduleNotFound
 from ledger.engine import Database
+from ledger.orders import Knob
 from ledger.queries import Queries
 from ledger.schedule_queries import ScheduleQueries
 from ledger.schedules import Overlap, Schedule, cron, every
@@ -39,6 +40,7 @@ class World:
         self.broker = build(self.settings)
         dramatiq.actor(broker=self.broker, actor_name="tidy", queue_name="upkeep")(_tidy)
         dramatiq.actor(broker=self.broker, actor_name="few", queue_name="small")(_tidy)
+        dramatiq.actor(broker=self.broker, actor_name="lone", queue_name="open")(_tidy)
         self.control = Control(url, "embedded")
         self.queries = ScheduleQueries(url)
         self.database = Database(url)
@@ -274,6 +276,26 @@ def test_a_tick_whose_queue_is_full_waits_and_the_newest_is_sent(small: World) -
         small.broker.flush("small")
         until(lambda: small.sent("few") == 2)
     assert "missed" in small.outcomes("few")
+
+
+def test_ticks_go_by_what_operators_have_changed_and_keep_no_other_back(small: World) -> None:
+    small.put(BEAT, Schedule("few", "few", "every 1s"), Schedule("lone", "lone", "every 1s"))
+    queues.drain(small.control, "small", by=BY)
+    queues.change(small.control, "upkeep", {Knob.MAX_WAITING: 1}, by=BY)
+    with small.scheduler():
+        until(lambda: "waiting" in small.outcomes("few") and "waiting" in small.outcomes("beat"))
+        assert any("is being drained (someone)" in trouble for trouble in small.one("few").troubles)
+        until(lambda: small.sent("lone") >= 2)
+        assert (small.sent("few"), small.sent("beat")) == (0, 1)
+        queues.resume(small.control, "small", by=BY)
+        until(lambda: small.sent("few") == 1)
+
+
+def test_a_schedule_is_not_run_by_hand_into_a_queue_that_is_drained(small: World) -> None:
+    queues.drain(small.control, "small", by=BY)
+    few = small.broker.get_actor("few")
+    with pytest.raises(QueueDraining, match="queue 'small' is being drained"):
+        small.broker.enqueue_tick(few.message(), ("few", datetime(2030, 1, 1, tzinfo=UTC)))
 
 
 def test_a_schedule_whose_actor_is_gone_is_refused_and_keeps_no_other_back(small: World) -> None:

@@ -43,6 +43,9 @@ concurrency = 8
 max_waiting = 100_000
 ```
 
+A variable is for the queue whose name differs from its own in case, dashes and underscores at most. Workers and the
+scheduler do not start, and `hareline doctor` complains, with settings of a queue that there is not.
+
 Failpoints (`HARELINE_FAILPOINTS`, see [guarantees](../guarantees.md#failpoints)) and the variables of the tests
 (`HARELINE_TEST_RABBITMQ`) are read before there are settings.
 """
