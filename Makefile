@@ -9,6 +9,9 @@ RUN := chain dashboard data graphql
 COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
+# Where it is set, each of a thousand processes would compile each library anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-servers demo run test check prove bench lock clean
 

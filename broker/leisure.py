@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 #: A process that takes more than this part of a processor is busy.
 BUSY = 0.5
-#: Over so many seconds at least.
-SPAN_S = 0.2
+#: Over so many seconds at least: one that waits a moment for its servers is not idle.
+SPAN_S = 0.9
 
 
 class Leisure:

@@ -38,8 +38,9 @@ OVERDUE_S = 0.1
 LOOK_S = 0.5
 #: A duty that failed is tried again after so long at the earliest.
 FAILED_S = 1.0
-#: What a duty answers that has more to do than it did: it is its turn again after as long as this one took.
+#: What a duty answers that has more to do than it did: it is its turn again after several times what this one took.
 AGAIN: Final = object()
+RESTS = 4
 #: How long it sleeps at least; doubled, up to the above, while what is due cannot be sent.
 SHORTEST_S = 0.005
 
@@ -67,7 +68,7 @@ class Duty:
             over = time.monotonic()
             self.took_s = max(self.took_s, over - now)
         if found is AGAIN:
-            self.next_at = over + (over - now)
+            self.next_at = over + RESTS * (over - now)
         return found
 
     def failed(self, now: float, began_at: float) -> None:

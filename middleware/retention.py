@@ -12,7 +12,7 @@ RETAIN_S = 10.0
 #: Rows in a transaction, of each kind: for so long its locks are held.
 ROWS = 1000
 #: At once: others that share the thread have their turn then.
-TURN_S = 0.5
+TURN_S = 0.2
 
 
 class Retention:
