@@ -1,6 +1,5 @@
 """Rate limits in the ledger, on SQLite and PostgreSQL alike."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -11,6 +10,7 @@ import pytest
 
 from ledger import open_ledger
 from ledger.gcra import Pace, Share, Wanted
+from ledger.postgres.connection import Cursor, Row
 from ledger.records import Keep, NewJob
 from ledger.states import Outcome
 from ledger.tables import attempts, claims, limit_rules, limits, reservations
@@ -75,19 +75,25 @@ def test_processes_that_ask_at_once_share_one_limit(ledger: LedgerUnderTest) -> 
         session.close()
 
 
-def test_a_limit_that_is_forgotten_while_it_is_asked_is_charged_all_the_same(postgres_url: str) -> None:
+def test_a_limit_that_is_forgotten_while_it_is_asked_is_charged_all_the_same(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger = LedgerUnderTest(postgres_url, "rabbitmq")
-    ask(ledger, ledger.active())
-    with psycopg.connect(ledger.url) as forgets, ThreadPoolExecutor(1) as pool:
-        forgets.execute("DELETE FROM limits WHERE key = 'mail'")
-        asked = pool.submit(ask, ledger, ledger.active(), ledger.active())
-        with psycopg.connect(ledger.url, autocommit=True) as looks:
-            waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            deadline = time.monotonic() + 20
-            while not looks.execute(waits).rowcount:
-                assert time.monotonic() < deadline
-        forgets.commit()
-        assert asked.result(20) == pytest.approx([0, 0.1], abs=1e-5)
+    asked = [ledger.active(), ledger.active()]
+    ask(ledger, ledger.active(), shares=[share("mail", Pace.of(10**6, 1.0, 1))])
+    right, left = Cursor.run, ["add_limits"]
+
+    def forgets_after(cursor: Cursor, name: str, *parameters: object) -> list[Row]:
+        rows = right(cursor, name, *parameters)
+        if name in left:
+            left.remove(name)
+            with psycopg.connect(ledger.url) as retention:
+                retention.execute("DELETE FROM limits WHERE key = 'mail'")
+        return rows
+
+    monkeypatch.setattr(Cursor, "run", forgets_after)
+    assert ask(ledger, *asked) == pytest.approx([0, 0.1], abs=1e-5)
+    assert left == []
     assert [row["key"] for row in ledger.rows(limits)] == ["mail"]
     ledger.close()
 
