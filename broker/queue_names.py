@@ -44,8 +44,8 @@ class QueueNames(Middleware):
         known = {*broker.get_declared_queues(), *self._catalogue}
         folded = {*map(fold, known)}
         wrong = [
-            f"queues.{name}: no actor is on queue {name!r}; {nearest(name, known)} Correct or remove "
-            f"HARELINE_QUEUES__{name.upper().replace('-', '_')}__…, or [queues.{name}] in hareline.toml"
+            f"queues.{name}: no actor is on queue {name!r}; correct or remove HARELINE_QUEUES__"
+            f"{name.upper().replace('-', '_')}__…, or [queues.{name}] in hareline.toml; {nearest(name, known)}"
             for name in self._given
             if fold(name) not in folded
         ]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from settings import QueueSettings, Settings
+from settings import Settings
 from tests.conformance.system import System
 from tests.servers import RabbitMQ
 from tests.servers.unpack import unpacked
@@ -47,7 +47,6 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
         database_url=found,
         broker_url=broker_url,
         queue_type=road if road != "embedded" else "auto",
-        queues={"work": QueueSettings(concurrency=8), "narrow": QueueSettings(concurrency=1)},
         publish_after_s=1,
         resend_after_s=2,
         shutdown_grace_s=2,

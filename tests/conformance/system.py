@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import dramatiq
@@ -19,6 +20,11 @@ from ledger.views import JobView
 from settings import Settings
 
 PATIENCE_S = 30.0
+#: How many jobs at once; a test need not have actors on both.
+QUEUES = {
+    name: SimpleNamespace(concurrency=slots, keep=None, rate=None, max_running=None, max_waiting=None)
+    for name, slots in (("work", 8), ("narrow", 1))
+}
 
 
 class System:
@@ -33,7 +39,7 @@ class System:
         self.name = name
         self.settings = settings
         self.notes: list[Any] = [] if notes is None else notes
-        self.broker: Broker = build(settings)
+        self.broker: Broker = build(settings, queues=QUEUES)
         self.control = Control(settings.database_url, "rabbitmq" if settings.broker_url else "embedded")
         dramatiq.set_broker(self.broker)  # a message asks the global one for its result
         self._worker: Worker | None = None

@@ -56,7 +56,7 @@ def test_a_variable_goes_before_the_same_queue_in_the_file(tmp_path: Path) -> No
 
 def test_settings_of_a_queue_that_there_is_not_are_refused_by_workers_and_schedulers(tmp_path: Path) -> None:
     settings, broker = built(tmp_path, BILING__RATE="3/s", CATALOGUED_ONE__CONCURRENCY="1")
-    words = r"no actor is on queue 'biling'; did you mean billing\? Correct or remove HARELINE_QUEUES__BILING__…"
+    words = r"no actor is on queue 'biling'; correct or remove HARELINE_QUEUES__BILING__…, .* did you mean billing\?"
     with pytest.raises(SettingsError, match=words):
         dramatiq.Worker(broker).start()
     with pytest.raises(SettingsError, match=words):
