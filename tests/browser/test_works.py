@@ -110,6 +110,16 @@ def test_new_jobs_wait_behind_a_button_while_the_reader_is_at_the_table(window: 
     expect(page.locator("tr[data-row]").first).to_contain_text("reserve")
 
 
+def test_a_tab_leads_to_its_list(window: Window) -> None:
+    page = window.go("/jobs")
+    expect(page.locator("#states .count").first).not_to_be_empty()
+    page.get_by_role("link", name=re.compile("^Failed")).click()
+    page.wait_for_url("**/jobs?state=failed")
+    expect(page.locator("#states [aria-current]")).to_contain_text("Failed")
+    expect(page.locator("#states")).to_have_count(1)
+    expect(page.locator("tr[data-row] .state").first).to_have_text("failed")
+
+
 def test_without_scripts_jobs_are_filtered_paged_and_retried(chromium: Browser, console: Console) -> None:
     """Check 8."""
     with driving.window(chromium, console, java_script_enabled=False) as window:
