@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from actors.events import CompletionEvent
-from actors.outside import DEFAULT_DELAY_MS, LONGEST_DELAY_MS
+from actors.outside import DEFAULT_DELAY_MS, LONGEST_DELAY_MS, SHORTEST_DELAY_MS
 from actors.posthog import PostHog, PostHogRefused, PostHogUnavailable, uuid_of
 from cli.demo.posthog import KEY, PostHogServer
 from errors import Discard, Retry
@@ -95,10 +95,10 @@ def test_the_delay_may_be_an_http_date(client: PostHog, server: Scripted) -> Non
         (None, DEFAULT_DELAY_MS),
         ("soon", DEFAULT_DELAY_MS),
         ("nan", DEFAULT_DELAY_MS),
-        ("0", 0),
-        ("-5", 0),
+        ("0", SHORTEST_DELAY_MS),
+        ("-5", SHORTEST_DELAY_MS),
         ("1.5", 1500),
-        ("Sun, 06 Nov 1994 08:49:37 GMT", 0),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", SHORTEST_DELAY_MS),
         ("31536000", LONGEST_DELAY_MS),
     ],
 )
