@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -18,6 +18,8 @@ from typing import Any
 from sqlalchemy import create_engine, text
 
 from ledger.queries import Queries
+from ledger.sqlite.file import path_of
+from ledger.sqlite.turn import turn
 from tests.acceptance.nursery import Program, nursery
 from tests.acceptance.shell import Shell
 
@@ -80,6 +82,11 @@ class Worker:
     def signal(self, number: signal.Signals) -> None:
         """To the whole group."""
         os.killpg(self.process.pid, number)
+
+    def freeze(self, ledger: str) -> None:
+        """Stop it where it is; but in no write to a SQLite ledger, which would be locked for all until it goes on."""
+        with turn(path_of(ledger)) if ledger.startswith("sqlite:") else nullcontext():
+            self.signal(signal.SIGSTOP)
 
 
 def _lives(pid: int) -> bool:

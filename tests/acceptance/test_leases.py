@@ -14,7 +14,7 @@ def test_a_worker_that_stalled_past_its_lease_is_fenced_and_goes_on_under_a_new_
     stalled = anywhere.worker()
     anywhere.run(f"hold.send(log, 'one', {str(release)!r})")
     anywhere.until(anywhere.ran)
-    stalled.signal(signal.SIGSTOP)
+    stalled.freeze(anywhere.database_url)
     rescuer = anywhere.worker()
     anywhere.until(lambda: ran(anywhere)["start one"] == 2, because="waiting for the other worker to take the job")
     release.touch()
@@ -46,7 +46,7 @@ def test_a_machine_that_slept_judges_nobody(anywhere: System) -> None:
     anywhere.until(lambda: len(anywhere.ran()) == 16)
     known = anywhere.sql("SELECT id, state FROM workers ORDER BY id")
     for worker in workers:
-        worker.signal(signal.SIGSTOP)
+        worker.freeze(anywhere.database_url)
     time.sleep(2 * LEASE_S)  # the night
     for worker in workers:
         worker.signal(signal.SIGCONT)

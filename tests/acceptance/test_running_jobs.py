@@ -188,7 +188,7 @@ def test_a_worker_that_stalled_past_its_lease_cannot_overwrite_a_checkpoint(some
     stalled = somewhere.worker(app=APP)
     somewhere.shell(APP).run(f"keep_late.send(log, 'late', {str(release)!r})")
     somewhere.until(somewhere.ran)
-    stalled.signal(signal.SIGSTOP)
+    stalled.freeze(somewhere.database_url)
     rescuer = somewhere.worker(app=APP)
     somewhere.until(lambda: len(somewhere.ran()) == 2, because="waiting for the other worker to take the job")
     release.touch()
