@@ -12,8 +12,8 @@ from ledger.engine import Database
 
 T = TypeVar("T")
 
-#: Jobs in one transaction.
-BATCH = 500
+#: Jobs in one transaction: it holds the interpreter, and locks, for as short as that.
+BATCH = 100
 #: A duty that has more to do goes on for so long, then lets the others have their turn.
 TURN_S = 0.2
 #: The current minute is not counted again and again where that takes longer.

@@ -10,9 +10,9 @@ from middleware.maintenance import AGAIN
 #: How often, in seconds, it is looked for.
 RETAIN_S = 10.0
 #: Rows in a transaction, of each kind: for so long its locks are held.
-ROWS = 1000
+ROWS = 200
 #: At once: others that share the thread have their turn then.
-TURN_S = 0.2
+TURN_S = 0.05
 
 
 class Retention:
