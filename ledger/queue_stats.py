@@ -57,10 +57,11 @@ def stats(
     *,
     names: Collection[str] = (),
     only: Collection[str] | None = None,
+    most: int = MOST,
 ) -> list[QueueStats]:
     """By name: the queues with jobs, those that operators have changed, and ``names``; or ``only`` some.
 
-    However long the queues are, no more than some hundred thousand rows are read.
+    However long the queues are, of each no more than ``most`` rows of a kind are read.
     """
     known = {row.name: row for row in connection.execute(select(queues))}
     found = {*names, *known, *finder.queues(connection)} if only is None else only
@@ -78,6 +79,7 @@ def stats(
             day.get(name, NOTHING),
             waited.get(name, 0.0),
             pace.get(name, NOTHING),
+            most,
         )
         for name in sorted(found)
         if scope.admits(name)
@@ -93,9 +95,10 @@ def _stats(
     day: Performance,
     waited_s: float,
     pace: Performance,
+    most: int,
 ) -> QueueStats:
-    live, oldest, more = _live(connection, name)
-    ended = {state: _ended(connection, name, state) for state in (State.COMPLETED, State.FAILED)}
+    live, oldest, more = _live(connection, name, most)
+    ended = {state: _ended(connection, name, state, most) for state in (State.COMPLETED, State.FAILED)}
     per_s = (pace.completed + pace.failed) / PACE.total_seconds()
     waiting, delayed = live.get(State.WAITING, 0), live.get(State.DELAYED, 0)
     return QueueStats(
@@ -106,7 +109,7 @@ def _stats(
         completed=ended[State.COMPLETED],
         failed=ended[State.FAILED],
         total=waiting + delayed + active + sum(ended.values()),
-        more=more or any(number >= MOST for number in ended.values()),
+        more=more or any(number >= most for number in ended.values()),
         paused=bool(row and row.paused),
         paused_at=row.paused_at if row else None,
         paused_by=row.paused_by if row else None,
@@ -142,13 +145,13 @@ def _active(connection: Connection) -> Mapping[str, int]:
     return {row.queue: row.number for row in rows}
 
 
-def _live(connection: Connection, queue: str) -> tuple[dict[State, int], datetime | None, bool]:
+def _live(connection: Connection, queue: str, most: int) -> tuple[dict[State, int], datetime | None, bool]:
     """How many are in each state, since when the oldest waits, and whether there are more."""
     some = (
         select(jobs.c.state, jobs.c.run_at)
         .where(jobs.c.queue == queue, jobs.c.finished_at.is_(None))
         .order_by(jobs.c.queue, jobs.c.id)
-        .limit(MOST + 1)
+        .limit(most + 1)
         .subquery()
     )
     rows = connection.execute(
@@ -157,16 +160,16 @@ def _live(connection: Connection, queue: str) -> tuple[dict[State, int], datetim
         )
     ).all()
     oldest = next((row.oldest for row in rows if row.state == State.WAITING), None)
-    return {State(row.state): row.number for row in rows}, oldest, sum(row.number for row in rows) > MOST
+    return {State(row.state): row.number for row in rows}, oldest, sum(row.number for row in rows) > most
 
 
-def _ended(connection: Connection, queue: str, state: State) -> int:
-    return min(MOST, sum(_count(connection, table, queue, state) for table in (jobs, history)))
+def _ended(connection: Connection, queue: str, state: State, most: int) -> int:
+    return min(most, sum(_count(connection, table, queue, state, most) for table in (jobs, history)))
 
 
-def _count(connection: Connection, table: Table, queue: str, state: State) -> int:
+def _count(connection: Connection, table: Table, queue: str, state: State, most: int) -> int:
     some = select(literal(1).label("one")).where(table.c.queue == queue, table.c.state == state)
     if table is jobs:  # as the indexes of finished jobs have it
         reason = jobs.c.reason.is_not(None) if state is State.FAILED else jobs.c.reason.is_(None)
         some = some.where(jobs.c.finished_at.is_not(None), reason)
-    return connection.scalar(select(func.count()).select_from(some.limit(MOST).subquery())) or 0
+    return connection.scalar(select(func.count()).select_from(some.limit(most).subquery())) or 0

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from dashboard.api import shown
 from dashboard.pages.periods import PERIODS, period
-from dashboard.pages.reading import asked
+from dashboard.pages.reading import COUNTED, asked
 from dashboard.pages.rendering import page
 from dashboard.security import allow, principal
 from dashboard.services import Opened
@@ -40,6 +40,6 @@ def overview(request: Request, opened: Opened, window: str = "") -> Response:
         alerts=[x for x in queries.alerts() if x.level is not Level.OK],
         window=chosen,
         windows=list(PERIODS),
-        queues=queries.queue_stats(only=queries.queue_names()[:_QUEUES]),
+        queues=queries.queue_stats(only=queries.queue_names()[:_QUEUES], most=COUNTED),
         road=opened.road.state(asks.scope) if opened.road else None,
     )
