@@ -339,12 +339,17 @@ class Queries:
             return staff.listing(connection, self._database.time(connection), self.scope, everyone=everyone)
 
     def queue_stats(
-        self, names: Sequence[str] = (), *, only: Sequence[str] | None = None, most: int = queue_stats.MOST
+        self,
+        names: Sequence[str] = (),
+        *,
+        only: Sequence[str] | None = None,
+        most: int = queue_stats.MOST,
+        times: bool = True,
     ) -> list[QueueStats]:
         """How every queue does, by name; however long they are, within bounds (ledger/queue_stats.py)."""
         with self._database.read() as connection:
             now = self._database.time(connection)
-            return queue_stats.stats(connection, now, self.scope, names=names, only=only, most=most)
+            return queue_stats.stats(connection, now, self.scope, names=names, only=only, most=most, times=times)
 
     def worker(self, id: int) -> WorkerView | None:
         """One of them, whatever its state."""

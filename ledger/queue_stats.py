@@ -11,7 +11,7 @@ from ledger import finder
 from ledger.scope import Scope
 from ledger.states import State
 from ledger.tables import claims, history, jobs, queues, tallies
-from ledger.tally import MINUTE_S, Performance, floor, performance
+from ledger.tally import STEPS, Performance, floor, performance
 from ledger.views import Percentiles
 
 #: Of each queue so many unfinished jobs are looked at, the oldest first, and as many finished ones of a kind.
@@ -58,17 +58,23 @@ def stats(
     names: Collection[str] = (),
     only: Collection[str] | None = None,
     most: int = MOST,
+    times: bool = True,
 ) -> list[QueueStats]:
     """By name: the queues with jobs, those that operators have changed, and ``names``; or ``only`` some.
 
+    Without ``times`` nothing is known of how long jobs take and how many end.
     However long the queues are, of each no more than ``most`` rows of a kind are read.
     """
     known = {row.name: row for row in connection.execute(select(queues))}
     found = {*names, *known, *finder.queues(connection)} if only is None else only
     active = _active(connection)
-    day = {x.name: x for x in performance(connection, now - DAY, now, "queue", limit=MOST)}
-    waited = _waited(connection, now - DAY)
-    pace = {x.name: x for x in performance(connection, now - PACE, now, "queue", limit=MOST)}
+    day: Mapping[str, Performance] = {}
+    pace: Mapping[str, Performance] = {}
+    waited: Mapping[str, float] = {}
+    if times:
+        day = {x.name: x for x in performance(connection, now - DAY, now, "queue", limit=MOST)}
+        pace = {x.name: x for x in performance(connection, now - PACE, now, "queue", limit=MOST)}
+        waited = _waited(connection, now - DAY)
     return [
         _stats(
             connection,
@@ -130,7 +136,7 @@ def _stats(
 def _waited(connection: Connection, since: datetime) -> Mapping[str, float]:
     """Seconds, in all."""
     asked = select(tallies.c.queue, func.sum(tallies.c.wait_s).label("wait_s"))
-    within = (tallies.c.step_s == MINUTE_S, tallies.c.at >= floor(since, MINUTE_S))
+    within = (tallies.c.step_s == STEPS[1], tallies.c.at >= floor(since, STEPS[1]))  # as what performance() reads
     return {row.queue: row.wait_s for row in connection.execute(asked.where(*within).group_by(tallies.c.queue))}
 
 

@@ -40,6 +40,6 @@ def overview(request: Request, opened: Opened, window: str = "") -> Response:
         alerts=[x for x in queries.alerts() if x.level is not Level.OK],
         window=chosen,
         windows=list(PERIODS),
-        queues=queries.queue_stats(only=queries.queue_names()[:_QUEUES], most=COUNTED),
+        queues=queries.queue_stats(only=queries.queue_names()[:_QUEUES], most=COUNTED, times=False),
         road=opened.road.state(asks.scope) if opened.road else None,
     )
