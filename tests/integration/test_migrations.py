@@ -36,6 +36,17 @@ WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
 _SQLITE = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
 
 
+def migration_of(location: Path, statement: str) -> Path:
+    """An application's own migrations: one, which executes this."""
+    (location / "versions").mkdir(parents=True)
+    (location / "env.py").write_text((Path("ledger") / "migrations" / "env.py").read_text())
+    (location / "versions" / "first.py").write_text(
+        "revision = 'first'\ndown_revision = None\nfrom alembic import op\n"
+        f"def upgrade():\n    op.execute('{statement}')\n"
+    )
+    return location
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
     """Makes empty databases of one kind."""
@@ -136,13 +147,7 @@ def test_an_upgrade_waits_for_tables_in_use_and_names_who_has_them(
     monkeypatch.setattr(migrate, "_LOCK_S", 0.2)
     monkeypatch.setattr(migrate, "_PAUSE_S", 0.0)
     monkeypatch.setattr(migrate, "_TRIES", 7)
-    location = tmp_path / "mine"
-    (location / "versions").mkdir(parents=True)
-    (location / "env.py").write_text((Path("ledger") / "migrations" / "env.py").read_text())
-    (location / "versions" / "first.py").write_text(
-        "revision = 'first'\ndown_revision = None\nfrom alembic import op\n"
-        "def upgrade():\n    op.execute('ALTER TABLE jobs ADD COLUMN colour TEXT')\n"
-    )
+    location = migration_of(tmp_path / "mine", "ALTER TABLE jobs ADD COLUMN colour TEXT")
     upgrade = Migrations(postgres_url, location=location, table="mine_revision").upgrade
     with psycopg.connect(postgres_url, application_name="a long report") as holder:
         holder.execute("SELECT FROM jobs")
@@ -158,13 +163,7 @@ def test_an_upgrade_waits_for_tables_in_use_and_names_who_has_them(
 
 
 def test_an_applications_own_migrations_live_beside_the_ledgers(new_database: NewDatabase, tmp_path: Path) -> None:
-    location = tmp_path / "100% mine"
-    (location / "versions").mkdir(parents=True)
-    (location / "env.py").write_text((Path("ledger") / "migrations" / "env.py").read_text())
-    (location / "versions" / "first.py").write_text(
-        "revision = 'first'\ndown_revision = None\nfrom alembic import op\n"
-        "def upgrade():\n    op.execute('CREATE TABLE mine (id INTEGER)')\n"
-    )
+    location = migration_of(tmp_path / "100% mine", "CREATE TABLE mine (id INTEGER)")
     url = new_database()
     ours, theirs = Migrations(url), Migrations(url, location=location, table="mine_revision")
     ours.upgrade()
