@@ -170,7 +170,7 @@ def questions(queries: Queries) -> Iterator[tuple[str, float, list[Question]]]:
     yield "failures", LIST_MS, groups
     yield "series", LIST_MS, [(w, partial(queries.series, since=since)) for w, since in windows]
     yield "job types", LIST_MS, [(w, partial(queries.performance, since=since)) for w, since in windows]
-    for name in ("queues", "workers", "operations"):
+    for name in ("queue_stats", "queues", "workers", "operations"):
         yield name, LIST_MS, [("", getattr(queries, name))]
     yield "overview", OVERVIEW_MS, [("", queries.overview), ("queue-1*", queries.within(Scope(("queue-1*",))).overview)]
 

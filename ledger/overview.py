@@ -8,14 +8,14 @@ from sqlalchemy import Connection, func, literal, select
 
 from ledger import failures as failing
 from ledger import tally
+from ledger.backlog import backlog
 from ledger.failures import FailureGroup
 from ledger.search import Bounded
 from ledger.states import State
-from ledger.tables import duties, failures, jobs, leases, workers
+from ledger.tables import duties, failures, leases, workers
 from ledger.tally import Series
 from ledger.views import Percentiles
 
-_WALK = 1_000_000
 _DEAD = 100_000
 #: Throughput and latency are of so long.
 RECENT = timedelta(minutes=15)
@@ -53,22 +53,12 @@ class Overview:
 
 def overview(connection: Connection, now: datetime, queues: Sequence[str] | None) -> Overview:
     """Of all queues, or of these."""
-    tried = (jobs.c.attempts > 0).label("tried")
-    walk = select(jobs.c.state, tried, jobs.c.run_at).where(jobs.c.finished_at.is_(None))
-    if queues is not None:
-        walk = walk.where(jobs.c.queue.in_(queues))
-    some = walk.limit(_WALK + 1).subquery()
-    rows = connection.execute(
-        select(some.c.state, some.c.tried, func.count().label("number"), func.min(some.c.run_at).label("due")).group_by(
-            some.c.state, some.c.tried
-        )
-    ).all()
-    more = sum(row.number for row in rows) > _WALK
+    parts, more = backlog(connection, queues)
 
     def number(state: State, *tried: bool) -> Bounded:
-        return Bounded(sum(row.number for row in rows if row.state == state and bool(row.tried) in tried), more)
+        return Bounded(sum(part.number for part in parts if part.state is state and part.tried in tried), more)
 
-    due = [row.due for row in rows if row.state == State.WAITING]
+    due = [part.due for part in parts if part.state is State.WAITING]
     dead = select(literal(1).label("one")).select_from(failures)
     if queues is not None:
         dead = dead.where(failures.c.queue.in_(queues))

@@ -1,25 +1,28 @@
 """How every queue does: how much there is of what, how long things take, and when it will be empty."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, Row, Table, func, literal, select
+from sqlalchemy import CTE, Connection, Row, ScalarSelect, Table, Text, column, func, literal, select, values
 
 from ledger import finder
+from ledger.backlog import Part, backlog
 from ledger.scope import Scope
 from ledger.states import State
-from ledger.tables import claims, history, jobs, queues, tallies
-from ledger.tally import STEPS, Performance, floor, performance
+from ledger.tables import claims, history, jobs, queues
+from ledger.tally import Performance, performance
 from ledger.views import Percentiles
 
 #: Of each queue so many unfinished jobs are looked at, the oldest first, and as many finished ones of a kind.
 MOST = 100_000
 DAY = timedelta(days=1)
+_ENDS = (State.COMPLETED, State.FAILED)
 #: How fast a queue empties is measured over so long.
 PACE = timedelta(minutes=15)
-NOTHING = Performance("", 0, 0, 0, 0, 0.0, Percentiles(), Percentiles())
+NOTHING = Performance("", 0, 0, 0, 0, 0.0, 0.0, Percentiles(), Percentiles())
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,37 @@ class QueueStats:
     drain_s: float | None  #: until what waits will have run at that pace; None: nothing ends, or nobody knows
 
 
+@dataclass(frozen=True)
+class _Live:
+    """What of a queue is not finished."""
+
+    numbers: Counter[State]
+    oldest: datetime | None  #: since when the oldest waits
+    more: bool  #: there are at least so many
+
+    def and_first(self, first: Self) -> Self:
+        """Of two bounded counts of the same, what both know together."""
+        if not first.more:
+            return first
+        oldest = min((x.oldest for x in (self, first) if x.oldest is not None), default=None)
+        return replace(self, numbers=self.numbers | first.numbers, oldest=oldest)
+
+
+class _Ended(NamedTuple):
+    """Of a queue, at hand and in the history."""
+
+    completed: int
+    failed: int
+    more: bool  #: there are at least so many
+
+
+class _Times(NamedTuple):
+    """How long the jobs of a queue take, and how many end."""
+
+    day: Performance = NOTHING
+    pace: Performance = NOTHING
+
+
 def stats(
     connection: Connection,
     now: datetime,
@@ -67,77 +101,61 @@ def stats(
     """
     known = {row.name: row for row in connection.execute(select(queues))}
     found = {*names, *known, *finder.queues(connection)} if only is None else only
-    active = _active(connection)
-    day: Mapping[str, Performance] = {}
-    pace: Mapping[str, Performance] = {}
-    waited: Mapping[str, float] = {}
-    if times:
-        day = {x.name: x for x in performance(connection, now - DAY, now, "queue", limit=MOST)}
-        pace = {x.name: x for x in performance(connection, now - PACE, now, "queue", limit=MOST)}
-        waited = _waited(connection, now - DAY)
+    seen = sorted(filter(scope.admits, found))
+    parts, more = backlog(connection, seen)
+    lives = {name: _live([part for part in parts if part.queue == name], more) for name in seen}
+    if more:
+        lives = {name: live.and_first(_first(connection, name, most)) for name, live in lives.items()}
+    active, ended = _active(connection), _ended(connection, seen, most)
+    took = _times(connection, now) if times else {}
     return [
-        _stats(
-            connection,
-            now,
-            name,
-            known.get(name),
-            active.get(name, 0),
-            day.get(name, NOTHING),
-            waited.get(name, 0.0),
-            pace.get(name, NOTHING),
-            most,
-        )
-        for name in sorted(found)
-        if scope.admits(name)
+        _stats(now, name, known.get(name), lives[name], active.get(name, 0), ended[name], took.get(name, _Times()))
+        for name in seen
     ]
 
 
 def _stats(
-    connection: Connection,
     now: datetime,
     name: str,
     row: Row[Any] | None,
+    live: _Live,
     active: int,
-    day: Performance,
-    waited_s: float,
-    pace: Performance,
-    most: int,
+    ended: _Ended,
+    times: _Times,
 ) -> QueueStats:
-    live, oldest, more = _live(connection, name, most)
-    ended = {state: _ended(connection, name, state, most) for state in (State.COMPLETED, State.FAILED)}
+    waiting, delayed = live.numbers[State.WAITING], live.numbers[State.DELAYED]
+    day, pace = times.day, times.pace
     per_s = (pace.completed + pace.failed) / PACE.total_seconds()
-    waiting, delayed = live.get(State.WAITING, 0), live.get(State.DELAYED, 0)
     return QueueStats(
         name=name,
         waiting=waiting,
         active=active,
         delayed=delayed,
-        completed=ended[State.COMPLETED],
-        failed=ended[State.FAILED],
-        total=waiting + delayed + active + sum(ended.values()),
-        more=more or any(number >= most for number in ended.values()),
+        completed=ended.completed,
+        failed=ended.failed,
+        total=waiting + delayed + active + ended.completed + ended.failed,
+        more=live.more or ended.more,
         paused=bool(row and row.paused),
         paused_at=row.paused_at if row else None,
         paused_by=row.paused_by if row else None,
         draining_at=row.draining_at if row else None,
         draining_by=row.draining_by if row else None,
-        oldest_waiting_s=max(0.0, (now - oldest).total_seconds()) if oldest else None,
+        oldest_waiting_s=max(0.0, (now - live.oldest).total_seconds()) if live.oldest else None,
         completed_24h=day.completed,
         failed_24h=day.failed,
         mean_run_s=day.mean_s if day.run.count else None,
         p95_run_s=day.run.p95 if day.run.count else None,
-        mean_wait_s=waited_s / day.wait.count if day.wait.count else None,
+        mean_wait_s=day.mean_wait_s if day.wait.count else None,
         p95_wait_s=day.wait.p95 if day.wait.count else None,
         per_s=per_s,
-        drain_s=0.0 if not waiting else waiting / per_s if per_s and not more else None,
+        drain_s=0.0 if not waiting else waiting / per_s if per_s and not live.more else None,
     )
 
 
-def _waited(connection: Connection, since: datetime) -> Mapping[str, float]:
-    """Seconds, in all."""
-    asked = select(tallies.c.queue, func.sum(tallies.c.wait_s).label("wait_s"))
-    within = (tallies.c.step_s == STEPS[1], tallies.c.at >= floor(since, STEPS[1]))  # as what performance() reads
-    return {row.queue: row.wait_s for row in connection.execute(asked.where(*within).group_by(tallies.c.queue))}
+def _times(connection: Connection, now: datetime) -> Mapping[str, _Times]:
+    day = {x.name: x for x in performance(connection, now - DAY, now, "queue", limit=MOST)}
+    pace = {x.name: x for x in performance(connection, now - PACE, now, "queue", limit=MOST)}
+    return {name: _Times(day.get(name, NOTHING), pace.get(name, NOTHING)) for name in day.keys() | pace.keys()}
 
 
 def _active(connection: Connection) -> Mapping[str, int]:
@@ -151,31 +169,46 @@ def _active(connection: Connection) -> Mapping[str, int]:
     return {row.queue: row.number for row in rows}
 
 
-def _live(connection: Connection, queue: str, most: int) -> tuple[dict[State, int], datetime | None, bool]:
-    """How many are in each state, since when the oldest waits, and whether there are more."""
+def _live(parts: Sequence[Part], more: bool) -> _Live:
+    """Of one queue."""
+    numbers: Counter[State] = Counter()
+    for part in parts:
+        numbers[part.state] += part.number
+    return _Live(numbers, min((part.due for part in parts if part.state is State.WAITING), default=None), more)
+
+
+def _first(connection: Connection, queue: str, most: int) -> _Live:
+    """The same of the jobs of a queue that were sent first."""
     some = (
         select(jobs.c.state, jobs.c.run_at)
         .where(jobs.c.queue == queue, jobs.c.finished_at.is_(None))
         .order_by(jobs.c.queue, jobs.c.id)
-        .limit(most + 1)
+        .limit(most)
         .subquery()
     )
-    rows = connection.execute(
-        select(some.c.state, func.count().label("number"), func.min(some.c.run_at).label("oldest")).group_by(
-            some.c.state
-        )
-    ).all()
+    asked = select(some.c.state, func.count().label("number"), func.min(some.c.run_at).label("oldest"))
+    rows = connection.execute(asked.group_by(some.c.state)).all()
     oldest = next((row.oldest for row in rows if row.state == State.WAITING), None)
-    return {State(row.state): row.number for row in rows}, oldest, sum(row.number for row in rows) > most
+    numbers = Counter({State(row.state): row.number for row in rows})
+    return _Live(numbers, oldest, numbers.total() >= most)
 
 
-def _ended(connection: Connection, queue: str, state: State, most: int) -> int:
-    return min(most, sum(_count(connection, table, queue, state, most) for table in (jobs, history)))
+def _ended(connection: Connection, names: Sequence[str], most: int) -> Mapping[str, _Ended]:
+    if not names:
+        return {}
+    asked = values(column("name", Text), name="asked").data([(name,) for name in names]).cte("asked")
+    numbers = (_number(table, state, asked, most) for state in _ENDS for table in (jobs, history))
+    found = {}
+    for name, *four in connection.execute(select(asked.c.name, *numbers)):
+        completed, failed = sum(four[:2]), sum(four[2:])
+        found[name] = _Ended(min(most, completed), min(most, failed), max(completed, failed) >= most)
+    return found
 
 
-def _count(connection: Connection, table: Table, queue: str, state: State, most: int) -> int:
-    some = select(literal(1).label("one")).where(table.c.queue == queue, table.c.state == state)
+def _number(table: Table, state: State, asked: CTE, most: int) -> ScalarSelect[int]:
+    some = select(literal(1).label("one")).where(table.c.queue == asked.c.name, table.c.state == state)
     if table is jobs:  # as the indexes of finished jobs have it
         reason = jobs.c.reason.is_not(None) if state is State.FAILED else jobs.c.reason.is_(None)
         some = some.where(jobs.c.finished_at.is_not(None), reason)
-    return connection.scalar(select(func.count()).select_from(some.limit(most).subquery())) or 0
+    within = some.correlate(asked).limit(most).subquery()
+    return select(func.count()).select_from(within).scalar_subquery()

@@ -63,6 +63,7 @@ class Performance:
     retried: int
     crashed: int
     mean_s: float  #: of all attempts
+    mean_wait_s: float  #: from due to started, of the jobs that ended
     run: Percentiles
     wait: Percentiles
 
@@ -186,10 +187,17 @@ def performance(
     for name, some in rows.items():
         point = _point(since, 0, 0, some)
         number = sum(row.count_ for row in some)
-        mean = sum(row.run_s for row in some) / number if number else 0.0
+        means = (
+            _mean(sum(row.run_s for row in some), number),
+            _mean(sum(row.wait_s for row in some), point.wait.count),
+        )
         counts = (point.completed, point.failed, point.retried, point.crashed)
-        found.append((number, Performance(name, *counts, mean, point.run, point.wait)))
+        found.append((number, Performance(name, *counts, *means, point.run, point.wait)))
     return [it for _, it in sorted(found, key=lambda x: (-x[0], x[1].name))[:limit]]
+
+
+def _mean(total_s: float, number: int) -> float:
+    return total_s / number if number else 0.0
 
 
 def _step_of(since: datetime, until: datetime) -> int:

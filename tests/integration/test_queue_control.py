@@ -173,6 +173,18 @@ def test_a_queue_is_counted_by_state_with_the_age_of_its_oldest(broker: Broker, 
     assert found["declared"].total == 0
 
 
+@pytest.mark.parametrize(("most", "waiting", "more"), [(3, 3, True), (10, 6, False)])
+def test_a_backlog_too_long_to_walk_is_counted_queue_by_queue_and_says_so(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, most: int, waiting: int, more: bool
+) -> None:
+    monkeypatch.setattr("ledger.backlog.WALK", 2)
+    for _ in range(6):
+        send(broker)
+    [found] = broker.queries.queue_stats(only=["mail"], most=most)
+    assert (found.waiting, found.more) == (waiting, more)
+    assert 0 <= (found.oldest_waiting_s or -1) < 30
+
+
 def test_what_a_queue_did_in_a_day_comes_from_the_minutes(broker: Broker, database_url: str) -> None:
     ended(broker, 4, Outcome.COMPLETED)
     ended(broker, 1, Outcome.FAILED)
