@@ -32,7 +32,7 @@ from control.who import By
 from errors import BadInput
 from ledger.orders import Knob, rule_of
 from ledger.queries import Queries
-from ledger.queue_stats import MOST, QueueStats
+from ledger.queue_stats import QueueStats
 from ledger.states import FINISHED, State
 from ledger.tables import history, jobs, queues, tickets
 from settings import rate_of
@@ -175,11 +175,9 @@ def restore(control: Control, name: str, *knobs: Knob, by: By) -> list[Knob]:
     return control.run(verb, by=by)
 
 
-def stats(
-    queries: Queries, names: Sequence[str] = (), *, only: Sequence[str] | None = None, most: int = MOST
-) -> list[QueueStats]:
+def stats(queries: Queries, names: Sequence[str] = (), *, only: Sequence[str] | None = None) -> list[QueueStats]:
     """How every queue does, by name; ``names`` are shown also if they have no jobs."""
-    return queries.queue_stats(names, only=only, most=most)
+    return queries.queue_stats(names, only=only)
 
 
 def _rule(knob: Knob, value: int | str) -> tuple[float, float]:

@@ -1,22 +1,26 @@
 """What one page says of everything: how much there is in each state, how fast it goes, what fails, who is there."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, literal, select
+from sqlalchemy import Connection, func, select
 
 from ledger import failures as failing
-from ledger import tally
-from ledger.backlog import backlog
+from ledger import queue_reading, tally
+from ledger.backlog import Backlog, backlog
 from ledger.failures import FailureGroup
+from ledger.scope import Scope
 from ledger.search import Bounded
 from ledger.states import State
 from ledger.tables import duties, failures, leases, workers
+from ledger.tables import queues as stopped
 from ledger.tally import Series
 from ledger.views import Percentiles
 
 _DEAD = 100_000
+_QUEUES = 12
 #: Throughput and latency are of so long.
 RECENT = timedelta(minutes=15)
 
@@ -35,6 +39,19 @@ class Health:
 
 
 @dataclass(frozen=True)
+class QueueNow:
+    """How a queue stands."""
+
+    name: str
+    waiting: Bounded
+    running: Bounded
+    delayed: Bounded  #: also what failed and is tried again
+    dead: Bounded
+    paused: bool
+    oldest_waiting_s: float | None  #: how long the oldest due job has waited
+
+
+@dataclass(frozen=True)
 class Overview:
     at: datetime
     waiting: Bounded
@@ -48,30 +65,24 @@ class Overview:
     wait: Percentiles
     series: Series  #: of the last hour
     failures: Sequence[FailureGroup]  #: the worst of the last 24 hours
+    queues: Sequence[QueueNow]  #: a dozen, by name: those with the most that is not done
     health: Health
 
 
-def overview(connection: Connection, now: datetime, queues: Sequence[str] | None) -> Overview:
-    """Of all queues, or of these."""
-    parts, more = backlog(connection, queues)
-
-    def number(state: State, *tried: bool) -> Bounded:
-        return Bounded(sum(part.number for part in parts if part.state is state and part.tried in tried), more)
-
-    due = [part.due for part in parts if part.state is State.WAITING]
-    dead = select(literal(1).label("one")).select_from(failures)
-    if queues is not None:
-        dead = dead.where(failures.c.queue.in_(queues))
-    dead_count = connection.scalar(select(func.count()).select_from(dead.limit(_DEAD + 1).subquery())) or 0
+def overview(connection: Connection, now: datetime, scope: Scope) -> Overview:
+    """Of the queues that the scope admits."""
+    names = queue_reading.known(connection, scope)
+    queues = names if scope.limited else None
+    undone, dead = backlog(connection, queues), _dead(connection, queues)
     last = tally.series(connection, now - RECENT, now, 1, queues=queues).points
     return Overview(
         at=now,
-        waiting=number(State.WAITING, False, True),
-        running=number(State.ACTIVE, False, True),
-        delayed=number(State.DELAYED, False),
-        retrying=number(State.DELAYED, True),
-        dead=Bounded(min(dead_count, _DEAD), dead_count > _DEAD),
-        oldest_waiting_s=max(0.0, (now - min(due)).total_seconds()) if due else None,
+        waiting=undone.count(State.WAITING),
+        running=undone.count(State.ACTIVE),
+        delayed=undone.count(State.DELAYED, tried=False),
+        retrying=undone.count(State.DELAYED, tried=True),
+        dead=Bounded(min(dead.total(), _DEAD), dead.total() > _DEAD),
+        oldest_waiting_s=_age(now, undone.oldest),
         per_s=sum(x.completed + x.failed for x in last) / RECENT.total_seconds(),
         run=last[0].run if last else Percentiles(),
         wait=last[0].wait if last else Percentiles(),
@@ -88,8 +99,45 @@ def overview(connection: Connection, now: datetime, queues: Sequence[str] | None
             limit=5,
             buckets=24,
         ),
+        queues=_queues(connection, now, names, undone, dead),
         health=_health(connection, now),
     )
+
+
+def _dead(connection: Connection, queues: Sequence[str] | None) -> Counter[str]:
+    """Of each queue, up to a bound for all together."""
+    dead = select(failures.c.queue)
+    if queues is not None:
+        dead = dead.where(failures.c.queue.in_(queues))
+    some = dead.limit(_DEAD + 1).subquery()
+    rows = connection.execute(select(some.c.queue, func.count().label("number")).group_by(some.c.queue))
+    return Counter({row.queue: row.number for row in rows})
+
+
+def _queues(
+    connection: Connection, now: datetime, names: Sequence[str], undone: Backlog, dead: Counter[str]
+) -> list[QueueNow]:
+    numbers = dead + Counter({name: sum(part.number for part in undone.of(name).parts) for name in names})
+    paused = set(connection.scalars(select(stopped.c.name).where(stopped.c.paused)))
+    found = []
+    for name in sorted(sorted(names, key=lambda name: (-numbers[name], name))[:_QUEUES]):
+        its = undone.of(name)
+        found.append(
+            QueueNow(
+                name,
+                its.count(State.WAITING),
+                its.count(State.ACTIVE),
+                its.count(State.DELAYED),
+                Bounded(dead[name], dead.total() > _DEAD),
+                name in paused,
+                _age(now, its.oldest),
+            )
+        )
+    return found
+
+
+def _age(now: datetime, since: datetime | None) -> float | None:
+    return None if since is None else max(0.0, (now - since).total_seconds())
 
 
 def _health(connection: Connection, now: datetime) -> Health:

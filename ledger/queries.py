@@ -187,7 +187,7 @@ class Queries:
     def overview(self) -> Overview:
         """What one page says of everything."""
         with finder.asking(self._database) as connection:
-            return overview(connection, self._database.time(connection), queue_reading.names(connection, self.scope))
+            return overview(connection, self._database.time(connection), self.scope)
 
     def series(
         self,
@@ -343,13 +343,11 @@ class Queries:
         names: Sequence[str] = (),
         *,
         only: Sequence[str] | None = None,
-        most: int = queue_stats.MOST,
-        times: bool = True,
     ) -> list[QueueStats]:
         """How every queue does, by name; however long they are, within bounds (ledger/queue_stats.py)."""
         with self._database.read() as connection:
             now = self._database.time(connection)
-            return queue_stats.stats(connection, now, self.scope, names=names, only=only, most=most, times=times)
+            return queue_stats.stats(connection, now, self.scope, names=names, only=only)
 
     def worker(self, id: int) -> WorkerView | None:
         """One of them, whatever its state."""

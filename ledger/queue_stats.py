@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import CTE, Connection, Row, ScalarSelect, Table, Text, column, func, literal, select, values
+from sqlalchemy import CTE, Connection, Row, ScalarSelect, Text, column, func, literal, select, union_all, values
 
 from ledger import finder
-from ledger.backlog import Part, backlog
+from ledger.backlog import Backlog, backlog
 from ledger.scope import Scope
 from ledger.states import State
 from ledger.tables import claims, history, jobs, queues
 from ledger.tally import Performance, performance
 from ledger.views import Percentiles
 
-#: Of each queue so many unfinished jobs are looked at, the oldest first, and as many finished ones of a kind.
-MOST = 100_000
+#: Of each queue so many finished jobs of a kind are counted; of one that is too long to count, as many of its oldest.
+MOST = 10_000
 DAY = timedelta(days=1)
 _ENDS = (State.COMPLETED, State.FAILED)
 #: How fast a queue empties is measured over so long.
@@ -91,23 +91,20 @@ def stats(
     *,
     names: Collection[str] = (),
     only: Collection[str] | None = None,
-    most: int = MOST,
-    times: bool = True,
 ) -> list[QueueStats]:
     """By name: the queues with jobs, those that operators have changed, and ``names``; or ``only`` some.
 
-    Without ``times`` nothing is known of how long jobs take and how many end.
-    However long the queues are, of each no more than ``most`` rows of a kind are read.
+    However long the queues are, the time it takes is bounded: ``more`` says where a count ended.
     """
     known = {row.name: row for row in connection.execute(select(queues))}
     found = {*names, *known, *finder.queues(connection)} if only is None else only
     seen = sorted(filter(scope.admits, found))
-    parts, more = backlog(connection, seen)
-    lives = {name: _live([part for part in parts if part.queue == name], more) for name in seen}
-    if more:
-        lives = {name: live.and_first(_first(connection, name, most)) for name, live in lives.items()}
-    active, ended = _active(connection), _ended(connection, seen, most)
-    took = _times(connection, now) if times else {}
+    undone = backlog(connection, None if only is None and not scope.limited else seen)
+    lives = {name: _live(undone.of(name)) for name in seen}
+    if undone.more:
+        lives = {name: live.and_first(_first(connection, name)) for name, live in lives.items()}
+    active, ended = _active(connection), _ended(connection, seen)
+    took = _times(connection, now)
     return [
         _stats(now, name, known.get(name), lives[name], active.get(name, 0), ended[name], took.get(name, _Times()))
         for name in seen
@@ -169,46 +166,44 @@ def _active(connection: Connection) -> Mapping[str, int]:
     return {row.queue: row.number for row in rows}
 
 
-def _live(parts: Sequence[Part], more: bool) -> _Live:
-    """Of one queue."""
-    numbers: Counter[State] = Counter()
-    for part in parts:
-        numbers[part.state] += part.number
-    return _Live(numbers, min((part.due for part in parts if part.state is State.WAITING), default=None), more)
+def _live(undone: Backlog) -> _Live:
+    numbers = Counter({state: undone.count(state).count for state in (State.WAITING, State.DELAYED)})
+    return _Live(numbers, undone.oldest, undone.more)
 
 
-def _first(connection: Connection, queue: str, most: int) -> _Live:
+def _first(connection: Connection, queue: str) -> _Live:
     """The same of the jobs of a queue that were sent first."""
     some = (
         select(jobs.c.state, jobs.c.run_at)
         .where(jobs.c.queue == queue, jobs.c.finished_at.is_(None))
         .order_by(jobs.c.queue, jobs.c.id)
-        .limit(most)
+        .limit(MOST)
         .subquery()
     )
     asked = select(some.c.state, func.count().label("number"), func.min(some.c.run_at).label("oldest"))
     rows = connection.execute(asked.group_by(some.c.state)).all()
     oldest = next((row.oldest for row in rows if row.state == State.WAITING), None)
     numbers = Counter({State(row.state): row.number for row in rows})
-    return _Live(numbers, oldest, numbers.total() >= most)
+    return _Live(numbers, oldest, numbers.total() >= MOST)
 
 
-def _ended(connection: Connection, names: Sequence[str], most: int) -> Mapping[str, _Ended]:
+def _ended(connection: Connection, names: Sequence[str]) -> Mapping[str, _Ended]:
     if not names:
         return {}
     asked = values(column("name", Text), name="asked").data([(name,) for name in names]).cte("asked")
-    numbers = (_number(table, state, asked, most) for state in _ENDS for table in (jobs, history))
-    found = {}
-    for name, *four in connection.execute(select(asked.c.name, *numbers)):
-        completed, failed = sum(four[:2]), sum(four[2:])
-        found[name] = _Ended(min(most, completed), min(most, failed), max(completed, failed) >= most)
-    return found
+    numbers = (_number(state, asked) for state in _ENDS)
+    return {
+        name: _Ended(completed, failed, max(completed, failed) == MOST)
+        for name, completed, failed in connection.execute(select(asked.c.name, *numbers))
+    }
 
 
-def _number(table: Table, state: State, asked: CTE, most: int) -> ScalarSelect[int]:
-    some = select(literal(1).label("one")).where(table.c.queue == asked.c.name, table.c.state == state)
-    if table is jobs:  # as the indexes of finished jobs have it
-        reason = jobs.c.reason.is_not(None) if state is State.FAILED else jobs.c.reason.is_(None)
-        some = some.where(jobs.c.finished_at.is_not(None), reason)
-    within = some.correlate(asked).limit(most).subquery()
+def _number(state: State, asked: CTE) -> ScalarSelect[int]:
+    # As the indexes of finished jobs have it.
+    kind = jobs.c.reason.is_not(None) if state is State.FAILED else jobs.c.reason.is_(None)
+    some = [
+        select(literal(1).label("one")).where(table.c.queue == asked.c.name, table.c.state == state, *more)
+        for table, more in ((history, ()), (jobs, (jobs.c.finished_at.is_not(None), kind)))
+    ]
+    within = union_all(*(each.correlate(asked) for each in some)).limit(MOST).subquery()
     return select(func.count()).select_from(within).scalar_subquery()

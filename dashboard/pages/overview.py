@@ -1,22 +1,19 @@
 """The first page: whether something is wrong, and where."""
 
 from dataclasses import replace
-from typing import Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from dashboard.api import shown
 from dashboard.pages.periods import PERIODS, period
-from dashboard.pages.reading import COUNTED, asked
+from dashboard.pages.reading import asked
 from dashboard.pages.rendering import page
 from dashboard.security import allow, principal
 from dashboard.services import Opened
 from ledger.alerts import Level
 
 router = APIRouter()
-
-_QUEUES: Final = 12
 
 
 @router.get("/", dependencies=[Depends(allow("get_overview"))])
@@ -40,6 +37,5 @@ def overview(request: Request, opened: Opened, window: str = "") -> Response:
         alerts=[x for x in queries.alerts() if x.level is not Level.OK],
         window=chosen,
         windows=list(PERIODS),
-        queues=queries.queue_stats(only=queries.queue_names()[:_QUEUES], most=COUNTED, times=False),
         road=opened.road.state(asks.scope) if opened.road else None,
     )

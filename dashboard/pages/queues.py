@@ -10,7 +10,7 @@ from control import queues as verbs
 from dashboard.pages.forms import Act, Field, Verb, offer, offered
 from dashboard.pages.many import EXPECTED, Many
 from dashboard.pages.periods import PERIODS, period
-from dashboard.pages.reading import COUNTED, asked
+from dashboard.pages.reading import asked
 from dashboard.pages.rendering import page
 from dashboard.security import allow, principal
 from dashboard.services import Opened, Services
@@ -141,7 +141,7 @@ def queues(request: Request, opened: Opened) -> Response:
         "queues.html",
         title="Queues",
         topics="queues,jobs,workers",
-        queues=verbs.stats(queries, sorted(opened.broker.get_declared_queues()), most=COUNTED),
+        queues=verbs.stats(queries, sorted(opened.broker.get_declared_queues())),
         served=_served(opened),
     )
 
@@ -151,7 +151,7 @@ def queue(request: Request, opened: Opened, name: str, window: str = "") -> Resp
     queries = asked(request, opened)
     principal(request).scope.demand(name)
     catalogue.queue(opened.broker, queries, name)
-    [found] = verbs.stats(queries, only=[name], most=COUNTED)
+    [found] = verbs.stats(queries, only=[name])
     now = queries.database_time()
     chosen = period(window, "1h")
     length, parts = PERIODS[chosen]

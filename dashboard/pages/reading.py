@@ -14,9 +14,6 @@ from ledger.redact import redacted, redacted_text
 from ledger.text import clean_json
 from ledger.views import JobView
 
-#: Of a queue so many jobs of a kind are counted for a page, which says "+" then; the API counts further.
-COUNTED = 10_000
-
 
 def asked(request: Request, opened: Services) -> Queries:
     """The ledger, as far as whoever asks may see it."""

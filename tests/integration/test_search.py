@@ -198,6 +198,8 @@ def test_an_overview_counts_what_is_there(session: Session, queries: Queries) ->
     assert [str(x) for x in (told.waiting, told.running, told.delayed, told.retrying)] == ["2", "1", "1", "1"]
     assert told.oldest_waiting_s is not None
     assert told.health.workers == 1
+    stands = {queue.name: [str(x) for x in (queue.waiting, queue.running, queue.delayed)] for queue in told.queues}
+    assert stands == {"letters": ["1", "1", "2"], "other": ["1", "0", "0"]}
     assert str(queries.within(Scope(("oth*",))).overview().waiting) == "1"
     assert queries.series(since=datetime.now(UTC) - timedelta(days=3)).step_s % 3600 == 0
     assert queries.performance() == []
