@@ -9,6 +9,7 @@ several values that a person might choose, common and rare; the figure is the wh
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -185,7 +186,7 @@ def ask(queries: Queries, rounds: int, only: str = "") -> Iterator[Asked]:
         turns = islice(cycle(asked), max(rounds, len(asked)))
         took = [(_took_ms(question), text) for text, question in turns]
         times = sorted(ms for ms, _ in took)
-        p95 = times[min(len(times) - 1, int(0.95 * len(times)))]
+        p95 = times[math.ceil(0.95 * len(times)) - 1]
         yield Asked(what, limit_ms, statistics.median(times), p95, max(took)[1])
 
 
