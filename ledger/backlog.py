@@ -3,8 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from ledger.search import Bounded
 from ledger.states import State
@@ -12,6 +13,9 @@ from ledger.tables import jobs
 
 #: So many jobs are looked at.
 WALK = 1_000_000
+_UNDONE = select(jobs.c.queue, jobs.c.state, (jobs.c.attempts > 0).label("tried"), jobs.c.run_at).where(
+    jobs.c.finished_at.is_(None)
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Part:
 @dataclass(frozen=True)
 class Backlog:
     parts: Sequence[Part]
-    more: bool  #: than was walked over
+    more: bool  #: there are at least so many
 
     def of(self, queue: str) -> "Backlog":
         return replace(self, parts=[part for part in self.parts if part.queue == queue])
@@ -43,15 +47,36 @@ class Backlog:
         """Since when the oldest waits."""
         return min((part.due for part in self.parts if part.state is State.WAITING), default=None)
 
+    def and_first(self, first: "Backlog") -> "Backlog":
+        """What this and a count of the jobs that were sent first know of the same queue together."""
+        if not first.more:
+            return first
+        kinds: dict[tuple[State, bool], list[Part]] = {}
+        for part in (*self.parts, *first.parts):
+            kinds.setdefault((part.state, part.tried), []).append(part)
+        return replace(
+            self,
+            parts=[
+                replace(some[0], number=max(x.number for x in some), due=min(x.due for x in some))
+                for some in kinds.values()
+            ],
+        )
+
 
 def backlog(connection: Connection, queues: Collection[str] | None) -> Backlog:
     """Of all queues, or of these."""
-    tried = (jobs.c.attempts > 0).label("tried")
-    walk = select(jobs.c.queue, jobs.c.state, tried, jobs.c.run_at).where(jobs.c.finished_at.is_(None))
-    if queues is not None:
-        walk = walk.where(jobs.c.queue.in_(queues))
-    some = walk.limit(WALK + 1).subquery()
+    return _counted(connection, _UNDONE if queues is None else _UNDONE.where(jobs.c.queue.in_(queues)), WALK)
+
+
+def first(connection: Connection, queue: str, most: int) -> Backlog:
+    """Of the jobs of a queue those that were sent first."""
+    its = _UNDONE.where(jobs.c.queue == queue).order_by(jobs.c.queue, jobs.c.id)
+    return _counted(connection, its, most)
+
+
+def _counted(connection: Connection, walk: Select[Any], most: int) -> Backlog:
+    some = walk.limit(most).subquery()
     kinds = (some.c.queue, some.c.state, some.c.tried)
     asked = select(*kinds, func.count().label("number"), func.min(some.c.run_at).label("due")).group_by(*kinds)
     found = [Part(x.queue, State(x.state), bool(x.tried), x.number, x.due) for x in connection.execute(asked)]
-    return Backlog(found, sum(part.number for part in found) > WALK)
+    return Backlog(found, sum(part.number for part in found) == most)

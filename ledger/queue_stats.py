@@ -1,15 +1,14 @@
 """How every queue does: how much there is of what, how long things take, and when it will be empty."""
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from sqlalchemy import CTE, Connection, Row, ScalarSelect, Text, column, func, literal, select, union_all, values
 
 from ledger import finder
-from ledger.backlog import Backlog, backlog
+from ledger.backlog import Backlog, backlog, first
 from ledger.scope import Scope
 from ledger.states import State
 from ledger.tables import claims, history, jobs, queues
@@ -53,22 +52,6 @@ class QueueStats:
     drain_s: float | None  #: until what waits will have run at that pace; None: nothing ends, or nobody knows
 
 
-@dataclass(frozen=True)
-class _Live:
-    """What of a queue is not finished."""
-
-    numbers: Counter[State]
-    oldest: datetime | None  #: since when the oldest waits
-    more: bool  #: there are at least so many
-
-    def and_first(self, first: Self) -> Self:
-        """Of two bounded counts of the same, what both know together."""
-        if not first.more:
-            return first
-        oldest = min((x.oldest for x in (self, first) if x.oldest is not None), default=None)
-        return replace(self, numbers=self.numbers | first.numbers, oldest=oldest)
-
-
 class _Ended(NamedTuple):
     """Of a queue, at hand and in the history."""
 
@@ -100,9 +83,9 @@ def stats(
     found = {*names, *known, *finder.queues(connection)} if only is None else only
     seen = sorted(filter(scope.admits, found))
     undone = backlog(connection, None if only is None and not scope.limited else seen)
-    lives = {name: _live(undone.of(name)) for name in seen}
+    lives = {name: undone.of(name) for name in seen}
     if undone.more:
-        lives = {name: live.and_first(_first(connection, name)) for name, live in lives.items()}
+        lives = {name: live.and_first(first(connection, name, MOST)) for name, live in lives.items()}
     active, ended = _active(connection), _ended(connection, seen)
     took = _times(connection, now)
     return [
@@ -115,12 +98,12 @@ def _stats(
     now: datetime,
     name: str,
     row: Row[Any] | None,
-    live: _Live,
+    live: Backlog,
     active: int,
     ended: _Ended,
     times: _Times,
 ) -> QueueStats:
-    waiting, delayed = live.numbers[State.WAITING], live.numbers[State.DELAYED]
+    waiting, delayed = live.count(State.WAITING).count, live.count(State.DELAYED).count
     day, pace = times.day, times.pace
     per_s = (pace.completed + pace.failed) / PACE.total_seconds()
     return QueueStats(
@@ -164,27 +147,6 @@ def _active(connection: Connection) -> Mapping[str, int]:
         .group_by(jobs.c.queue)
     )
     return {row.queue: row.number for row in rows}
-
-
-def _live(undone: Backlog) -> _Live:
-    numbers = Counter({state: undone.count(state).count for state in (State.WAITING, State.DELAYED)})
-    return _Live(numbers, undone.oldest, undone.more)
-
-
-def _first(connection: Connection, queue: str) -> _Live:
-    """The same of the jobs of a queue that were sent first."""
-    some = (
-        select(jobs.c.state, jobs.c.run_at)
-        .where(jobs.c.queue == queue, jobs.c.finished_at.is_(None))
-        .order_by(jobs.c.queue, jobs.c.id)
-        .limit(MOST)
-        .subquery()
-    )
-    asked = select(some.c.state, func.count().label("number"), func.min(some.c.run_at).label("oldest"))
-    rows = connection.execute(asked.group_by(some.c.state)).all()
-    oldest = next((row.oldest for row in rows if row.state == State.WAITING), None)
-    numbers = Counter({State(row.state): row.number for row in rows})
-    return _Live(numbers, oldest, numbers.total() >= MOST)
 
 
 def _ended(connection: Connection, names: Sequence[str]) -> Mapping[str, _Ended]:
