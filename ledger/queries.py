@@ -37,7 +37,7 @@ from ledger.resting import PLACES, Place, usage
 from ledger.saved_views import SavedView
 from ledger.scope import EVERYTHING, Scope
 from ledger.sealing import KeyRing
-from ledger.search import MOST, Bounded, Filter, Page, Suggestions
+from ledger.search import MOST, Bounded, Filter, Page, Suggestions, behind
 from ledger.states import Reason, State
 from ledger.summary import summarize
 from ledger.tables import duties, leases, limit_rules, limits, payloads, results
@@ -107,9 +107,12 @@ class Queries:
         before: str | None = None,
         archived: bool = True,
     ) -> list[JobRow]:
-        """Newest first; the next page is ``before`` the last id of this one.  Not ``archived``: the hot table only."""
+        """Newest first; the next page is ``before`` the last id of this one.  Not ``archived``: the hot table only.
+
+        Raises ``BadCursor``, as every list that goes by ``before``.
+        """
         with self._database.read() as connection:
-            found = reading.rows(connection, queue, state, actor, limit, before, self.scope, archived=archived)
+            found = reading.rows(connection, queue, state, actor, limit, behind(before), self.scope, archived=archived)
             return [JobRow(**fields) for fields in found]
 
     def dead(
@@ -123,7 +126,7 @@ class Queries:
     ) -> list[DeadRow]:
         """Dead letters, newest first, with the last error of each."""
         with self._database.read() as connection:
-            found = reading.rows(connection, queue, State.FAILED, actor, limit, before, self.scope, reason)
+            found = reading.rows(connection, queue, State.FAILED, actor, limit, behind(before), self.scope, reason)
             errors = reading.last_errors(connection, [fields["id"] for fields in found])
             return [DeadRow(**(fields | errors.get(fields["id"], {}))) for fields in found]
 
@@ -232,7 +235,7 @@ class Queries:
     def operations(self, *, limit: int = 50, before: str | None = None, open_only: bool = False) -> list[OperationView]:
         """Bulk operations, newest first; the next page is ``before`` the last id of this one."""
         with self._database.read() as connection:
-            return operating.listing(connection, limit, before, self.scope, open_only=open_only)
+            return operating.listing(connection, limit, behind(before), self.scope, open_only=open_only)
 
     def saved_views(self, owner: str) -> list[SavedView]:
         """Those of one person, by name."""
@@ -376,7 +379,7 @@ class Queries:
     ) -> list[FlowRow]:
         """Newest first; the next page is ``before`` the last id of this one."""
         with self._database.read() as connection:
-            return flow_views.listing(connection, name, state, limit, before, self.scope)
+            return flow_views.listing(connection, name, state, limit, behind(before), self.scope)
 
     def flow_state(self, id: str) -> FlowState | None:
         with self._database.read() as connection:

@@ -165,6 +165,13 @@ def place_of(cursor: str) -> str:
     return text[1:]
 
 
+def behind(id: str | None) -> str | None:
+    """The same of a list that goes on behind an id itself."""
+    if id is not None and not all_ids([id]):
+        raise BadCursor(f"{id!r} is no place in a list; take the last id that a page gave, or begin without")
+    return id
+
+
 #: qualifier -> what it says
 QUALIFIERS: Mapping[str, str] = {
     "id": "a job's id, or the beginning of it",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from errors import QuestionTooSlow
+from errors import BadCursor, QuestionTooSlow
 from ledger import finder
 from ledger.engine import Database
 from ledger.ledger import Session
@@ -179,6 +179,13 @@ def test_the_query_box_knows_what_there_is(session: Session, queries: Queries) -
     )
     assert queries.within(Scope(("l*",))).suggestions().queues == ["letters"]
     assert queries.within(Scope(("l*",))).suggestions().actors == ["welcome"]
+
+
+@pytest.mark.parametrize("place", ["0", "", "null", "{00000000-0000-7000-8000-000000000000}"])
+@pytest.mark.parametrize("listing", ["jobs", "dead", "flows", "operations"])
+def test_a_list_goes_on_behind_an_id_and_behind_nothing_else(queries: Queries, listing: str, place: str) -> None:
+    with pytest.raises(BadCursor, match="no place in a list"):
+        getattr(queries, listing)(before=place)
 
 
 def test_an_overview_of_nothing_is_zeros(queries: Queries) -> None:
