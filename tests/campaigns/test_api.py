@@ -30,6 +30,8 @@ from ledger.states import Outcome, Reason
 from settings import Settings
 from tests.ledgers import join, new_job, run
 
+pytestmark = pytest.mark.timeout(1800)
+
 EXAMPLES = int(os.environ.get("HARELINE_TEST_EXAMPLES", "25"))
 #: What a schema cannot say: that of two fields one is to be given, which names exist, how dates may be written.
 UNTOLD = [positive_data_acceptance, negative_data_rejection]
