@@ -21,6 +21,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -47,6 +48,7 @@ PREFIX: Final = "HARELINE_"
 _QUEUES: Final = f"{PREFIX}QUEUES__"
 # Read elsewhere, before there are settings: by failpoints.py and by the tests.
 _NOT_SETTINGS: Final = re.compile(rf"{PREFIX}(FAILPOINTS|TEST_\w+)")
+_HOST: Final = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:(?P<port>[0-9]{1,5}))?")
 _RATE: Final = re.compile(r"(?P<count>[0-9]+(\.[0-9]+)?)/(?P<number>[0-9]+(\.[0-9]+)?)?(?P<unit>[smhd])")
 #: A producer's name.
 PRODUCER: Final = re.compile(r"[A-Za-z0-9._-]+")
@@ -77,21 +79,36 @@ def loopback(host: str) -> bool:
         return False
 
 
+def _hosts_read(url: str) -> bool:
+    """Whether it is clear which hosts and ports are meant: a password with a ``/`` or ``#`` in it hides them."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    return "@" not in parts.path + parts.fragment and all(
+        (found := _HOST.fullmatch(host)) and 0 < int(found["port"] or 1) < 2**16 for host in hosts
+    )
+
+
 def _database_url(url: str) -> str:
     if re.fullmatch(r"sqlite:///[^?]+", url) and not url.endswith(":memory:"):
         return url
-    if url.startswith(("postgresql://", "postgres://")):
+    if url.startswith(("postgresql://", "postgres://")) and _hosts_read(url):
         return "postgresql://" + url.partition("://")[2]
-    raise ValueError("sqlite:///PATH (a file: processes share it) or postgresql://USER:PASSWORD@HOST/DATABASE")
+    raise ValueError(
+        "sqlite:///PATH (a file: processes share it) or postgresql://USER:PASSWORD@HOST:PORT/DATABASE; "
+        "a / in a password is written %2F, a # %23, an @ %40"
+    )
 
 
 def _broker_url(url: str) -> str:
     user, _, _ = url.partition("://")[2].rpartition("@")
-    if url.startswith(("amqp://", "amqps://")) and (not user or ":" in user):
+    if url.startswith(("amqp://", "amqps://")) and (not user or ":" in user) and _hosts_read(url):
         return url
     raise ValueError(
-        "amqp://USER:PASSWORD@HOST/VHOST or amqps://…; no other broker is supported. Unset, or embedded, the ledger "
-        "carries the jobs"
+        "amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://… (a / in a password is written %2F, a # %23, an @ %40); no "
+        "other broker is supported. Unset, or embedded, the ledger carries the jobs"
     )
 
 

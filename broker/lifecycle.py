@@ -44,6 +44,7 @@ class Lifecycle(Middleware):
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: Worker) -> None:
         self.check()
+        self._stopping = False
         self.heartbeat.join(broker, worker)
         self._work = WorkQueue(lambda: len(self.recorder.held))
         worker.work_queue = self._work  # type: ignore[assignment]

@@ -1,6 +1,8 @@
 """The command line: ``hareline …``."""
 
+import sys
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -62,6 +64,9 @@ def hareline(
 
     Settings come from the environment, .env and hareline.toml; `hareline config` prints them.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def demo(

@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import threading
+from contextlib import suppress
 
 import dramatiq
 from dramatiq import Middleware, Worker
@@ -23,7 +24,8 @@ class Supervised(Middleware):
         self.fd = fd
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: Worker) -> None:
-        os.write(self.fd, READY)
+        with suppress(BrokenPipeError):  # it has died already; the thread sees that
+            os.write(self.fd, READY)
         threading.Thread(target=self._watch, name="hareline-leash", daemon=True).start()
 
     def dismissed(self) -> None:

@@ -49,6 +49,7 @@ class Terminal:
         self._children: dict[str, Child] = {}
         self._console = Console(highlight=False, soft_wrap=True)
         self._lock = threading.Lock()
+        self._reloads = False
         self._reloading = False
         self._stopping = False
         self._stops = Stops()
@@ -57,6 +58,7 @@ class Terminal:
         """Returns 0 when everything ended in good order.  For the main thread."""
         catch(self._inbox, signal.SIGTERM, signal.SIGINT)
         over = threading.Event()
+        self._reloads = reload
         if reload:
             packages = [path.parent for path in _ROOT.glob("*/__init__.py") if path.parent.name != "tests"]
             for folders, deep in ((packages, True), ([_ROOT], False)):
@@ -106,7 +108,8 @@ class Terminal:
         name = next(name for name, one in self._children.items() if one is child)
         del self._children[name]
         if not (self._stopping or self._reloading):
-            self._say(name, f"{fate(code)}; it is started again when a file changes")
+            remedy = "it is started again when a file changes" if self._reloads else "end this, and start it again"
+            self._say(name, f"{fate(code)}; {remedy}")
         self._started_again()
 
     def _started_again(self) -> None:

@@ -89,6 +89,7 @@ def show(
 @app.command()
 def retry(group: Group, yes: Yes = False, json: Json = False) -> None:
     """Send all dead letters of a group round again."""
+    _demand(group)
     carry_out("retry", f"fingerprint:{group}", yes=yes, json=json)
 
 
@@ -98,6 +99,7 @@ def discard(group: Group, yes: Yes = False, json: Json = False) -> None:
 
     Their journal stays.
     """
+    _demand(group)
     carry_out("discard", f"fingerprint:{group}", yes=yes, json=json)
 
 
@@ -121,6 +123,12 @@ def snooze(
     with control() as ledger:
         verb(ledger, group, milliseconds(for_) / 1000, by=operator())
     say(f"{group} is snoozed for {for_}")
+
+
+def _demand(group: str) -> None:
+    with queries() as asked:
+        if not asked.knows_failure(group):
+            raise NotFound(f"there is no group of failures {group!r}; `hareline failures ls` shows them")
 
 
 def _ago(text: str) -> timedelta:

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -62,12 +63,22 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         for line in [list(columns), *cells]:
             print("\t".join(line))
         return
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        shown.add_column(column, overflow="fold", justify="right" if column in _NUMBERS else "left")
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    # Ids, names and times stay whole, to be copied: only long texts are folded, and lines that do not fit run on.
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    for column, width in zip(columns, widths, strict=True):
+        side: Literal["left", "right"] = "right" if column in _NUMBERS else "left"
+        shown.add_column(column, overflow="fold", justify=side, no_wrap=width <= _LONG)
     for line in cells:
         shown.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in line))
-    Console().print(shown)
+    console = Console()
+    console.width = max(console.width, sum(min(width, _LONG) + _GAP for width in widths))
+    console.print(shown)
+
+
+#: A text wider than an id may be folded.
+_LONG = 40
+_GAP = 2
 
 
 _NUMBERS = frozenset(

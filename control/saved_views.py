@@ -63,7 +63,12 @@ def canonical(query: str) -> str:
     """The query of an address, without what is empty.  Raises ``BadInput``."""
     if len(query) > 4_000:
         raise BadInput(f"a view has {4_000:,} characters at most; this one has {len(query):,}")
-    given = dict(parse_qsl(query.removeprefix("?")))
+    parts = query.removeprefix("?")
+    try:
+        given = dict(parse_qsl(parts, keep_blank_values=True, strict_parsing=bool(parts)))
+    except ValueError as error:
+        remedy = "write state=failed&queue=billing, or q=state:failed"
+        raise BadInput(f"{query!r} is not what the address of a list of jobs has: {remedy}") from error
     if unknown := sorted(given.keys() - set(PARTS)):
         raise BadInput(f"{unknown[0]!r} is not in the address of a list of jobs; there are {', '.join(PARTS)}")
     return urlencode({name: given[name] for name in PARTS if given.get(name)})

@@ -56,6 +56,8 @@ class Doorbell:
             folder.chmod(0o700)
         self._own = self.folder / f"{os.getpid()}-{id(self):x}"
         self._own.unlink(missing_ok=True)
+        if self._ear is not None:  # of a worker before this one, or of the process this one was forked from
+            self._ear.close()
         self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._ear.setblocking(False)
         self._ear.bind(str(self._own))

@@ -149,11 +149,13 @@ class Database:
         import psycopg
 
         place = self._url.render_as_string(hide_password=True)
+        said = " ".join(str(error).split())
         if isinstance(error, psycopg.ProgrammingError):
-            return LedgerError(f"{place} refused a statement: {error}; is its schema current? run `hareline migrate`")
+            said = error.diag.message_primary or said
+            return LedgerError(f"{place} refused a statement: {said}; is its schema current? run `hareline migrate`")
         if isinstance(error, psycopg.OperationalError) or broken:
-            return LedgerUnavailable(f"{place} cannot be used: {error}")
-        return LedgerError(f"{place} refused a statement: {error}")
+            return LedgerUnavailable(f"{place} cannot be used: {said} Start PostgreSQL there, or correct DATABASE_URL")
+        return LedgerError(f"{place} refused a statement: {said}")
 
 
 def _sqlite(path: str, busy: bool) -> Engine:

@@ -103,6 +103,12 @@ def _short(file: str) -> str:
     return file.removeprefix(root) if file.startswith(root) else "/".join(file.split("/")[-3:])
 
 
+def known(connection: Connection, fingerprint: str) -> bool:
+    """Whether there ever was such a group."""
+    here = select(failure_groups.c.fingerprint).where(failure_groups.c.fingerprint == fingerprint)
+    return connection.scalar(here) is not None
+
+
 def groups(
     connection: Connection,
     *,

@@ -8,14 +8,17 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, select
 
 from ledger.finder import Range, ids, names, queues, text_since
+from ledger.job_reading import last_errors
 from ledger.redact import message_of, preview, redacted_text
 from ledger.scope import Scope
 from ledger.search import QUALIFIERS, Filter, Found, Page, Suggestions, cursor_of, place_of
 from ledger.states import Reason, State
-from ledger.tables import failure_groups, failures, history, jobs, payloads, progress, workers
+from ledger.tables import failures, history, jobs, payloads, progress, workers
 
 _SHARED = ("id", "queue", "actor", "priority", "state", "reason", "crashes", "created_at", "run_at", "finished_at")
 _SUGGESTED = 200
+#: Of an error a list shows so much.
+_SAID = 300
 _LOOKED_AT = 20_000
 
 
@@ -76,13 +79,10 @@ def _row(row: Row[Any], *, archived: bool, errors: dict[str, str], told: dict[st
 
 
 def _errors(connection: Connection, wanted: Sequence[str]) -> dict[str, str]:
-    """Of those that are dead letters, as their group says it."""
-    rows = connection.execute(
-        select(failures.c.job_id, failure_groups.c.error_type, failure_groups.c.message)
-        .join(failure_groups, failure_groups.c.fingerprint == failures.c.fingerprint)
-        .where(failures.c.job_id.in_(wanted))
-    )
-    return {row.job_id: redacted_text(": ".join(filter(None, (row.error_type, row.message)))) for row in rows}
+    """Of those that are dead letters, what made them so."""
+    dead = connection.scalars(select(failures.c.job_id).where(failures.c.job_id.in_(wanted))).all()
+    said = {id: (error["error_type"], error["error_message"]) for id, error in last_errors(connection, dead).items()}
+    return {id: redacted_text(": ".join(filter(None, parts)))[:_SAID] for id, parts in said.items()}
 
 
 def suggestions(connection: Connection, scope: Scope) -> Suggestions:

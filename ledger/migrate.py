@@ -87,8 +87,12 @@ class Migrations:
 
     def _upgrade(self) -> None:
         from alembic import command
+        from alembic.runtime.migration import MigrationContext
 
         with self._connect(exclusive=True) as connection:
+            context = MigrationContext.configure(connection, opts={"version_table": self._table})
+            if (current := context.get_current_revision()) is not None and current > self.head():
+                refuse_other(str(self._url), current, self.head(), self._table)
             self._config.attributes["connection"] = connection
             try:
                 command.upgrade(self._config, "head")

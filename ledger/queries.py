@@ -187,6 +187,11 @@ class Queries:
                 buckets=buckets,
             )
 
+    def knows_failure(self, fingerprint: str) -> bool:
+        """Whether there ever was such a group of failures."""
+        with self._database.read() as connection:
+            return failing.known(connection, fingerprint)
+
     def overview(self) -> Overview:
         """What one page says of everything."""
         with finder.asking(self._database) as connection:

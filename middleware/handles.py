@@ -111,6 +111,8 @@ class Job(Generic[R]):
                 why = status.error or status.reason
                 raise JobFailed(f"{name} failed: {why}", error=status.error, reason=status.reason)
         view = self._office().result_of(self.job_id)
+        if view.status == "refused":
+            raise ResultNotKept(f"{name} completed, and its result was not kept: {view.error_message}")
         if view.body is None:
             raise ResultNotKept(
                 f"{name} completed, and there is no result of it: its actor does not say store_results=True, or the "

@@ -60,6 +60,7 @@ class Heartbeat:
         """Take a place in the ledger.  Raises ``LedgerUnavailable``: without one a worker must not start."""
         self._queues = sorted(worker.consumer_whitelist or broker.get_declared_queues())
         self._threads = worker.worker_threads
+        self._stopping = False
         self._session = self.ledger.session("hareline-heartbeat")
         self._register()
         self.on_look(self._session)

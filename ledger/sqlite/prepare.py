@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from errors import LedgerError, LedgerUnavailable
-from ledger.revision import TABLE, newest
+from ledger.revision import TABLE, newest, refuse_other
 from ledger.sqlite.file import explain, open_file
 from ledger.sqlite.turn import turn
 
@@ -37,6 +37,8 @@ def prepare(path: Path) -> None:
                 current = revision_of(first)
         except sqlite3.Error as error:
             raise explain(error, path) from error
+        if current is not None and current > newest():
+            refuse_other(str(path), current, newest())
         if current != newest():
             from ledger.migrate import Migrations  # Alembic is slow to import, and only needed here
 

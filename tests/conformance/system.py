@@ -52,7 +52,7 @@ class System:
         return dramatiq.actor(broker=self.broker, queue_name=queue_name, **options)
 
     def work(self) -> None:
-        """Start a worker with a thread for each slot of the queues declared so far.  Once; it stops with the test."""
+        """Start a worker with a thread for each slot of the queues declared so far.  It stops with the test."""
         assert self._worker is None, "it works already; for another worker process: another().work()"
         if get_event_loop_thread() is not None:  # Dramatiq has one for the process, and would not end two
             self.broker.middleware = [x for x in self.broker.middleware if not isinstance(x, AsyncIO)]
@@ -63,6 +63,7 @@ class System:
         """Stop the worker, in good order.  Idempotent."""
         if self._worker is not None:
             self._worker.stop()
+            self._worker = None
 
     def another(self, **changes: Any) -> "System":
         """As it were another process of the same system: a broker without actors, on the same ledger and road.

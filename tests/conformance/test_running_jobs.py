@@ -64,3 +64,17 @@ def test_a_retry_goes_on_from_its_checkpoint(system: System) -> None:
     checkpoint = system.job(message).checkpoint
     assert checkpoint is not None
     assert checkpoint.state == {"counted": 6}
+
+
+def test_a_worker_follows_another_in_the_same_process(system: System) -> None:
+    @system.actor()
+    def write(n: int) -> None:
+        system.note(n)
+
+    for n in range(3):
+        system.work()
+        write.send(n)
+        system.noted(n)
+        system.rest()
+    assert system.finished(3) == {"completed": 3}
+    assert [worker.state for worker in system.queries.workers(everyone=True)] == ["stopped"] * 3

@@ -55,6 +55,18 @@ def worker(broker: Broker) -> Iterator[Worker]:
     found.stop()
 
 
+def test_a_result_that_was_too_large_is_said_to_be(broker: Broker) -> None:
+    @actor(broker=broker, store_results=True)
+    def much() -> str:
+        return "x" * 2**20
+
+    worker = Worker(broker, worker_timeout=100)
+    worker.start()
+    with pytest.raises(ResultNotKept, match=r"much\) completed.*HARELINE_MAX_RESULT_BYTES"):
+        much.send().result(timeout=30_000)
+    worker.stop()
+
+
 def test_a_result_is_waited_for_or_its_absence_named(broker: Broker, jobs: Any, worker: Worker) -> None:
     double, forget, refuse = jobs.double.send(21), jobs.forget.send(1), jobs.refuse.send(2)
     late = jobs.forget.send_with_options(args=(3,), delay=3_600_000)

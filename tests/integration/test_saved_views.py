@@ -44,6 +44,7 @@ def test_at_a_terminal(database_url: str, monkeypatch: pytest.MonkeyPatch) -> No
     for words, code, told in (
         (("save", "unpaid", "state=failed&queue=billing"), Exit.OK, "unpaid shows state=failed&queue=billing"),
         (("save", "unpaid", "colour=red"), Exit.USAGE, "'colour' is not in the address"),
+        (("save", "unpaid", "state:failed"), Exit.USAGE, "write state=failed&queue=billing, or q=state:failed"),
         (("ls",), Exit.OK, "state=failed&queue=billing"),
         (("rm", "unpaid"), Exit.OK, "unpaid is forgotten"),
     ):

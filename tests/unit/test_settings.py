@@ -149,6 +149,10 @@ def test_a_wrong_file_is_refused_saying_where(tmp_path: Path, text: str, words: 
         ("DATABASE_URL", "mysql://localhost/x", "postgresql://"),
         ("DATABASE_URL", "sqlite:///:memory:", "a file: processes share it"),
         ("DATABASE_URL", "postgresql+asyncpg://localhost/x", "postgresql://"),
+        ("DATABASE_URL", "postgresql://127.0.0.1:port/x", "HOST:PORT"),
+        ("DATABASE_URL", "postgresql://one:5432,two:99999/x", "HOST:PORT"),
+        ("DATABASE_URL", "postgresql://[::1/x", "HOST:PORT"),
+        ("BROKER_URL", "amqp://127.0.0.1:0", "HOST:PORT"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused(tmp_path: Path, variable: str, value: str, expected: str) -> None:
@@ -187,6 +191,27 @@ def test_no_secret_is_ever_shown(tmp_path: Path) -> None:
     assert "s3cret" not in repr(settings) + str(settings) + str(settings.explain())
     assert "app:***@db" in repr(settings)
     assert "s3cret" not in refusal(tmp_path, BROKER_URL="redis://app:s3cret@mq")
+
+
+@pytest.mark.parametrize("password", ["s3/cret", "5/s3cret", "s3#cret", "s3?cret:@"])
+@pytest.mark.parametrize(("variable", "kind"), [("BROKER_URL", "amqp"), ("DATABASE_URL", "postgresql")])
+def test_a_password_that_hides_the_host_is_refused_unsaid(
+    tmp_path: Path, variable: str, kind: str, password: str
+) -> None:
+    message = refusal(tmp_path, **{variable: f"{kind}://app:{password}@host/x"})
+    assert "a / in a password is written %2F" in message
+    assert "s3" not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///x?host=/var/run/postgresql",
+        "postgresql://app:p%2F@one:5432,two,[::1]:5433/x?target_session_attrs=read-write",
+    ],
+)
+def test_several_hosts_and_none_are_understood(tmp_path: Path, url: str) -> None:
+    assert load({"DATABASE_URL": url}, tmp_path).database_url == url
 
 
 @pytest.mark.parametrize(
