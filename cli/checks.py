@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from embedded.doorbell import Doorbell
 from errors import HarelineError
@@ -56,7 +57,7 @@ def examine() -> Iterator[Finding]:
         yield from _guarded("workers", _workers, settings)
         yield from _guarded("maintenance", _maintenance, settings)
         yield from _guarded("schedules", _schedules, settings)
-    yield from _guarded("rabbitmq" if settings.broker_url else "doorbell", _road, settings)
+    yield from _guarded("rabbitmq" if settings.broker_url else "doorbell", partial(_road, sound=sound), settings)
 
 
 def _guarded(what: str, check: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
@@ -178,11 +179,11 @@ def _schedules(settings: Settings) -> Iterator[Finding]:
         yield Finding(Mark.DOUBTFUL, "schedules", text)
 
 
-def _road(settings: Settings) -> Iterator[Finding]:
+def _road(settings: Settings, *, sound: bool) -> Iterator[Finding]:
     if settings.broker_url:
         from cli.checks_rabbitmq import examine_rabbitmq
 
-        yield from examine_rabbitmq(settings, settings.broker_url)
+        yield from examine_rabbitmq(settings, settings.broker_url, sound=sound)
         return
     bell = Doorbell(open_ledger(settings.database_url, road="embedded").url)
     try:

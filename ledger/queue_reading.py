@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select
 
 from ledger import finder
+from ledger.queue_stats import ended
 from ledger.scope import Scope
 from ledger.states import State
 from ledger.tables import jobs, queues
@@ -36,11 +37,17 @@ def counts(connection: Connection, scope: Scope) -> dict[str, dict[State, int]]:
 
 
 def listing(connection: Connection, now: datetime, scope: Scope) -> list[QueueView]:
-    """Every queue that has jobs in the hot table or was ever paused, by name."""
+    """Every queue that has jobs in the hot table or was ever paused, by name.
+
+    Of completed and dead ones also those in the history are counted, up to a bound.
+    """
     counted = counts(connection, scope)
     waiting = select(jobs.c.queue, func.min(jobs.c.run_at)).where(jobs.c.state == State.WAITING)
     oldest = dict(connection.execute(waiting.group_by(jobs.c.queue)).all())
     known = {row.name: row for row in connection.execute(select(queues).where(scope.clause(queues.c.name)))}
+    for name, done in ended(connection, sorted(counted.keys() | known.keys())).items():
+        both = {State.COMPLETED: done.completed, State.FAILED: done.failed}
+        counted[name] = counted.get(name, {}) | {state: number for state, number in both.items() if number}
     return [
         QueueView(
             name=name,

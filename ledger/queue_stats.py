@@ -52,7 +52,7 @@ class QueueStats:
     drain_s: float | None  #: until what waits will have run at that pace; None: nothing ends, or nobody knows
 
 
-class _Ended(NamedTuple):
+class Ended(NamedTuple):
     """Of a queue, at hand and in the history."""
 
     completed: int
@@ -86,10 +86,10 @@ def stats(
     lives = {name: undone.of(name) for name in seen}
     if undone.more:
         lives = {name: live.and_first(first(connection, name, MOST)) for name, live in lives.items()}
-    active, ended = _active(connection), _ended(connection, seen)
+    active, done = _active(connection), ended(connection, seen)
     took = _times(connection, now)
     return [
-        _stats(now, name, known.get(name), lives[name], active.get(name, 0), ended[name], took.get(name, _Times()))
+        _stats(now, name, known.get(name), lives[name], active.get(name, 0), done[name], took.get(name, _Times()))
         for name in seen
     ]
 
@@ -100,7 +100,7 @@ def _stats(
     row: Row[Any] | None,
     live: Backlog,
     active: int,
-    ended: _Ended,
+    ended: Ended,
     times: _Times,
 ) -> QueueStats:
     waiting, delayed = live.count(State.WAITING).count, live.count(State.DELAYED).count
@@ -149,13 +149,14 @@ def _active(connection: Connection) -> Mapping[str, int]:
     return {row.queue: row.number for row in rows}
 
 
-def _ended(connection: Connection, names: Sequence[str]) -> Mapping[str, _Ended]:
+def ended(connection: Connection, names: Sequence[str]) -> Mapping[str, Ended]:
+    """How many jobs of each of these queues have ended how, counted up to :data:`MOST`."""
     if not names:
         return {}
     asked = values(column("name", Text), name="asked").data([(name,) for name in names]).cte("asked")
     numbers = (_number(state, asked) for state in _ENDS)
     return {
-        name: _Ended(completed, failed, max(completed, failed) == MOST)
+        name: Ended(completed, failed, max(completed, failed) == MOST)
         for name, completed, failed in connection.execute(select(asked.c.name, *numbers))
     }
 

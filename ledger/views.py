@@ -1,10 +1,11 @@
 """What the readers answer with: plain data, ready to be shown.  Times are aware UTC, durations seconds."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from ledger.orders import DOES, Ends, Mode, Wish
@@ -170,7 +171,7 @@ class JobView(JobRow):
         return clean_json(masked_all(decoded)) if isinstance(decoded, dict) else None
 
     def timeline(self) -> list[Moment]:
-        """What happened to it, oldest first."""
+        """What happened to it, oldest first.  Of a long wait, put off again and again, how it began and ended."""
         told = {row.event for row in self.journal}
         lines: list[Moment] = []
         if not told & {"adopted", "buried"}:
@@ -191,7 +192,23 @@ class JobView(JobRow):
         if self.claim:
             suspect = "as a suspect" if self.claim.suspect else ""
             lines.append(Moment(self.claim.started_at, "claimed", suspect, self.claim.worker))
-        return sorted(lines, key=lambda line: line.at)
+        return list(_folded(sorted(lines, key=lambda line: line.at)))
+
+
+def _folded(lines: Iterable[Moment]) -> Iterator[Moment]:
+    for passing, run in groupby(lines, key=lambda line: line.event in _PASSING):
+        some = list(run)
+        if passing and len(some) > 2 * _ENDS:
+            first, last = some[_ENDS], some[-_ENDS - 1]
+            number = len(some) - 2 * _ENDS
+            between = f"{number} lines more like these, until {_at(last.at)}"
+            some[_ENDS:-_ENDS] = [Moment(first.at, "and so on", between, "")]
+        yield from some
+
+
+#: What happens to a job over and over while it waits to be let in.
+_PASSING = frozenset({"parked", "promoted"})
+_ENDS = 4
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,8 @@ def read(management: Management) -> Reading:
         alarms=None if nodes is None else tuple(_alarms(nodes)),
         blocked=None
         if connections is None
-        else sum(row.get("state") in ("blocked", "blocking") for row in connections),
+        # Before it has statistics of a connection, RabbitMQ 4.3 answers an empty list for it.
+        else sum(isinstance(row, dict) and row.get("state") in ("blocked", "blocking") for row in connections),
         missing=tuple(missing),
     )
 

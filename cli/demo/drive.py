@@ -22,13 +22,18 @@ from cli.demo.posthog import KEY, PostHogServer
 from cli.demo.report import report
 from cli.demo.totals import Totals, busy_plan, expected
 from cli.demo.workers import Workers
+from errors import BadInput
 from ledger.migrate import Migrations
+from ledger.queries import Queries
 from ledger.states import FINISHED
 from settings import VARIABLES
 
 POLL_S = 0.2
 #: When nothing has finished for this long, something is wrong and waiting will not help.
 STALLED_S = 60.0
+#: A worker that has not been heard of for so long takes nothing.
+GONE_S = 15.0
+QUEUE = "usage-tracking"
 
 Event = dict[str, Any]
 
@@ -38,6 +43,7 @@ def drive(database_url: str, directory: Path, *, events: int | None, workers: in
     run = f"demo-{secrets.token_hex(4)}"
     console = Console(quiet=as_json)
     prepare(database_url)
+    demand_alone(database_url)
     sent = [tagged(event, run) for event in read(events)]
     known = uuids(sent, run)
     busy = busy_plan(known)
@@ -72,6 +78,18 @@ def prepare(database_url: str) -> None:
     else:
         Migrations(database_url).upgrade()
         migrations(database_url).upgrade()
+
+
+def demand_alone(database_url: str) -> None:
+    """Raise ``BadInput`` when somebody else's workers would take the demo's jobs."""
+    queries = Queries(database_url)
+    others = [x.id for x in queries.workers() if QUEUE in x.queues and x.silent_s < GONE_S]
+    queries.close()
+    if others:
+        raise BadInput(
+            f"workers are at work on this ledger ({', '.join(map(str, others))}): they would take the demo's jobs, and "
+            "deliver to their own PostHog; stop them, or unset DATABASE_URL and BROKER_URL"
+        )
 
 
 def read(limit: int | None) -> list[Event]:

@@ -17,7 +17,7 @@ def run_demo(
     Works on the configured database (migrated first; what it holds already is left alone and not counted), or
     on a temporary SQLite file when none is configured.  The jobs travel over RabbitMQ when BROKER_URL is set.
     It wants the queue ``usage-tracking`` for itself: a worker started by somebody else would deliver to
-    its own PostHog.
+    its own PostHog.  Raises ``BadInput`` when there is one.
 
     For the main thread.
 

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from dashboard import problems
 from dashboard.pages.rendering import page, wants_html
-from errors import HarelineError, NotAuthenticated
+from errors import HarelineError, LedgerUnavailable, NotAuthenticated
 
 Handler = Callable[[Request, Any], Response | Awaitable[Response]]
 
@@ -47,7 +47,8 @@ def _page(request: Request, error: Exception, plain: Response) -> Response:
 def _words(request: Request, status: int, error: Exception) -> tuple[str, str, str]:
     if isinstance(error, HarelineError):
         _, kind = problems.kind_of(error)
-        return kind.title, str(error), kind.remedy
+        away = "Go back, look whether what you asked for was done, and ask again."
+        return kind.title, str(error), away if isinstance(error, LedgerUnavailable) else kind.remedy
     if isinstance(error, PoolTimeout):
         return "The ledger is busy", "All connections of this console to it are in use.", "Load the page again."
     if status == 404:

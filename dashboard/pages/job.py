@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -146,7 +146,7 @@ def _page(request: Request, job: JobView, payload: Payload | None, *, revealed: 
         job=job,
         payload=payload,
         revealed=revealed,
-        offered=offered(request, VERBS, *_FITTING[job.state]),
+        offered=offered(request, VERBS, *(verb for verb in _FITTING[job.state] if verb != "edit" or not _step(job))),
         finished=job.state in FINISHED,
         lineage=_lineage(job),
         commands=_commands(job),
@@ -161,10 +161,15 @@ def known(request: Request, opened: Opened, ref: str) -> JobView:
     return found
 
 
+def _step(job: JobView) -> Any:
+    """Of which flow it is a step, and which; None: it is none, and may be sent anew."""
+    options = (job.message or {}).get("options")
+    return options.get(OPTION) if isinstance(options, dict) else None
+
+
 def _lineage(job: JobView) -> list[tuple[str, str, str]]:
     """What it belongs to, as (words, path, id)."""
-    options = (job.message or {}).get("options") or {}
-    step = options.get(OPTION) if isinstance(options, dict) else None
+    step = _step(job)
     found = [("Made of", "/jobs", job.edited_from)] if job.edited_from else []
     found += [("Changed into", "/jobs", id) for id in job.edited_into]
     if isinstance(step, dict) and isinstance(step.get("id"), str):

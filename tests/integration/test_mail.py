@@ -203,10 +203,14 @@ def test_however_long_the_server_is_away_a_morning_is_looked_at_once(kit: Hareli
     assert len(server.mails) == 1
 
 
+def zone_where_it_is(hour: int) -> str:
+    """``Etc/GMT+3`` is three hours behind."""
+    behind = datetime.now(UTC).hour - hour
+    return f"Etc/GMT{behind - 24 if behind > 12 else behind:+d}"
+
+
 def test_the_digest_of_all_goes_to_those_whose_morning_it_is_and_who_want_one(kit: Hareline) -> None:
-    now = datetime.now(UTC)
-    morning = f"Etc/GMT{now.hour - 10:+d}" if -2 <= now.hour - 10 <= 12 else "Etc/GMT-12"
-    night = f"Etc/GMT{now.hour - 3:+d}" if now.hour - 3 <= 12 else "Etc/GMT+12"
+    morning, night = zone_where_it_is(10), zone_where_it_is(3)
     inbox.register(Account(user="ada", email="ada@example.org", timezone=morning, digest=True))
     inbox.register(Account(user="bob", email="bob@example.org", timezone=morning))
     inbox.register(Account(user="eve", timezone=morning, digest=True))

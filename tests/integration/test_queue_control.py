@@ -110,6 +110,7 @@ def test_what_has_moved_to_the_history_is_counted_and_cleaned_too(broker: Broker
     session.close()
     assert [row.archived for row in broker.queries.jobs(queue="mail")].count(True) == 3
     assert stats(broker).completed == 4
+    assert [queue.counts for queue in broker.queries.queues()] == [{State.COMPLETED: 4}]
     assert clean(control, "mail", State.COMPLETED, by="ann") == 4
 
 

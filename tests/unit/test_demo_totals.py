@@ -2,14 +2,17 @@
 
 from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from actors.posthog import uuid_of
-from cli.demo.drive import read, tagged, uuids
+from cli.demo.drive import demand_alone, read, tagged, uuids
 from cli.demo.generate import EVENTS, generate
 from cli.demo.totals import Totals, busy_plan, expected
+from errors import BadInput
+from ledger import open_ledger
 
 GOOD: dict[str, Any] = {
     "request_id": "req_1",
@@ -79,3 +82,15 @@ def test_every_run_meets_the_same_refusals_though_its_request_ids_are_new() -> N
     assert plans[0] == plans[1]
     assert set(plans[0]) == {(503,), (429,), (503, 503)}
     assert plans[0].total() == pytest.approx(0.08 * 2955, rel=0.25)
+
+
+def test_the_demo_begins_only_where_nobody_else_would_take_its_jobs(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    demand_alone(url)
+    session = open_ledger(url, road="embedded").session("test")
+    worker = session.join(host="here", pid=1, queues=["usage-tracking"], threads=1, version="0")
+    with pytest.raises(BadInput, match=rf"workers are at work on this ledger \({worker}\)"):
+        demand_alone(url)
+    session.leave(worker)
+    session.close()
+    demand_alone(url)

@@ -86,7 +86,7 @@ function draw(holder) {
       { label: "", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
       ...names.map((label, index) => {
         const [stroke, fill] = colour(holder, kinds[index]);
-        return { label, stroke, width: 1.5, fill: filled ? fill : undefined, points: { show: true, size: 4, fill: stroke, filter: alone }, value: (plot, value) => words(value, holder.dataset.unit) };
+        return { label, stroke, width: 1.5, fill: filled && index === 0 ? fill : undefined, points: { show: true, size: 4, fill: stroke, filter: alone }, value: (plot, value) => words(value, holder.dataset.unit) };
       }),
     ],
   };
