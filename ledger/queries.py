@@ -346,16 +346,10 @@ class Queries:
         with self._database.read() as connection:
             return staff.listing(connection, self._database.time(connection), self.scope, everyone=everyone)
 
-    def queue_stats(
-        self,
-        names: Sequence[str] = (),
-        *,
-        only: Sequence[str] | None = None,
-    ) -> list[QueueStats]:
+    def queue_stats(self, names: Sequence[str] = (), *, only: Sequence[str] | None = None) -> list[QueueStats]:
         """How every queue does, by name; however long they are, within bounds (ledger/queue_stats.py)."""
         with self._database.read() as connection:
-            now = self._database.time(connection)
-            return queue_stats.stats(connection, now, self.scope, names=names, only=only)
+            return queue_stats.stats(connection, self._database.time(connection), self.scope, names=names, only=only)
 
     def worker(self, id: int) -> WorkerView | None:
         """One of them, whatever its state."""

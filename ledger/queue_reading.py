@@ -46,8 +46,10 @@ def listing(connection: Connection, now: datetime, scope: Scope) -> list[QueueVi
     oldest = dict(connection.execute(waiting.group_by(jobs.c.queue)).all())
     known = {row.name: row for row in connection.execute(select(queues).where(scope.clause(queues.c.name)))}
     for name, done in ended(connection, sorted(counted.keys() | known.keys())).items():
+        at_hand = counted.get(name, {})
         both = {State.COMPLETED: done.completed, State.FAILED: done.failed}
-        counted[name] = counted.get(name, {}) | {state: number for state, number in both.items() if number}
+        larger = {state: max(number, at_hand.get(state, 0)) for state, number in both.items() if number}
+        counted[name] = at_hand | larger
     return [
         QueueView(
             name=name,

@@ -15,10 +15,11 @@ from ledger.tables import claims, history, jobs, queues
 from ledger.tally import Performance, performance
 from ledger.views import Percentiles
 
-#: Of each queue so many finished jobs of a kind are counted; of one that is too long to count, as many of its oldest.
+#: Of each queue so many completed jobs are counted; of one that is too long to walk over, as many of its oldest.
 MOST = 10_000
 DAY = timedelta(days=1)
-_ENDS = (State.COMPLETED, State.FAILED)
+#: Dead letters further: an operator may want to be told of 50,000.
+_ENDS = {State.COMPLETED: MOST, State.FAILED: 100_000}
 #: How fast a queue empties is measured over so long.
 PACE = timedelta(minutes=15)
 NOTHING = Performance("", 0, 0, 0, 0, 0.0, 0.0, Percentiles(), Percentiles())
@@ -150,23 +151,23 @@ def _active(connection: Connection) -> Mapping[str, int]:
 
 
 def ended(connection: Connection, names: Sequence[str]) -> Mapping[str, Ended]:
-    """How many jobs of each of these queues have ended how, counted up to :data:`MOST`."""
+    """How many jobs of each of these queues have ended how, counted up to a bound of each kind."""
     if not names:
         return {}
     asked = values(column("name", Text), name="asked").data([(name,) for name in names]).cte("asked")
-    numbers = (_number(state, asked) for state in _ENDS)
+    numbers = (_number(state, asked, most) for state, most in _ENDS.items())
     return {
-        name: Ended(completed, failed, max(completed, failed) == MOST)
+        name: Ended(completed, failed, completed == _ENDS[State.COMPLETED] or failed == _ENDS[State.FAILED])
         for name, completed, failed in connection.execute(select(asked.c.name, *numbers))
     }
 
 
-def _number(state: State, asked: CTE) -> ScalarSelect[int]:
+def _number(state: State, asked: CTE, most: int) -> ScalarSelect[int]:
     # As the indexes of finished jobs have it.
     kind = jobs.c.reason.is_not(None) if state is State.FAILED else jobs.c.reason.is_(None)
     some = [
         select(literal(1).label("one")).where(table.c.queue == asked.c.name, table.c.state == state, *more)
         for table, more in ((history, ()), (jobs, (jobs.c.finished_at.is_not(None), kind)))
     ]
-    within = union_all(*(each.correlate(asked) for each in some)).limit(MOST).subquery()
+    within = union_all(*(each.correlate(asked) for each in some)).limit(most).subquery()
     return select(func.count()).select_from(within).scalar_subquery()

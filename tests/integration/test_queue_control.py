@@ -114,6 +114,16 @@ def test_what_has_moved_to_the_history_is_counted_and_cleaned_too(broker: Broker
     assert clean(control, "mail", State.COMPLETED, by="ann") == 4
 
 
+def test_a_count_that_ends_at_a_bound_does_not_hide_what_is_at_hand(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.queue_stats._ENDS", {State.COMPLETED: 2, State.FAILED: 3})
+    ended(broker, 4, Outcome.COMPLETED)
+    ended(broker, 1, Outcome.FAILED)
+    assert (stats(broker).completed, stats(broker).failed, stats(broker).more) == (2, 1, True)
+    assert [queue.counts for queue in broker.queries.queues()] == [{State.COMPLETED: 4, State.FAILED: 1}]
+
+
 def test_the_dead_letters_of_a_queue_go_round_again(broker: Broker, control: Control) -> None:
     ended(broker, 3, Outcome.FAILED)
     assert retry_failed(control, "mail", limit=2, by="ann") == 2
