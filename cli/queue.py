@@ -12,6 +12,7 @@ from cli.shown import as_json, duration, moment, say, table
 from control.queues import stats
 from control.road import QueueRoad, Road
 from ledger.queue_stats import QueueStats
+from ledger.states import State
 from rabbitmq.topology import DEAD_LETTERS
 from settings import Settings
 
@@ -52,11 +53,7 @@ def _facts(x: QueueStats, road: QueueRoad | None, dead: QueueRoad | None) -> Map
         "queue": x.name,
         "paused": _since(x.paused_at, x.paused_by),
         "draining": _since(x.draining_at, x.draining_by),
-        "waiting": number(x.waiting, x),
-        "active": x.active,
-        "delayed": number(x.delayed, x),
-        "completed": number(x.completed, x),
-        "failed": number(x.failed, x),
+        **counts(x),
         "oldest waiting": duration(x.oldest_waiting_s),
         "24 hours": f"{x.completed_24h} completed, {x.failed_24h} failed",
         "run": _spread(x.mean_run_s, x.p95_run_s),
@@ -69,9 +66,16 @@ def _facts(x: QueueStats, road: QueueRoad | None, dead: QueueRoad | None) -> Map
     return facts
 
 
-def number(count: int, x: QueueStats) -> str:
-    """With a + where the queue is too long to be counted to its end."""
-    return f"{count}+" if x.more and count else str(count)
+def counts(x: QueueStats) -> dict[str, str]:
+    """With a + where there are too many to be counted to their end."""
+    numbers = {
+        State.WAITING: x.waiting,
+        State.ACTIVE: x.active,
+        State.DELAYED: x.delayed,
+        State.COMPLETED: x.completed,
+        State.FAILED: x.failed,
+    }
+    return {state: f"{number}{'+' if state in x.more else ''}" for state, number in numbers.items()}
 
 
 def _since(at: datetime | None, by: str | None) -> str:

@@ -83,7 +83,7 @@ def drain(
     Sends are refused within a second; everything that is there runs. `hareline queues resume` opens them again.
     """
     _check(names)
-    from cli.queue import number
+    from cli.queue import counts
     from control.queues import drain as verb
 
     with control() as ledger:
@@ -96,7 +96,7 @@ def drain(
         as_json(rows)
     else:
         for x in rows:
-            left = f"{number(x.waiting, x)} wait, {x.active} run, {number(x.delayed, x)} are delayed"
+            left = "{waiting} wait, {active} run, {delayed} are delayed".format_map(counts(x))
             say(f"{x.name} takes no new jobs; {left}; `hareline queues resume {x.name}` opens it")
     if not done:
         raise typer.Exit(Exit.FAILED)
@@ -234,11 +234,18 @@ def _stats(asked: "Queries", *only: str) -> "list[QueueStats]":
 
 
 def _line(x: "QueueStats") -> tuple[object, ...]:
-    from cli.queue import number
+    from cli.queue import counts
 
-    counts = (number(x.waiting, x), x.active, number(x.delayed, x), number(x.completed, x), number(x.failed, x))
     day = f"{x.completed_24h} + {x.failed_24h} failed" if x.failed_24h else x.completed_24h
-    return (x.name, *counts, duration(x.oldest_waiting_s), day, duration(x.p95_run_s), duration(x.drain_s), _state(x))
+    return (
+        x.name,
+        *counts(x).values(),
+        duration(x.oldest_waiting_s),
+        day,
+        duration(x.p95_run_s),
+        duration(x.drain_s),
+        _state(x),
+    )
 
 
 def _state(x: "QueueStats") -> str:

@@ -9,6 +9,7 @@ from ledger.orders import Mode
 from ledger.queries import Queries
 from ledger.queue_stats import QueueStats
 from ledger.schedule_queries import ScheduleQueries, ScheduleView
+from ledger.states import State
 from ledger.views import DutyView, WorkerView
 from settings import HEALTH, Settings, fold, thresholds_of
 
@@ -74,14 +75,14 @@ def check(queries: Queries, schedules: ScheduleQueries, rules: Rules, *, names: 
 
 
 def _queue(queue: QueueStats, workers: Sequence[WorkerView], thresholds: Thresholds) -> Iterable[Finding]:
-    more = "at least " if queue.more else ""
+    more = dict.fromkeys(queue.more, "at least ")
     serving = [x for x in workers if queue.name in x.queues and x.state == "running" and x.mode is not Mode.QUIET]
     slots = sum(x.slots.get(queue.name, 0) for x in serving)
     waits_s = queue.oldest_waiting_s or 0.0
     values: dict[str, tuple[float, str]] = {
-        "waiting": (queue.waiting, f"{more}{queue.waiting:,} jobs wait"),
-        "failed": (queue.failed, f"{queue.failed:,} dead letters"),
-        "delayed": (queue.delayed, f"{more}{queue.delayed:,} jobs are delayed"),
+        "waiting": (queue.waiting, f"{more.get(State.WAITING, '')}{queue.waiting:,} jobs wait"),
+        "failed": (queue.failed, f"{more.get(State.FAILED, '')}{queue.failed:,} dead letters"),
+        "delayed": (queue.delayed, f"{more.get(State.DELAYED, '')}{queue.delayed:,} jobs are delayed"),
     }
     if slots:
         values["active"] = (queue.active / slots, f"{queue.active:,} jobs run in {slots} slots of living workers")

@@ -13,20 +13,21 @@ from ledger.tables import jobs
 
 #: So many jobs are looked at.
 WALK = 1_000_000
-_UNDONE = select(jobs.c.queue, jobs.c.state, (jobs.c.attempts > 0).label("tried"), jobs.c.run_at).where(
-    jobs.c.finished_at.is_(None)
-)
+_UNDONE = select(jobs.c.queue, jobs.c.state, jobs.c.attempts, jobs.c.run_at).where(jobs.c.finished_at.is_(None))
 
 
 @dataclass(frozen=True)
 class Part:
-    """The jobs of one queue in one state, tried before or not."""
+    """The jobs of one queue in one state."""
 
     queue: str
     state: State
-    tried: bool
     number: int
+    tried: int  #: of them, those that were tried before
     due: datetime  #: of the one that is due first
+
+    def count(self, tried: bool | None) -> int:
+        return self.number if tried is None else self.tried if tried else self.number - self.tried
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,7 @@ class Backlog:
 
     def count(self, state: State, *, tried: bool | None = None) -> Bounded:
         """How many are in this state; only those that were tried before, or were not."""
-        fitting = (part for part in self.parts if part.state is state and tried in (None, part.tried))
-        return Bounded(sum(part.number for part in fitting), self.more)
+        return Bounded(sum(part.count(tried) for part in self.parts if part.state is state), self.more)
 
     @property
     def oldest(self) -> datetime | None:
@@ -51,13 +51,13 @@ class Backlog:
         """What this and a count of the jobs that were sent first know of the same queue together."""
         if not first.more:
             return first
-        kinds: dict[tuple[State, bool], list[Part]] = {}
+        kinds: dict[State, list[Part]] = {}
         for part in (*self.parts, *first.parts):
-            kinds.setdefault((part.state, part.tried), []).append(part)
+            kinds.setdefault(part.state, []).append(part)
         return replace(
             self,
             parts=[
-                replace(some[0], number=max(x.number for x in some), due=min(x.due for x in some))
+                replace(max(some, key=lambda part: part.number), due=min(part.due for part in some))
                 for some in kinds.values()
             ],
         )
@@ -76,7 +76,8 @@ def first(connection: Connection, queue: str, most: int) -> Backlog:
 
 def _counted(connection: Connection, walk: Select[Any], most: int) -> Backlog:
     some = walk.limit(most).subquery()
-    kinds = (some.c.queue, some.c.state, some.c.tried)
-    asked = select(*kinds, func.count().label("number"), func.min(some.c.run_at).label("due")).group_by(*kinds)
-    found = [Part(x.queue, State(x.state), bool(x.tried), x.number, x.due) for x in connection.execute(asked)]
+    kinds = (some.c.queue, some.c.state)
+    numbers = (func.count().label("number"), func.count().filter(some.c.attempts > 0).label("tried"))
+    rows = connection.execute(select(*kinds, *numbers, func.min(some.c.run_at).label("due")).group_by(*kinds))
+    found = [Part(row.queue, State(row.state), row.number, row.tried, row.due) for row in rows]
     return Backlog(found, sum(part.number for part in found) == most)

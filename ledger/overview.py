@@ -13,6 +13,7 @@ from ledger.backlog import Backlog, backlog
 from ledger.failures import FailureGroup
 from ledger.scope import Scope
 from ledger.search import Bounded
+from ledger.staff import AT_WORK
 from ledger.states import State
 from ledger.tables import duties, failures, leases, workers
 from ledger.tables import queues as stopped
@@ -142,7 +143,7 @@ def _age(now: datetime, since: datetime | None) -> float | None:
 
 def _health(connection: Connection, now: datetime) -> Health:
     there = connection.execute(
-        select(workers.c.heartbeat_at, workers.c.threads).where(workers.c.state.in_(("running", "stopping")))
+        select(workers.c.heartbeat_at, workers.c.threads).where(workers.c.state.in_(AT_WORK))
     ).all()
     held = {
         row.name: row.holder

@@ -47,8 +47,7 @@ def listing(connection: Connection, now: datetime, scope: Scope) -> list[QueueVi
     known = {row.name: row for row in connection.execute(select(queues).where(scope.clause(queues.c.name)))}
     for name, done in ended(connection, sorted(counted.keys() | known.keys())).items():
         at_hand = counted.get(name, {})
-        both = {State.COMPLETED: done.completed, State.FAILED: done.failed}
-        larger = {state: max(number, at_hand.get(state, 0)) for state, number in both.items() if number}
+        larger = {state: max(it.count, at_hand.get(state, 0)) for state, it in done.items() if it.count}
         counted[name] = at_hand | larger
     return [
         QueueView(

@@ -7,19 +7,22 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import CTE, Connection, Row, ScalarSelect, Text, column, func, literal, select, union_all, values
 
-from ledger import finder
+from ledger import finder, staff
 from ledger.backlog import Backlog, backlog, first
 from ledger.scope import Scope
+from ledger.search import Bounded
 from ledger.states import State
 from ledger.tables import claims, history, jobs, queues
 from ledger.tally import Performance, performance
 from ledger.views import Percentiles
 
-#: Of each queue so many completed jobs are counted; of one that is too long to walk over, as many of its oldest.
+#: Of a queue that is too long to walk over, so many of its oldest jobs are looked at.
 MOST = 10_000
-DAY = timedelta(days=1)
+#: So many completed jobs of a queue are counted; where there are many queues, fewer of each, so many of all together.
+_COMPLETED, _COMPLETED_FEW, _COMPLETED_ALL = 10_000, 1_000, 100_000
 #: Dead letters further: an operator may want to be told of 50,000.
-_ENDS = {State.COMPLETED: MOST, State.FAILED: 100_000}
+_DEAD = 100_000
+DAY = timedelta(days=1)
 #: How fast a queue empties is measured over so long.
 PACE = timedelta(minutes=15)
 NOTHING = Performance("", 0, 0, 0, 0, 0.0, 0.0, Percentiles(), Percentiles())
@@ -36,7 +39,7 @@ class QueueStats:
     completed: int  #: at hand and in the history
     failed: int
     total: int  #: of these five
-    more: bool  #: a queue this long is not counted to its end: there are at least so many
+    more: Sequence[State]  #: what is not counted to its end: there are at least so many
     paused: bool
     paused_at: datetime | None
     paused_by: str | None
@@ -49,16 +52,9 @@ class QueueStats:
     p95_run_s: float | None
     mean_wait_s: float | None  #: from due to started, of the jobs that ended in them
     p95_wait_s: float | None
+    workers: int  #: processes at work that serve it
     per_s: float  #: jobs that ended, over the last quarter of an hour
     drain_s: float | None  #: until what waits will have run at that pace; None: nothing ends, or nobody knows
-
-
-class Ended(NamedTuple):
-    """Of a queue, at hand and in the history."""
-
-    completed: int
-    failed: int
-    more: bool  #: there are at least so many
 
 
 class _Times(NamedTuple):
@@ -88,9 +84,18 @@ def stats(
     if undone.more:
         lives = {name: live.and_first(first(connection, name, MOST)) for name, live in lives.items()}
     active, done = _active(connection), ended(connection, seen)
-    took = _times(connection, now)
+    took, served = _times(connection, now, None if only is None else seen), staff.serving(connection)
     return [
-        _stats(now, name, known.get(name), lives[name], active.get(name, 0), done[name], took.get(name, _Times()))
+        _stats(
+            now,
+            name,
+            known.get(name),
+            lives[name],
+            active.get(name, 0),
+            done[name],
+            took.get(name, _Times()),
+            served[name],
+        )
         for name in seen
     ]
 
@@ -101,21 +106,23 @@ def _stats(
     row: Row[Any] | None,
     live: Backlog,
     active: int,
-    ended: Ended,
+    ended: Mapping[State, Bounded],
     times: _Times,
+    workers: int,
 ) -> QueueStats:
-    waiting, delayed = live.count(State.WAITING).count, live.count(State.DELAYED).count
+    counts = {**{state: live.count(state) for state in (State.WAITING, State.DELAYED)}, **ended}
+    waiting = counts[State.WAITING].count
     day, pace = times.day, times.pace
     per_s = (pace.completed + pace.failed) / PACE.total_seconds()
     return QueueStats(
         name=name,
         waiting=waiting,
         active=active,
-        delayed=delayed,
-        completed=ended.completed,
-        failed=ended.failed,
-        total=waiting + delayed + active + ended.completed + ended.failed,
-        more=live.more or ended.more,
+        delayed=counts[State.DELAYED].count,
+        completed=counts[State.COMPLETED].count,
+        failed=counts[State.FAILED].count,
+        total=active + sum(each.count for each in counts.values()),
+        more=[state for state, each in counts.items() if each.more],
         paused=bool(row and row.paused),
         paused_at=row.paused_at if row else None,
         paused_by=row.paused_by if row else None,
@@ -128,14 +135,17 @@ def _stats(
         p95_run_s=day.run.p95 if day.run.count else None,
         mean_wait_s=day.mean_wait_s if day.wait.count else None,
         p95_wait_s=day.wait.p95 if day.wait.count else None,
+        workers=workers,
         per_s=per_s,
         drain_s=0.0 if not waiting else waiting / per_s if per_s and not live.more else None,
     )
 
 
-def _times(connection: Connection, now: datetime) -> Mapping[str, _Times]:
-    day = {x.name: x for x in performance(connection, now - DAY, now, "queue", limit=MOST)}
-    pace = {x.name: x for x in performance(connection, now - PACE, now, "queue", limit=MOST)}
+def _times(connection: Connection, now: datetime, queues: Sequence[str] | None) -> Mapping[str, _Times]:
+    day, pace = (
+        {x.name: x for x in performance(connection, now - length, now, "queue", queues=queues, limit=MOST)}
+        for length in (DAY, PACE)
+    )
     return {name: _Times(day.get(name, NOTHING), pace.get(name, NOTHING)) for name in day.keys() | pace.keys()}
 
 
@@ -150,15 +160,20 @@ def _active(connection: Connection) -> Mapping[str, int]:
     return {row.queue: row.number for row in rows}
 
 
-def ended(connection: Connection, names: Sequence[str]) -> Mapping[str, Ended]:
-    """How many jobs of each of these queues have ended how, counted up to a bound of each kind."""
+def ended(connection: Connection, names: Sequence[str]) -> Mapping[str, Mapping[State, Bounded]]:
+    """How many jobs of each of these queues have completed and failed, at hand and in the history."""
     if not names:
         return {}
+    completed = min(_COMPLETED, max(_COMPLETED_FEW, _COMPLETED_ALL // len(names)))
+    bounds = {State.COMPLETED: completed, State.FAILED: _DEAD}
     asked = values(column("name", Text), name="asked").data([(name,) for name in names]).cte("asked")
-    numbers = (_number(state, asked, most) for state, most in _ENDS.items())
+    numbers = (_number(state, asked, most) for state, most in bounds.items())
     return {
-        name: Ended(completed, failed, completed == _ENDS[State.COMPLETED] or failed == _ENDS[State.FAILED])
-        for name, completed, failed in connection.execute(select(asked.c.name, *numbers))
+        name: {
+            state: Bounded(number, number == most)
+            for (state, most), number in zip(bounds.items(), counted, strict=True)
+        }
+        for name, *counted in connection.execute(select(asked.c.name, *numbers))
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select, text
 
 from ledger.engine import Database
+from ledger.staff import AT_WORK
 from ledger.tables import (
     attempts,
     circuits,
@@ -63,7 +64,7 @@ _MOVES = [
 #: Verbs, and what is rare.
 _DEEDS = [select(func.max(journal.c.id))]
 _WORKERS = [
-    select(workers.c.id, workers.c.state, workers.c.queues).where(workers.c.state.in_(("running", "stopping"))),
+    select(workers.c.id, workers.c.state, workers.c.queues).where(workers.c.state.in_(AT_WORK)),
     select(func.max(workers.c.id)),
 ]
 _SCHEDULES = [

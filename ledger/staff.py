@@ -1,9 +1,10 @@
 """The worker processes, and what they have in hand."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection, select
 
@@ -14,6 +15,7 @@ from ledger.views import CurrentJob, WorkerView
 
 #: Jobs in workers' hands that are looked at, so that the answer is bounded.
 MOST_JOBS = 5_000
+AT_WORK: Final = ("running", "stopping")
 
 
 def listing(
@@ -32,7 +34,7 @@ def listing(
     if id is not None:
         wanted = wanted.where(workers.c.id == id)
     elif not everyone:
-        wanted = wanted.where(workers.c.state.in_(("running", "stopping")))
+        wanted = wanted.where(workers.c.state.in_(AT_WORK))
     in_hand = _in_hand(connection, now, id, scope)
     found = [
         WorkerView(
@@ -63,6 +65,12 @@ def listing(
         for row in connection.execute(wanted)
     ]
     return found if not scope.limited else [mine for view in found if (mine := _within(view, scope)) is not None]
+
+
+def serving(connection: Connection) -> Counter[str]:
+    """How many of those at work serve each queue."""
+    there = connection.scalars(select(workers.c.queues).where(workers.c.state.in_(AT_WORK)))
+    return Counter(name for names in there for name in json.loads(names))
 
 
 def _within(view: WorkerView, scope: Scope) -> WorkerView | None:

@@ -142,7 +142,6 @@ def queues(request: Request, opened: Opened) -> Response:
         title="Queues",
         topics="queues,jobs,workers",
         queues=verbs.stats(queries, sorted(opened.broker.get_declared_queues())),
-        served=_served(opened),
     )
 
 
@@ -184,12 +183,3 @@ def _fitting(queue: QueueStats) -> list[str]:
         "drain",
         "clean",
     ]
-
-
-def _served(opened: Opened) -> dict[str, int]:
-    """By how many worker processes each queue is served."""
-    found: dict[str, int] = {}
-    for worker in opened.queries.workers():
-        for name in worker.queues:
-            found[name] = found.get(name, 0) + 1
-    return found

@@ -9,12 +9,13 @@ from control.health import Rules, _queue, _workers
 from ledger.alerts import Level
 from ledger.orders import Mode
 from ledger.queue_stats import QueueStats
+from ledger.states import State
 from ledger.views import WorkerView
 from settings import QueueSettings, Settings, thresholds_of
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 QUEUE = QueueStats(
-    "mail", 0, 0, 0, 0, 0, 0, False, False, None, None, None, None, None, 0, 0, None, None, None, None, 0.0, 0.0
+    "mail", 0, 0, 0, 0, 0, 0, (), False, None, None, None, None, None, 0, 0, None, None, None, None, 0, 0.0, 0.0
 )
 WORKER = WorkerView(
     1, "here", 2, "running", ["mail"], 5, "1", NOW, NOW, None, 1.0, 0, mode=Mode.RUNNING, slots={"mail": 5}
@@ -62,6 +63,12 @@ def test_a_queue_may_have_figures_of_its_own() -> None:
     bulk = replace(QUEUE, name="bulk", waiting=4000, delayed=10_000)
     assert levels(bulk) == {}
     assert levels(replace(bulk, waiting=5001)) == {"waiting": Level.WARNING}
+
+
+def test_only_what_was_not_counted_to_its_end_is_at_least_so_many() -> None:
+    full = replace(QUEUE, waiting=150, failed=20, more=[State.COMPLETED, State.FAILED])
+    said = {finding.rule: finding.text for finding in _queue(full, (), RULES.everywhere)}
+    assert (said["waiting"], said["failed"]) == ("150 jobs wait", "at least 20 dead letters")
 
 
 def test_a_worker_that_is_silent_is_told_before_and_after_its_lease() -> None:
