@@ -47,7 +47,7 @@ class QueueStats:
     draining_by: str | None
     oldest_waiting_s: float | None  #: how long the oldest due job has waited
     completed_24h: int
-    failed_24h: int  #: dead letters that were made
+    failed_24h: int  #: jobs that became dead letters, those that are retried or gone by now among them
     mean_run_s: float | None  #: of the attempts of 24 hours
     p95_run_s: float | None
     mean_wait_s: float | None  #: from due to started, of the jobs that ended in them

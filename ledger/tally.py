@@ -1,5 +1,6 @@
 """How many attempts ended how, how long they waited and ran: by the minute, ten minutes and the hour, as rows of sums.
 
+Jobs that became dead letters without an attempt that failed (expired, quarantined, buried) are counted beside them.
 Durations are counted up to fixed bounds, so that the percentiles of any stretch of time are read from sums.
 """
 
@@ -9,10 +10,27 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, delete, func, insert, select, text, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Row,
+    Select,
+    and_,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    text,
+    union_all,
+)
 
 from ledger.states import Outcome
-from ledger.tables import attempts, history, jobs, tallies
+from ledger.tables import DIED, attempts, history, jobs, journal, tallies
 from ledger.times import bucket, seconds
 from ledger.views import Percentiles
 
@@ -27,6 +45,8 @@ STEPS = (MINUTE_S, 600, HOUR_S)
 _WINDOWS = (timedelta(hours=2, minutes=5), timedelta(hours=26))
 _SUMS = ("count", "run_s", "wait_s", *(f"{kind}_{n}" for kind in ("run", "wait") for n in range(PARTS)))
 _ENDS = (Outcome.COMPLETED, Outcome.SKIPPED, Outcome.FAILED)
+#: In the place of an outcome: a job that became a dead letter, though no attempt of it failed just then.
+_DIED = "died"
 
 
 @dataclass(frozen=True)
@@ -35,9 +55,9 @@ class Point:
 
     at: datetime  #: when it begins
     completed: int = 0
-    failed: int = 0  #: attempts that made a dead letter
+    failed: int = 0  #: jobs that became dead letters: failed, refused, expired, quarantined or buried
     retried: int = 0
-    crashed: int = 0
+    crashed: int = 0  #: attempts whose worker died or stalled; the last one of a quarantined job, too
     others: int = 0  #: snoozed, parked, interrupted, cancelled
     run: Percentiles = field(default_factory=Percentiles)
     wait: Percentiles = field(default_factory=Percentiles)  #: from due to started, of jobs that ended
@@ -59,7 +79,7 @@ class Performance:
 
     name: str
     completed: int
-    failed: int
+    failed: int  #: became dead letters, with an attempt or without
     retried: int
     crashed: int
     mean_s: float  #: of all attempts
@@ -75,8 +95,12 @@ class Performance:
 
 
 def roll_up(connection: Connection, since: datetime, until: datetime) -> int:
-    """Count the attempts that ended in these whole minutes anew; returns how many rows that made.  Idempotent."""
+    """Count what ended in these whole minutes anew; returns how many rows that made.  Idempotent.
+
+    A dead letter stays counted when it is sent round again: attempts and the journal tell of it, not its state.
+    """
     part = bucket(attempts.c.finished_at, since, float(MINUTE_S)).label("part")
+    died = bucket(journal.c.at, since, float(MINUTE_S)).label("part")
     run = seconds(attempts.c.finished_at, attempts.c.started_at)
     counted = []
     for table in (jobs, history):
@@ -94,6 +118,12 @@ def roll_up(connection: Connection, since: datetime, until: datetime) -> int:
             )
             .join(table, table.c.id == attempts.c.job_id)
             .where(attempts.c.finished_at >= since, attempts.c.finished_at < until)
+        )
+        nothing = cast(null(), Double)
+        counted.append(
+            select(died, table.c.queue, table.c.actor, literal(_DIED), nothing, nothing)
+            .join(table, table.c.id == journal.c.job_id)
+            .where(text(DIED), journal.c.at >= since, journal.c.at < until)
         )
     each = union_all(*counted).subquery()
     columns = [
@@ -177,22 +207,21 @@ def performance(
     queues: Sequence[str] | None = None,
     limit: int = 200,
 ) -> list[Performance]:
-    """Of each job type, or queue, with the most attempts first."""
+    """Of each job type, or queue, with the most attempts first; what had no readable type is only its queue's."""
     step_s = _step_of(since, until)
     asked = _sums(tallies.c[by].label("part"), step_s, floor(since, step_s), until, queues, None)
     rows: dict[str, list[Row[Any]]] = {}
-    for row in connection.execute(asked):
+    for row in connection.execute(asked.where(tallies.c[by] != "")):
         rows.setdefault(row.part, []).append(row)
     found = []
     for name, some in rows.items():
         point = _point(since, 0, 0, some)
-        number = sum(row.count_ for row in some)
         means = (
-            _mean(sum(row.run_s for row in some), number),
+            _mean(sum(row.run_s for row in some), point.run.count),
             _mean(sum(row.wait_s for row in some), point.wait.count),
         )
         counts = (point.completed, point.failed, point.retried, point.crashed)
-        found.append((number, Performance(name, *counts, *means, point.run, point.wait)))
+        found.append((point.run.count, Performance(name, *counts, *means, point.run, point.wait)))
     return [it for _, it in sorted(found, key=lambda x: (-x[0], x[1].name))[:limit]]
 
 
@@ -220,11 +249,9 @@ def _sums(
 
 def _point(since: datetime, width_s: float, n: int, rows: Iterable[Row[Any]]) -> Point:
     rows = list(rows)
-    counts: dict[Outcome, int] = {}
-    for row in rows:
-        counts[Outcome(row.outcome)] = int(row.count_)
+    counts: dict[str, int] = {row.outcome: int(row.count_) for row in rows}
     completed = counts.pop(Outcome.COMPLETED, 0) + counts.pop(Outcome.SKIPPED, 0)
-    failed, retried = counts.pop(Outcome.FAILED, 0), counts.pop(Outcome.RETRYING, 0)
+    failed, retried = counts.pop(Outcome.FAILED, 0) + counts.pop(_DIED, 0), counts.pop(Outcome.RETRYING, 0)
     crashed = counts.pop(Outcome.CRASHED, 0)
     ran = percentiles([sum(int(getattr(row, f"run_{k}")) for row in rows) for k in range(PARTS)])
     waited = percentiles([sum(int(getattr(row, f"wait_{k}")) for row in rows) for k in range(PARTS)])

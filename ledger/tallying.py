@@ -1,11 +1,11 @@
-"""The duty that counts attempts: the current minute often, those before it once more when they are over."""
+"""The duty that counts attempts and dead letters: the current minute often, others once more when they are over."""
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 
 from ledger import bookmarks, tally
-from ledger.tables import attempts
+from ledger.tables import DIED, attempts, journal
 from ledger.tally import HOUR_S, MINUTE_S
 
 #: Minutes counted anew when one is over: what was committed late is in them.
@@ -43,7 +43,11 @@ def count(connection: Connection, now: datetime, *, current: bool, keep_days: in
 
 
 def _next_end(connection: Connection, after: datetime) -> datetime | None:
-    """The hour in which the next attempt ended: what is empty before it need not be counted in steps."""
+    """The hour in which the next attempt or job ended: what is empty before it need not be counted in steps."""
     ends = attempts.c.finished_at
-    at: datetime | None = connection.scalar(select(func.min(ends)).where(ends >= after))
-    return at and tally.floor(at, HOUR_S)
+    asked = (
+        select(func.min(ends)).where(ends >= after),
+        select(func.min(journal.c.at)).where(text(DIED), journal.c.at >= after),
+    )
+    found: list[datetime] = [at for each in asked if (at := connection.scalar(each)) is not None]
+    return tally.floor(min(found), HOUR_S) if found else None

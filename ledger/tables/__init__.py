@@ -25,6 +25,7 @@ from ledger.tables.columns import Instant, JobId, Words, metadata, now
 from ledger.tables.events import feed, followers
 from ledger.tables.flows import flow_definitions, flow_jobs, flow_steps, flow_values, flows
 from ledger.tables.jobs import (
+    DIED,
     attempts,
     checkpoints,
     claims,
@@ -80,6 +81,7 @@ from ledger.tables.workers import (
 
 __all__ = [
     "APPEND_ONLY",
+    "DIED",
     "Instant",
     "JobId",
     "Words",

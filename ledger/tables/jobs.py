@@ -165,6 +165,9 @@ Index(
     sqlite_where=text("tx IS NOT NULL"),
 )
 Index("journal_job", journal.c.job_id)
+#: Of a line: its job became a dead letter, and no attempt of outcome ``failed`` says so.
+DIED = "event IN ('failed', 'buried')"
+Index("journal_died", journal.c.at, postgresql_where=text(DIED), sqlite_where=text(DIED))
 # Lines that no job's retention takes along: an operator's pause or rebuild, and the removal of a job.
 Index(
     "journal_loose",

@@ -23,7 +23,7 @@ from ledger.records import Buried, Keep, NewJob
 from ledger.scope import Scope
 from ledger.search import parse
 from ledger.states import Outcome, Reason
-from ledger.tables import attempts, failure_groups, failures, history, search_texts, tallies
+from ledger.tables import attempts, expiries, failure_groups, failures, history, search_texts, tallies, workers
 from ledger.tables.columns import Instant
 from ledger.text import FIRST_ID
 from tests.ledgers import claim, finish, join, new_job, run
@@ -284,6 +284,35 @@ def test_attempts_are_counted_by_the_minute_and_once(session: Session, queries: 
     assert sum(x.completed for x in queries.series(queue="other").points) == 0
     overview = queries.overview()
     assert overview.per_s == pytest.approx(4 / (15 * 60))
+
+
+@pytest.mark.usefixtures("_short_past")
+def test_every_dead_letter_is_counted_as_failed_once_and_stays_so_when_it_is_retried(
+    session: Session, queries: Queries, books: Bookkeeping, control: Control, database: Database
+) -> None:
+    poison, late = new_job(), new_job(queue="other", actor="charge", expires_ms=60_000)
+    session.enqueue([poison, late])
+    for life in range(1, 5):
+        claim(session, join(session), poison, ticket=life)
+        with database.write() as connection:
+            connection.execute(update(workers).values(heartbeat_at=datetime(2020, 1, 1, tzinfo=UTC)))
+        session.rescue(30)
+    with database.write() as connection:
+        connection.execute(update(expiries).values(at=datetime(2020, 1, 1, tzinfo=UTC)))
+    assert session.expire(10) == [late.id]
+    session.bury([Buried(new_job().id, "m", "letters", "", b"{", Reason.MALFORMED, "it ends at 1")])
+    worker = join(session)
+    run(session, worker, new_job(), Outcome.FAILED)
+    run(session, worker, new_job())
+    retry(control, late.id, by="ann")
+    while not books.tally():  # the past is made up for in steps
+        pass
+    books.tally()
+    points = queries.series().points
+    assert [sum(getattr(x, it) for x in points) for it in ("completed", "failed", "crashed")] == [1, 4, 4]
+    assert {x.name: (x.failed, x.run.count) for x in queries.performance()} == {"post": (2, 6), "charge": (1, 0)}
+    assert {x.name: x.success_rate for x in queries.performance(by="queue")} == {"letters": 0.25, "other": 0.0}
+    assert {x.name: x.failed_24h for x in queries.queue_stats()} == {"letters": 3, "other": 1}
 
 
 def test_what_was_committed_late_is_counted_and_hours_are_sums_of_minutes(
