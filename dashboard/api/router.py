@@ -4,12 +4,14 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.datastructures import DefaultPlaceholder
+from fastapi.routing import APIRoute
 
 from dashboard import security
 from dashboard.api.repeated import NEVER, PARAMETER, Repeatable, once
 from dashboard.problems import MEDIA_TYPE, PLAIN
+from logs import clean
 
 #: Where a problem's schema is in the document.
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
@@ -35,9 +37,11 @@ class Routes(APIRouter):
         **options: Any,
     ) -> None:
         name = endpoint.__name__
+        needed = [Depends(security.allow(name))]
         statuses = [*_ALWAYS, *([404] if "{" in path else [])]
         if set(options.get("methods") or {"GET"}) - {"GET"}:
             statuses += [400, 409, 413]
+            needed.append(Depends(_is_json))
             if name not in NEVER:
                 options["openapi_extra"] = {"parameters": [PARAMETER]}
                 answers = options.get("response_model")
@@ -48,10 +52,24 @@ class Routes(APIRouter):
         super().add_api_route(
             path,
             endpoint,
-            dependencies=[Depends(security.allow(name)), *(dependencies or ())],
+            dependencies=[*needed, *(dependencies or ())],
             responses={**may(*statuses), **(responses or {})},
             **options,
         )
+        made = self.routes[-1]
+        if isinstance(made, APIRoute) and made.body_field is not None:
+            made.responses |= may(415)
+
+
+async def _is_json(request: Request) -> None:
+    """Raises a 415 where a body is taken, and what was sent does not say that it is JSON: else it is no object."""
+    if request.scope["route"].body_field is None or not await request.body():
+        return
+    said = request.headers.get("content-type", "")
+    kind, _, subtype = said.partition(";")[0].strip().lower().partition("/")
+    if kind != "application" or not (subtype == "json" or subtype.endswith("+json")):
+        fault = f"says {clean(said)[:100]!r}" if said else "is missing"
+        raise HTTPException(415, f"the header Content-Type {fault}; a body is sent with Content-Type: application/json")
 
 
 def may(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -105,8 +105,24 @@ def test_a_request_that_does_not_fit_names_the_fields(api: TestClient) -> None:
     wrong(api.get("jobs", params={"queue": "a\0b"}), 422, "invalid-request")
     wrong(api.get("nothing"), 404, "no-such-path")
     wrong(api.patch("jobs"), 405, "method-not-allowed")
+    wrong(api.post("jobs"), 422, "invalid-request")
     wrong(api.post("jobs", content=b"x" * 2_000_000), 413, "body-too-large")
     wrong(api.post("jobs", content=(b'"' + b"x" * 500_000 for _ in range(4))), 413, "body-too-large")
+
+
+def test_a_body_without_its_content_type_is_refused_with_the_header_it_lacks(api: TestClient) -> None:
+    body = b'{"actor": "post", "args": ["Ada"]}'
+    assert "the header Content-Type is missing" in wrong(api.post("jobs", content=body), 415, "not-json")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}  # what curl -d says
+    told = wrong(api.post("jobs", content=body, headers=form), 415, "not-json")
+    assert "says 'application/x-www-form-urlencoded'" in told
+    assert "Content-Type: application/json" in told
+    assert (
+        api.post("jobs", content=body, headers={"Content-Type": "Application/JSON; charset=utf-8"}).status_code == 201
+    )
+    assert len(api.get("jobs").json()["items"]) == 1
+    writes = [each for path in api.get("openapi.json").json()["paths"].values() for each in path.values()]
+    assert [it["operationId"] for it in writes if ("requestBody" in it) != ("415" in it["responses"])] == []
 
 
 def test_pages_go_on_where_the_one_before_ended(api: TestClient, database_url: str) -> None:
