@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from dramatiq_dashboard import DashboardApp
-from jinja2 import ChoiceLoader, FileSystemLoader, PrefixLoader
+from jinja2 import ChoiceLoader, FileSystemLoader, FunctionLoader, PrefixLoader
 from markupsafe import Markup
 
 from control.road import QueueRoad
@@ -23,6 +23,14 @@ from dashboard.dramatiq_pages.interface import Interface
 
 #: Which operation a form of its asks for, by what it says on the button and the list it is in.
 REQUEUE, DELETE, CANCEL = "retry_job", "remove_job", "cancel_job"
+
+#: Its pages are as wide as their longest line, and never narrower than 1,024 pixels.
+_NARROW = """
+      .container { max-width: calc(100% - 24px); }
+      .row > * { min-width: 0; }
+      .panel__content { overflow-x: auto; }
+      .table pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,9 @@ class Pages(DashboardApp):  # type: ignore[misc]  # the package has no types
         self.make_uri = make_uri
         theirs = self.templates.loader
         ours = FileSystemLoader(Path(__file__).parent / "templates")
-        self.templates.loader = ChoiceLoader([ours, PrefixLoader({"theirs": theirs}), theirs])
+        base = theirs.get_source(self.templates, "_base.html")[0].replace("</style>", _NARROW + "    </style>")
+        fitting = FunctionLoader({"_base.html": base}.get)
+        self.templates.loader = ChoiceLoader([ours, fitting, PrefixLoader({"theirs": theirs}), theirs])
         self.templates.filters["timeago"] = timeago
         self.templates.globals |= {
             "make_uri": make_uri,

@@ -64,6 +64,29 @@ def test_no_page_scrolls_sideways_on_a_phone_or_at_twice_the_size(chromium: Brow
                     driving.shot(page, f"{name}-phone")
 
 
+def test_no_page_of_dramatiq_dashboard_scrolls_sideways(chromium: Browser, console: Console) -> None:
+    job = driving.places(console.shop)["job"].removeprefix("/jobs/")
+    for width in (360, 1024):
+        with driving.window(chromium, console, viewport={"width": width, "height": 740}) as window:
+            for path in ("", "queues/billing", "queues/billing/failed", f"queues/billing/failed/{job}"):
+                page = window.go(f"/dramatiq/{path}")
+                assert page.locator(".panel").count(), path
+                wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+                assert wide <= 0, f"/dramatiq/{path} at {width}: {wide} pixels too wide"
+                driving.shot(page, f"dramatiq-{path.count('/')}-{width}")
+
+
+def test_tiles_fill_their_rows(chromium: Browser, console: Console) -> None:
+    for width in (360, 800, 1024, 1280, 1920):
+        with driving.window(chromium, console, viewport={"width": width, "height": 740}) as window:
+            for path in ("/", "/queues/billing"):
+                rows = window.go(path).evaluate(
+                    "Object.values(Object.groupBy(document.querySelector('.tiles').children, one => one.offsetTop))"
+                    ".map(row => row.length)"
+                )
+                assert len(set(rows)) == 1, f"{path} at {width}: {rows} tiles in its rows"
+
+
 def _widest(page: Page) -> Any:
     return page.evaluate(
         "[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth)"
