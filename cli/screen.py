@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.shown import duration
+from cli.shown import duration, size
 from ledger.live import Moment
 from ledger.states import State
 from ledger.views import QueueView, WorkerView
@@ -220,7 +220,7 @@ def _workers(screen: Screen) -> Sequence[Column]:
         Column("", lambda worker: f"{worker.host}:{worker.pid}", lambda worker: (worker.host, worker.pid), 2,
                lambda worker: "yellow" if worker.state == "stopping" else ""),
         Column("busy", lambda worker: f"{worker.active}/{worker.threads}", lambda worker: worker.active),
-        Column("memory", lambda worker: _bytes(memory_of(worker)), lambda worker: memory_of(worker) or 0),
+        Column("memory", lambda worker: size(memory_of(worker)), lambda worker: memory_of(worker) or 0),
         Column("beat", lambda worker: duration(worker.silent_s), lambda worker: worker.silent_s),
         Column("serves", lambda worker: ", ".join(worker.queues), lambda worker: list(worker.queues), 2, wide=True),
         Column("runs", jobs, jobs, 3),
@@ -254,7 +254,3 @@ def memory_of(worker: WorkerView) -> int | None:
     except (OSError, ValueError, IndexError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _bytes(count: int | None) -> str:
-    return "" if count is None else f"{count / 1024**2:,.0f} MB"

@@ -56,8 +56,12 @@ def as_json(value: Any) -> None:
     print(json.dumps(plain(value), indent=2))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows: a table on a terminal, tab-separated lines with a heading elsewhere."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, cut: str = "") -> None:
+    """Print rows: a table on a terminal, tab-separated lines with a heading elsewhere.
+
+    Parameters:
+      cut: the column that a terminal shows as much of as its lines have room for, instead of folding it.
+    """
     cells = [[cell(value) for value in row] for row in rows]
     if not sys.stdout.isatty():
         for line in [list(columns), *cells]:
@@ -66,18 +70,27 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     # Ids, names and times stay whole, to be copied: only long texts are folded, and lines that do not fit run on.
     widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    console = Console()
+    if cut:
+        place = columns.index(cut)
+        room = console.width - sum(width + _GAP for width in widths) + widths[place]
+        widths[place] = min(widths[place], max(room, _LEAST))
     for column, width in zip(columns, widths, strict=True):
         side: Literal["left", "right"] = "right" if column in _NUMBERS else "left"
-        shown.add_column(column, overflow="fold", justify=side, no_wrap=width <= _LONG)
+        if column == cut:
+            shown.add_column(column, overflow="ellipsis", no_wrap=True, width=width)
+        else:
+            shown.add_column(column, overflow="fold", justify=side, no_wrap=width <= _LONG)
     for line in cells:
         shown.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in line))
-    console = Console()
     console.width = max(console.width, sum(min(width, _LONG) + _GAP for width in widths))
     console.print(shown)
 
 
 #: A text wider than an id may be folded.
 _LONG = 40
+#: So much is left of one that is cut.
+_LEAST = 12
 _GAP = 2
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.shown import as_json, duration, plain, table
+from cli.shown import as_json, duration, plain, size, table
 from errors import HarelineError
 from settings import load, mask
 
@@ -74,7 +74,7 @@ def _print(live: "Live", json: bool) -> None:
     )
     table(
         ("worker", "host", "pid", "active", "threads", "memory", "last heartbeat"),
-        [(x.id, x.host, x.pid, x.active, x.threads, memory_of(x), duration(x.silent_s)) for x in moment.workers],
+        [(x.id, x.host, x.pid, x.active, x.threads, size(memory_of(x)), duration(x.silent_s)) for x in moment.workers],
     )
     table(
         ("running", "actor", "queue", "worker", "attempt", "for"),
@@ -83,6 +83,7 @@ def _print(live: "Live", json: bool) -> None:
     table(
         ("failed", "actor", "queue", "reason", "error", "ago"),
         [(x.id, x.actor, x.queue, x.reason, x.error, duration(x.ago_s)) for x in moment.failures],
+        cut="error",
     )
 
 

@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import termios
@@ -65,8 +66,9 @@ class Terminal:
         return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", last).splitlines()]
 
     def until(self, pattern: str, timeout_s: float = 60.0) -> list[str]:
+        """The lines of a screen that is there to its last line, the keys."""
         deadline = time.monotonic() + timeout_s
-        while not re.search(pattern, "\n".join(self.shown())):
+        while not re.search(rf"{pattern}(.|\n)*↑↓ reverse", "\n".join(self.shown())):
             assert time.monotonic() < deadline, "\n".join(self.shown()) or self.raw
             self.read(0.1)
         return self.shown()
@@ -170,11 +172,17 @@ def test_without_a_terminal_it_prints_once(ledger: str, tmp_path: Path) -> None:
         assert "\x1b" not in done.stdout
         return done.stdout
 
+    session = open_ledger(ledger, road="embedded").session("test")
+    session.join(host=socket.gethostname(), pid=os.getpid(), queues=["mail"], threads=1, version="0")
+    session.close()
     lines = run().splitlines()
+    assert any(re.search(rf"\t{os.getpid()}\t.*\t\d+ MiB\t", line) for line in lines)
     assert lines[0].startswith("queue\twaiting")
     assert any(line.startswith("mail\t7\t0\t0") for line in lines)
     found = json.loads(run("--once", "--json"))
     assert {queue["name"]: queue["counts"] for queue in found["queues"]}["mail"] == {"waiting": 7}
     assert [row["attempt"] for row in found["running"]] == [1, 1]
     assert found["failures"][0]["reason"] == "retries_exhausted"
-    assert found["workers"][0]["memory"] is None
+    memory = {worker["host"]: worker["memory"] for worker in found["workers"]}
+    assert memory["elsewhere"] is None
+    assert memory[socket.gethostname()] > 2**20

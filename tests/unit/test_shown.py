@@ -17,9 +17,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def lines(columns: Sequence[str], row: Sequence[object]) -> list[str]:
+def lines(columns: Sequence[str], row: Sequence[object], cut: str = "") -> list[str]:
     with redirect_stdout(Terminal()) as terminal:
-        shown.table(columns, [row])
+        shown.table(columns, [row], cut=cut)
     return Text.from_ansi(terminal.getvalue()).plain.splitlines()
 
 
@@ -39,3 +39,14 @@ def test_a_long_text_is_folded_beside_what_stays_whole() -> None:
     assert first.startswith(ID)
     assert len(others) > 1
     assert "".join([first, *others]).count("word") == 40
+
+
+@pytest.mark.parametrize(("columns", "shown_"), [(60, 20), (100, 60), (50, 12)])
+def test_a_text_that_is_to_be_cut_ends_where_the_terminal_does(
+    monkeypatch: pytest.MonkeyPatch, columns: int, shown_: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, row = lines(("id", "error"), (ID, "x" * 400), cut="error")
+    assert row.split() == [ID, "x" * (shown_ - 1) + "…"]
+    _, row = lines(("error", "id"), ("short", ID), cut="error")
+    assert row.split() == ["short", ID]
