@@ -56,6 +56,15 @@ class Rules:
     def of_queue(self, queue: str) -> Thresholds:
         return {**self.everywhere, **self.queues.get(fold(queue), {})}
 
+    def told_above(self, queue: str) -> Mapping[State, int]:
+        """How many jobs of a queue are critical, by their state."""
+        limits = self.of_queue(queue)
+        return {
+            state: int(min(critical[1], 1e9)) + 1
+            for state in (State.WAITING, State.DELAYED)
+            if (critical := limits.get(state)) is not None
+        }
+
 
 def check(queries: Queries, schedules: ScheduleQueries, rules: Rules, *, names: Iterable[str] = ()) -> Health:
     """How everything stands now; ``names`` are queues to look at although they have no jobs.
@@ -63,7 +72,7 @@ def check(queries: Queries, schedules: ScheduleQueries, rules: Rules, *, names: 
     Within a scope of queues nothing is said of schedules, which are of no queue.  Raises ``LedgerUnavailable``.
     """
     at = queries.database_time()
-    stats, workers = queries.queue_stats(list(names)), queries.workers()
+    stats, workers = queries.queue_stats(list(names), upto=rules.told_above), queries.workers()
     found = [
         *(finding for queue in stats for finding in _queue(queue, workers, rules.of_queue(queue.name))),
         *_workers(workers, rules),

@@ -70,8 +70,17 @@ def backlog(connection: Connection, queues: Collection[str] | None) -> Backlog:
 
 def first(connection: Connection, queue: str, most: int) -> Backlog:
     """Of the jobs of a queue those that were sent first."""
-    its = _UNDONE.where(jobs.c.queue == queue).order_by(jobs.c.queue, jobs.c.id)
-    return _counted(connection, its, most)
+    return _counted(connection, _first(queue), most)
+
+
+def reaching(connection: Connection, queue: str, state: State, most: int, walk: int) -> Backlog:
+    """Of the jobs of a queue that were sent first those in this state, up to so many; ``walk`` jobs are looked at."""
+    its = _first(queue).limit(walk).subquery()
+    return replace(_counted(connection, select(its).where(its.c.state == state), most), more=True)
+
+
+def _first(queue: str) -> Select[Any]:
+    return _UNDONE.where(jobs.c.queue == queue).order_by(jobs.c.queue, jobs.c.id)
 
 
 def _counted(connection: Connection, walk: Select[Any], most: int) -> Backlog:

@@ -6,7 +6,7 @@ own: job_reading.py, queue_reading.py, finder.py and found.py (searches), failur
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -346,10 +346,17 @@ class Queries:
         with self._database.read() as connection:
             return staff.listing(connection, self._database.time(connection), self.scope, everyone=everyone)
 
-    def queue_stats(self, names: Sequence[str] = (), *, only: Sequence[str] | None = None) -> list[QueueStats]:
+    def queue_stats(
+        self,
+        names: Sequence[str] = (),
+        *,
+        only: Sequence[str] | None = None,
+        upto: Callable[[str], Mapping[State, int]] = lambda _: {},
+    ) -> list[QueueStats]:
         """How every queue does, by name; however long they are, within bounds (ledger/queue_stats.py)."""
         with self._database.read() as connection:
-            return queue_stats.stats(connection, self._database.time(connection), self.scope, names=names, only=only)
+            now = self._database.time(connection)
+            return queue_stats.stats(connection, now, self.scope, names=names, only=only, upto=upto)
 
     def worker(self, id: int) -> WorkerView | None:
         """One of them, whatever its state."""

@@ -1,6 +1,6 @@
 """How every queue does: how much there is of what, how long things take, and when it will be empty."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import CTE, Connection, Row, ScalarSelect, Text, column, func, literal, select, union_all, values
 
 from ledger import finder, staff
-from ledger.backlog import Backlog, backlog, first
+from ledger.backlog import Backlog, backlog, first, reaching
 from ledger.scope import Scope
 from ledger.search import Bounded
 from ledger.states import State
@@ -18,6 +18,8 @@ from ledger.views import Percentiles
 
 #: Of a queue that is too long to walk over, so many of its oldest jobs are looked at.
 MOST = 10_000
+#: Where it matters whether there are more of one kind, so many are looked at in all such queues together, if not more.
+_FURTHER = 100_000
 #: So many completed jobs of a queue are counted; where there are many queues, fewer of each, so many of all together.
 _COMPLETED, _COMPLETED_FEW, _COMPLETED_ALL = 10_000, 1_000, 100_000
 #: Dead letters further: an operator may want to be told of 50,000.
@@ -71,10 +73,15 @@ def stats(
     *,
     names: Collection[str] = (),
     only: Collection[str] | None = None,
+    upto: Callable[[str], Mapping[State, int]] = lambda _: {},
 ) -> list[QueueStats]:
     """By name: the queues with jobs, those that operators have changed, and ``names``; or ``only`` some.
 
     However long the queues are, the time it takes is bounded: ``more`` says where a count ended.
+
+    Parameters:
+      upto: of a queue, how far it matters how many wait or are delayed.  So many of its oldest jobs are looked at, and
+        more of them while there are few such queues.
     """
     known = {row.name: row for row in connection.execute(select(queues))}
     found = {*names, *known, *finder.queues(connection)} if only is None else only
@@ -83,6 +90,17 @@ def stats(
     lives = {name: undone.of(name) for name in seen}
     if undone.more:
         lives = {name: live.and_first(first(connection, name, MOST)) for name, live in lives.items()}
+        short = [
+            (name, state, most)
+            for name, live in lives.items()
+            if live.more
+            for state, most in upto(name).items()
+            if live.count(state).count < most
+        ]
+        share = _FURTHER // max(1, len({name for name, *_ in short}))
+        for name, state, most in short:
+            walk = max(most, share)
+            lives[name] = lives[name].and_first(reaching(connection, name, state, most, walk))
     active, done = _active(connection), ended(connection, seen)
     took, served = _times(connection, now, None if only is None else seen), staff.serving(connection)
     return [

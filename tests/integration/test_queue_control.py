@@ -9,13 +9,16 @@ import pytest
 from broker import Broker, build, knobs
 from broker.making import job_of
 from control import Control
+from control.health import Rules, check
 from control.queues import change, clean, drain, pause, restore, resume, retry_failed
 from errors import BadInput, QueueDraining, QueueFull
 from ledger import tally
+from ledger.alerts import Level
 from ledger.engine import Database
 from ledger.orders import Knob
 from ledger.queue_stats import QueueStats
 from ledger.records import Finish
+from ledger.schedule_queries import ScheduleQueries
 from ledger.states import Outcome, Reason, State
 from settings import QueueSettings, Settings
 
@@ -195,6 +198,35 @@ def test_a_backlog_too_long_to_walk_is_counted_queue_by_queue_and_says_so(
     [found] = broker.queries.queue_stats(only=["mail"])
     assert (found.waiting, found.more) == (waiting, more)
     assert 0 <= (found.oldest_waiting_s or -1) < 30
+
+
+def test_health_counts_as_far_as_its_thresholds_in_queues_that_the_walk_did_not_reach(
+    broker: Broker, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dramatiq.actor(broker=broker, queue_name="other")
+    def before() -> None: ...
+
+    broker.enqueue_many([before.message() for _ in range(8)])
+    for _ in range(6):
+        send(broker, delay=60_000)
+    for _ in range(5):
+        send(broker)
+    monkeypatch.setattr("ledger.backlog.WALK", 12)
+    monkeypatch.setattr("ledger.queue_stats.MOST", 3)
+    off = "waiting=off, delayed=off, unserved=off"
+    schedules = ScheduleQueries(database_url)
+
+    def told(health: str) -> list[tuple[str, str]]:
+        rules = Rules.of(Settings(health=off, queues={"mail": QueueSettings(health=health)}))
+        found = check(broker.queries, schedules, rules).findings
+        return [(x.level, x.text) for x in found if x.queue == "mail" and x.rule in ("waiting", "delayed")]
+
+    assert told("waiting=2/4") == [(Level.CRITICAL, "at least 5 jobs wait")]
+    assert told("waiting=2/4, delayed=2/5") == [
+        (Level.CRITICAL, "at least 6 jobs are delayed"),
+        (Level.CRITICAL, "at least 5 jobs wait"),
+    ]
+    schedules.close()
 
 
 def test_what_a_queue_did_in_a_day_comes_from_the_minutes(broker: Broker, database_url: str) -> None:
