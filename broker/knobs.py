@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ledger.orders import Knob, rule_of
+from ledger.orders import Knob, knob_of, rule_of
 from middleware.concurrency import ConcurrencyLimits
 from middleware.limits import Limits
 from middleware.rates import Rate
@@ -46,6 +46,13 @@ def of_queues(broker: "Broker", asked: "Queries", queues: Sequence[str]) -> dict
                 views.append(KnobView(knob, code, now, rule.changed_at, rule.changed_by))
         found[queue] = views
     return found
+
+
+def changed(broker: "Broker", asked: "Queries") -> dict[str, list[KnobView]]:
+    """Of the queues that whoever asks may see, the knobs that operators have changed."""
+    named = {found[1] for rule in asked.changed_rules() if (found := knob_of(rule.rule))}
+    known = of_queues(broker, asked, sorted(filter(asked.scope.admits, named)))
+    return {queue: [view for view in views if view.changed_at] for queue, views in known.items()}
 
 
 def declared(broker: "Broker", queue: str) -> Mapping[Knob, int | str | None]:

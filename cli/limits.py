@@ -26,10 +26,13 @@ MOST = 20
 @app.command("ls")
 def ls(json: Json = False) -> None:
     """List the limits; the rates with the longest wait; the limits and sequences that most jobs wait for."""
+    from actors import broker
+    from broker import knobs
     from control.limits import listing
 
     with queries() as asked:
         changed, waiting, gates = listing(asked, MOST)
+        queues = knobs.changed(broker, asked)
     now = {rule.rule: rule for rule in changed}
     rules = [
         {
@@ -43,8 +46,13 @@ def ls(json: Json = False) -> None:
         for rule, limit in sorted(_rules().items())
     ]
     if json:
-        return as_json({"rules": rules, "waiting": waiting, "blocked": gates})
+        return as_json({"rules": rules, "queues": queues, "waiting": waiting, "blocked": gates})
     table(("rule", "rate", "burst", "now", "burst now", "by"), [tuple(rule.values()) for rule in rules])
+    if changes := [(queue, x) for queue, views in queues.items() for x in views]:
+        table(
+            ("queue", "limit", "now", "code", "changed", "by"),
+            [(queue, x.knob, x.now, x.code, x.changed_at, x.changed_by) for queue, x in changes],
+        )
     if waiting:
         table(("limit", "next free start"), [(limit.key, duration(limit.wait_s)) for limit in waiting])
     if gates:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, func, select, tuple_
 
 from ledger.finder import Range, ids, names, queues, text_since
 from ledger.job_reading import last_errors
@@ -13,7 +13,7 @@ from ledger.redact import message_of, preview, redacted_text
 from ledger.scope import Scope
 from ledger.search import QUALIFIERS, Filter, Found, Page, Suggestions, cursor_of, place_of
 from ledger.states import Reason, State
-from ledger.tables import failures, history, jobs, payloads, progress, workers
+from ledger.tables import attempts, failures, history, jobs, payloads, progress, workers
 
 _SHARED = ("id", "queue", "actor", "priority", "state", "reason", "crashes", "created_at", "run_at", "finished_at")
 _SUGGESTED = 200
@@ -57,12 +57,15 @@ def in_full(connection: Connection, wanted: Sequence[str]) -> list[Found]:
         for row in connection.execute(select(progress).where(progress.c.job_id.in_(wanted)))
         if row.total
     }
-    rows = {row.id: _row(row, archived=True, errors=errors, told={}) for row in connection.execute(past)}
-    rows |= {row.id: _row(row, archived=False, errors=errors, told=told) for row in connection.execute(hot)}
+    ran = _last_ran(connection, wanted)
+    rows = {row.id: _row(row, archived=True, errors=errors, told={}, ran=ran) for row in connection.execute(past)}
+    rows |= {row.id: _row(row, archived=False, errors=errors, told=told, ran=ran) for row in connection.execute(hot)}
     return [rows[id] for id in wanted if id in rows]
 
 
-def _row(row: Row[Any], *, archived: bool, errors: dict[str, str], told: dict[str, float]) -> Found:
+def _row(
+    row: Row[Any], *, archived: bool, errors: dict[str, str], told: dict[str, float], ran: dict[str, float]
+) -> Found:
     fields = {name: getattr(row, name) for name in _SHARED} | {
         "state": State(row.state),
         "reason": Reason(row.reason) if row.reason else None,
@@ -75,7 +78,19 @@ def _row(row: Row[Any], *, archived: bool, errors: dict[str, str], told: dict[st
         args=preview(message_of(bytes(row.body))),
         error=errors.get(row.id),
         progress=told.get(row.id) if row.state == State.ACTIVE else None,
+        duration_s=ran.get(row.id) if row.finished_at else None,
     )
+
+
+def _last_ran(connection: Connection, wanted: Sequence[str]) -> dict[str, float]:
+    """How many seconds the last attempt of each took."""
+    last = select(attempts.c.job_id, func.max(attempts.c.epoch)).where(attempts.c.job_id.in_(wanted))
+    rows = connection.execute(
+        select(attempts.c.job_id, attempts.c.started_at, attempts.c.finished_at).where(
+            tuple_(attempts.c.job_id, attempts.c.epoch).in_(last.group_by(attempts.c.job_id))
+        )
+    )
+    return {row.job_id: (row.finished_at - row.started_at).total_seconds() for row in rows}
 
 
 def _errors(connection: Connection, wanted: Sequence[str]) -> dict[str, str]:

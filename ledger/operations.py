@@ -74,7 +74,7 @@ class OperationView:
     @property
     def progress(self) -> float:
         """0 to 1."""
-        if self.finished_at is not None:
+        if self.finished_at is not None and self.state != "cancelled":
             return 1.0
         return min(0.99, self.seen / self.expected.count) if self.expected.count else 0.0
 

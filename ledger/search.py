@@ -108,11 +108,7 @@ class Found(JobRow):
     args: str = ""  #: its arguments, redacted, in short
     error: str | None = None  #: what made it a dead letter, or its last error
     progress: float | None = None  #: 0 to 1, of a running job that told
-
-    @property
-    def duration_s(self) -> float | None:
-        """From when it became due to its end."""
-        return (self.finished_at - self.run_at).total_seconds() if self.finished_at else None
+    duration_s: float | None = None  #: how long the last attempt of a finished job ran; None: it never did
 
 
 @dataclass(frozen=True)

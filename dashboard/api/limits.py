@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from broker import catalogue
+from broker import catalogue, knobs
+from broker.knobs import KnobView
 from control import limits as verbs
 from dashboard.api.models import Input, Name
 from dashboard.api.router import Routes, may
@@ -29,6 +30,7 @@ class Rule(BaseModel):
 
 class Limits(BaseModel):
     rules: list[Rule]
+    queues: dict[str, list[KnobView]] = Field(description="What operators have changed of whole queues.")
     waiting: list[LimitView] = Field(description="The rates with the longest to wait.")
     blocked: list[GateView] = Field(description="The limits and sequences for which the most jobs wait.")
 
@@ -54,7 +56,8 @@ def list_limits(
         Rule(rule=name, limit=str(limit), changed=now.get(name))
         for name, limit in sorted(catalogue.rules(opened.broker).items())
     ]
-    return Limits(rules=rules, waiting=waiting, blocked=gates)
+    queues = knobs.changed(opened.broker, opened.queries)
+    return Limits(rules=rules, queues=queues, waiting=waiting, blocked=gates)
 
 
 @router.put("/limits/{rule}")

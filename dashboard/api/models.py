@@ -123,7 +123,7 @@ class Listed(BaseModel):
     created_at: datetime
     run_at: datetime = Field(description="When it is, or last became, due.")
     finished_at: datetime | None
-    duration_s: float | None = Field(description="From when it became due to its end.")
+    duration_s: float | None = Field(description="How long the last attempt of a finished job ran; null: it never did.")
     archived: bool = Field(description="It is in the history.")
     args: str = Field(description="Its arguments in short, redacted; empty for who may not see them.")
     error: str | None = Field(description="What made it a dead letter; null for who may not see it.")

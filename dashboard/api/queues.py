@@ -1,11 +1,12 @@
 """Queues: how they do; pause, drain, clean, change."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from broker import catalogue
+from broker import catalogue, knobs
+from broker.knobs import KnobView
 from control import queues as verbs
 from control.road import QueueRoad
 from dashboard.api.models import Asks, Input, Name
@@ -25,6 +26,7 @@ router = Routes(tags=["queues"])
 class QueueDetail(QueueStats):
     """One queue: its jobs, and its messages in RabbitMQ."""
 
+    knobs: list[KnobView] = field(default_factory=list)  #: what it goes by
     road: QueueRoad | None = None  #: null: the ledger carries the jobs itself
     dead_letters: QueueRoad | None = None  #: the queue that shows them in RabbitMQ
 
@@ -87,10 +89,11 @@ def get_queue(opened: Opened, asks: Asks, queue: Name) -> QueueDetail:
     asks.scope.demand(queue)
     catalogue.queue(opened.broker, opened.queries, queue)
     [one] = verbs.stats(opened.queries, only=[queue])
+    goes_by = knobs.of_queue(opened.broker, opened.queries, queue)
     if opened.road is None:
-        return QueueDetail(**vars(one))
+        return QueueDetail(**vars(one), knobs=goes_by)
     road, dead = opened.road.queues([queue, queue + DEAD_LETTERS])
-    return QueueDetail(**vars(one), road=road, dead_letters=dead)
+    return QueueDetail(**vars(one), knobs=goes_by, road=road, dead_letters=dead)
 
 
 @router.post("/queues/{queue}/pause")

@@ -41,7 +41,20 @@ def _as_page(was: Handler) -> Handler:
 def _page(request: Request, error: Exception, plain: Response) -> Response:
     title, told, remedy = _words(request, plain.status_code, error)
     now = datetime.now(UTC)  # the ledger, which has the time, may be what is away
-    return page(request, "error.html", now=now, status=plain.status_code, title=title, told=told, remedy=remedy)
+    again_s = plain.headers.get("retry-after") if request.method == "GET" and plain.status_code == 503 else None
+    found = page(
+        request,
+        "error.html",
+        now=now,
+        status=plain.status_code,
+        title=title,
+        told=told,
+        remedy="" if again_s else remedy,
+        again_s=again_s,
+    )
+    if again_s:  # nothing was to be changed: the browser may ask again by itself
+        found.headers.update({"refresh": again_s, "retry-after": again_s})
+    return found
 
 
 def _words(request: Request, status: int, error: Exception) -> tuple[str, str, str]:
@@ -50,7 +63,7 @@ def _words(request: Request, status: int, error: Exception) -> tuple[str, str, s
         away = "Go back, look whether what you asked for was done, and ask again."
         return kind.title, str(error), away if isinstance(error, LedgerUnavailable) else kind.remedy
     if isinstance(error, PoolTimeout):
-        return "The ledger is busy", "All connections of this console to it are in use.", "Load the page again."
+        return "The ledger is busy", "All connections of this console to it are in use.", "Ask again."
     if status == 404:
         return (
             "There is no such page",

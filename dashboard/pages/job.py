@@ -1,7 +1,7 @@
 """One job: all that is known of it, and what can be done with it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -17,11 +17,12 @@ from dashboard.security import By, allow, principal, who
 from dashboard.sending import acting
 from dashboard.services import Opened, Services
 from errors import JobNotFound, Undecipherable
-from ledger.flows.states import OPTION
+from ledger.flows.states import OPTION, OVER
 from ledger.redact import redacted, without_secrets
 from ledger.sealed import SEALED
 from ledger.sealing import key_ids
 from ledger.states import FINISHED, State
+from ledger.text import clean
 from ledger.views import JobView
 
 router = APIRouter()
@@ -69,8 +70,14 @@ def _as_sent(request: Request, services: Services, key: str) -> dict[str, str]:
                 f"the arguments of job {job.id} are encrypted under {ids}, which does not open them here; "
                 "look at HARELINE_KEYS of this console"
             )
-    message = job.message or {}
-    return {name: json.dumps(message.get(name), indent=2, ensure_ascii=False) for name in ("args", "kwargs")}
+    sent = json.loads(job.body) if job.message is not None else {}  # its ``message`` is what may be shown, not sent
+    return {name: _written(sent.get(name)) for name in ("args", "kwargs")}
+
+
+def _written(value: object) -> str:
+    """As JSON to be read and changed, which says exactly the same."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return text if clean(text) == text else json.dumps(value, indent=2)
 
 
 def _is_sealed(job: JobView) -> bool:
@@ -146,7 +153,7 @@ def _page(request: Request, job: JobView, payload: Payload | None, *, revealed: 
         job=job,
         payload=payload,
         revealed=revealed,
-        offered=offered(request, VERBS, *(verb for verb in _FITTING[job.state] if verb != "edit" or not _step(job))),
+        offered=offered(request, VERBS, *_fitting(request, job)),
         finished=job.state in FINISHED,
         lineage=_lineage(job),
         commands=_commands(job),
@@ -159,6 +166,17 @@ def known(request: Request, opened: Opened, ref: str) -> JobView:
     if found is None or not principal(request).scope.admits(found.queue):
         raise JobNotFound(f"no job {ref!r}: give its id, at least 8 characters of it, or its Dramatiq message id")
     return found
+
+
+def _fitting(request: Request, job: JobView) -> Iterator[str]:
+    """A step of a flow is not sent anew, and only while its flow goes on it may be retried by itself."""
+    services: Services = request.app.state.services
+    step = _step(job)
+    flow = services.queries.flow_state(str(step["id"])) if isinstance(step, dict) and "id" in step else None
+    for verb in _FITTING[job.state]:
+        alone = verb == "edit" or (verb == "retry" and (flow is None or flow in OVER))
+        if not (step and alone):
+            yield verb
 
 
 def _step(job: JobView) -> Any:

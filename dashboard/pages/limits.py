@@ -5,7 +5,7 @@ from typing import Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from broker import catalogue
+from broker import catalogue, knobs
 from control import circuits as circuit_verbs
 from control import limits as verbs
 from dashboard.pages.forms import Act, Field, Verb, offer, offered
@@ -114,6 +114,7 @@ def limits(request: Request, opened: Opened) -> Response:
         title="Limits and circuits",
         topics="jobs,queues",
         rules=[(name, limit, now.get(name)) for name, limit in sorted(catalogue.rules(opened.broker).items())],
+        queues=knobs.changed(opened.broker, queries),
         rates=rates,
         gates=gates,
         circuits=[(x, used[x][1] if x in used else (), stand.get(x)) for x in sorted(used.keys() | stand.keys())],

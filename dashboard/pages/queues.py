@@ -5,7 +5,7 @@ from typing import Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from broker import catalogue
+from broker import catalogue, knobs
 from control import queues as verbs
 from dashboard.pages.forms import Act, Field, Verb, offer, offered
 from dashboard.pages.many import EXPECTED, Many
@@ -168,6 +168,7 @@ def queue(request: Request, opened: Opened, name: str, window: str = "") -> Resp
         took=[(x.at, (x.run.p95, x.wait.p95) if x.run.count else (None, None)) for x in series.points],
         actors=queries.within(Scope((name,))).performance(since=now - length, until=now),
         workers=[x for x in queries.workers() if name in x.queues],
+        knobs=knobs.of_queue(opened.broker, queries, name),
         road=opened.road.queues([name, name + DEAD_LETTERS]) if opened.road else None,
         offered=offered(request, VERBS, *_fitting(found)),
     )

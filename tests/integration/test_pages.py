@@ -3,11 +3,14 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime
+from html import unescape
 from html.parser import HTMLParser
 
 import dramatiq
 import httpx2
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from broker import Broker
@@ -15,20 +18,22 @@ from broker import build as build_broker
 from control import Control
 from control.operations import go_on
 from control.permissions import Role
+from control.queues import change
 from control.saved_views import remove, save
 from control.schedules import put, reconcile
 from control.users import add
 from dashboard.app import build
-from errors import BadInput, NotFound
+from errors import BadInput, LedgerUnavailable, NotFound
 from ledger import open_ledger
 from ledger.ledger import Session
+from ledger.orders import Knob
 from ledger.schedules import Schedule
 from ledger.states import Outcome, Reason
 from middleware.rates import Rate
 from middleware.workflow import wait, workflow
 from settings import Settings
 from tests.hostile import CORPUS
-from tests.ledgers import join, new_job, run
+from tests.ledgers import claim, finish, join, new_job, run
 from tests.planting import plant
 
 pytestmark = pytest.mark.one_database
@@ -221,6 +226,23 @@ def test_jobs_are_filtered_by_the_address(console: TestClient, session: Session)
     assert "No job fits" in seen(console, "/jobs?state=failed").text
 
 
+def test_a_job_took_as_long_as_its_last_attempt_ran(console: TestClient, session: Session) -> None:
+    worker = join(session)
+    tried, late = new_job(), new_job(delay_ms=3_600_000)
+    run(session, worker, tried, Outcome.SNOOZED)
+    session.promote(10, resend_after_s=5)
+    finish(session, worker, claim(session, worker, tried, ticket=2))
+    session.enqueue([late])
+    console.post(f"/jobs/{late.id}/cancel")
+    rows = {
+        row["id"]: row for row in console.get("/api/v1/jobs", headers={"Accept": "application/json"}).json()["items"]
+    }
+    attempts = console.get(f"/api/v1/jobs/{tried.id}", headers={"Accept": "application/json"}).json()["attempts"]
+    last = datetime.fromisoformat(attempts[-1]["finished_at"]) - datetime.fromisoformat(attempts[-1]["started_at"])
+    assert (len(attempts), rows[tried.id]["duration_s"]) == (2, last.total_seconds())
+    assert (rows[late.id]["state"], rows[late.id]["duration_s"]) == ("cancelled", None)
+
+
 def _rows(page: Page) -> str:
     return page.text.partition("Took")[2]
 
@@ -260,6 +282,46 @@ def test_a_flow_is_drawn(console: TestClient, broker: Broker) -> None:
     assert "signed" in page.text
     assert console.get(f"/flows/{started.id}").text.count('class="node"') == 3
     assert "has the signal signed" in Page(console.post(f"/flows/{started.id}/signal", data={"name": "signed"})).text
+
+
+def test_a_step_of_a_flow_that_is_over_is_not_retried_by_itself(console: TestClient, broker: Broker) -> None:
+    started = workflow("chat").then(broker.get_actor("post")).then(wait("signed")).start(to="Ada")
+    [row] = broker.queries.jobs(queue="letters")
+    console.post(f"/flows/{started.id}/cancel")
+    page = seen(console, f"/jobs/{row.id}")
+    assert "cancelled" in page.text
+    assert f"/jobs/{row.id}/retry" not in page.links
+    assert f"/jobs/{row.id}/remove" in page.links
+    assert f"/flows/{started.id}" in page.links
+
+
+def test_a_page_that_was_not_to_be_had_asks_again_by_itself(console: TestClient) -> None:
+    def away() -> None:
+        raise LedgerUnavailable("no answer")
+
+    app = console.app
+    assert isinstance(app, FastAPI)
+    app.add_api_route("/away", away, methods=["GET", "POST"])
+    app.router.routes.insert(0, app.router.routes.pop())
+    found = console.get("/away")
+    assert (found.status_code, found.headers["refresh"], found.headers["retry-after"]) == (503, "5", "5")
+    assert "asks again every 5 seconds" in Page(found).text
+    told = console.post("/away")
+    assert (told.status_code, "refresh" in told.headers) == (503, False)
+    assert "look whether what you asked for was done" in Page(told).text
+
+
+def test_what_operators_changed_of_a_queue_is_shown(console: TestClient, control: Control) -> None:
+    change(control, "letters", {Knob.CONCURRENCY: 7, Knob.RATE: "5/h"}, by="ann")
+    for path in ("/queues/letters", "/limits"):
+        text = " ".join(seen(console, path).text.split())
+        assert "concurrency" in text
+        assert "5/h" in text
+        assert "by ann" in text
+    detail = console.get("/api/v1/queues/letters", headers={"Accept": "application/json"}).json()
+    assert {knob["knob"]: knob["now"] for knob in detail["knobs"]}["rate"] == "5/h"
+    listed = console.get("/api/v1/limits", headers={"Accept": "application/json"}).json()["queues"]
+    assert [(knob["knob"], knob["now"]) for knob in listed["letters"]] == [("concurrency", 7), ("rate", "5/h")]
 
 
 def test_ticked_jobs_are_dealt_with_as_one_operation(console: TestClient, session: Session, control: Control) -> None:
@@ -306,6 +368,24 @@ def test_a_job_is_sent_again_with_other_arguments(console: TestClient, broker: B
     assert "Grace" in page.text
     assert f"/jobs/{job.id}" in page.links
     assert new.url.path in seen(console, f"/jobs/{job.id}").links
+
+
+def test_what_is_not_touched_is_sent_as_it_was(console: TestClient, broker: Broker) -> None:
+    @dramatiq.actor(broker=broker, queue_name="letters")
+    def carry(parcel) -> None: ...  # type: ignore[no-untyped-def]
+
+    odd = ["a\x00b", 10**40, 1.5, "ü", {"\x00": None}]
+    sent = carry.send_with_options(args=(odd,), delay=3_600_000)
+    job = broker.queries.job(sent.message_id)
+    assert job is not None
+    areas = re.findall(
+        r'<textarea name="(\w+)"[^>]*>(.*?)</textarea>', console.get(f"/jobs/{job.id}/edit").text, re.DOTALL
+    )
+    new = console.post(f"/jobs/{job.id}/edit", data={name: unescape(text) for name, text in areas})
+    again = broker.queries.job(new.url.path.removeprefix("/jobs/"))
+    assert again is not None
+    assert again.id != job.id
+    assert json.loads(again.body)["args"] == [odd]
 
 
 def test_what_matches_is_exported(console: TestClient, session: Session) -> None:
