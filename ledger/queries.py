@@ -58,7 +58,7 @@ from ledger.views import (
     Summary,
     WorkerView,
 )
-from ledger.waits import gates_with_most_waiting
+from ledger.waits import gates_with_most_waiting, may_go_round
 
 
 class Queries:
@@ -89,6 +89,11 @@ class Queries:
         with self._database.read() as connection:
             id = find(connection, ref, self.scope)
             return None if id is None else reading.job(connection, id, reading.reader(id, ring), self.scope)
+
+    def may_go_round(self, job: JobView) -> bool:
+        """Whether a retry, as far as its state has one, would be in its turn and not behind the back of its flow."""
+        with self._database.read() as connection:
+            return may_go_round(connection, job)
 
     def recorded(self, id: str) -> tuple[str, bytes] | None:
         """The producer of a job in the hot table, and its message as it is there now."""

@@ -2,8 +2,10 @@
 
 from sqlalchemy import Connection, func, or_, select
 
-from ledger.tables import blocked, gates, limit_rules, lines, slots
-from ledger.views import GateView, WaitView
+from ledger.flows.states import OPTION, ItemState
+from ledger.states import State
+from ledger.tables import blocked, flow_jobs, gates, limit_rules, lines, slots
+from ledger.views import GateView, JobView, WaitView
 
 
 def gates_with_most_waiting(connection: Connection, most: int) -> list[GateView]:
@@ -37,6 +39,19 @@ def wait_of(connection: Connection, job: str) -> WaitView | None:
         return None
     ahead = select(func.count()).where(lines.c.key == place.key, lines.c.open, lines.c.place < place.place)
     return WaitView(place.key, place.since, connection.scalar(ahead) or 0, _first(connection, place.key))
+
+
+def may_go_round(connection: Connection, job: JobView) -> bool:
+    """Whether a retry, as far as its state has one, would be in its turn and not behind the back of its flow."""
+    if job.state is State.DELAYED:
+        place = connection.execute(select(lines).where(lines.c.job_id == job.id)).one_or_none()
+        if place is not None and not (place.open and place.called):
+            return False
+    options = (job.message or {}).get("options")
+    if not isinstance(options, dict) or OPTION not in options:
+        return True
+    live = select(flow_jobs.c.job_id).where(flow_jobs.c.job_id == job.id, flow_jobs.c.state == ItemState.LIVE)
+    return connection.execute(live).first() is not None
 
 
 def held_back_by(connection: Connection, job: str) -> int:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from dashboard import problems
 from dashboard.pages.rendering import page, wants_html
-from errors import HarelineError, LedgerUnavailable, NotAuthenticated
+from errors import HarelineError, LedgerUnavailable, NotAuthenticated, QuestionTooSlow
 
 Handler = Callable[[Request, Any], Response | Awaitable[Response]]
 
@@ -41,7 +41,8 @@ def _as_page(was: Handler) -> Handler:
 def _page(request: Request, error: Exception, plain: Response) -> Response:
     title, told, remedy = _words(request, plain.status_code, error)
     now = datetime.now(UTC)  # the ledger, which has the time, may be what is away
-    again_s = plain.headers.get("retry-after") if request.method == "GET" and plain.status_code == 503 else None
+    passing = plain.status_code == 503 and not isinstance(error, QuestionTooSlow)  # which is as slow the next time
+    again_s = plain.headers.get("retry-after") if passing and request.method == "GET" else None
     found = page(
         request,
         "error.html",

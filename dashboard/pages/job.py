@@ -1,7 +1,7 @@
 """One job: all that is known of it, and what can be done with it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -17,7 +17,7 @@ from dashboard.security import By, allow, principal, who
 from dashboard.sending import acting
 from dashboard.services import Opened, Services
 from errors import JobNotFound, Undecipherable
-from ledger.flows.states import OPTION, OVER
+from ledger.flows.states import OPTION
 from ledger.redact import redacted, without_secrets
 from ledger.sealed import SEALED
 from ledger.sealing import key_ids
@@ -119,6 +119,9 @@ VERBS: Final = (
 )
 offer(router, "/jobs", "job", VERBS)
 
+_AGAIN: Final = frozenset({"retry", "run-now"})
+#: The members of every message of Dramatiq.
+_MESSAGE: Final = frozenset({"queue_name", "actor_name", "args", "kwargs", "options"})
 #: What makes sense in each state; the verb itself decides.
 _FITTING: Final[Mapping[State, tuple[str, ...]]] = {
     State.DELAYED: ("run-now", "edit", "cancel"),
@@ -145,6 +148,7 @@ def reveal(request: Request, opened: Opened, by: By, id: str) -> Response:
 
 
 def _page(request: Request, job: JobView, payload: Payload | None, *, revealed: bool = False) -> Response:
+    able = _fitting(request.app.state.services, job)
     return page(
         request,
         "job.html",
@@ -153,10 +157,10 @@ def _page(request: Request, job: JobView, payload: Payload | None, *, revealed: 
         job=job,
         payload=payload,
         revealed=revealed,
-        offered=offered(request, VERBS, *_fitting(request, job)),
+        offered=offered(request, VERBS, *able),
         finished=job.state in FINISHED,
         lineage=_lineage(job),
-        commands=_commands(job),
+        commands=_commands(job, able),
     )
 
 
@@ -168,15 +172,14 @@ def known(request: Request, opened: Opened, ref: str) -> JobView:
     return found
 
 
-def _fitting(request: Request, job: JobView) -> Iterator[str]:
-    """A step of a flow is not sent anew, and only while its flow goes on it may be retried by itself."""
-    services: Services = request.app.state.services
-    step = _step(job)
-    flow = services.queries.flow_state(str(step["id"])) if isinstance(step, dict) and "id" in step else None
-    for verb in _FITTING[job.state]:
-        alone = verb == "edit" or (verb == "retry" and (flow is None or flow in OVER))
-        if not (step and alone):
-            yield verb
+def _fitting(opened: Services, job: JobView) -> list[str]:
+    """What can be done with it now.  What is no message, and a step of a flow, is not sent anew."""
+    able = list(_FITTING[job.state])
+    if _step(job) or not (job.message or {}).keys() >= _MESSAGE:
+        able = [verb for verb in able if verb != "edit"]
+    if not opened.queries.may_go_round(job):
+        able = [verb for verb in able if verb not in _AGAIN]
+    return able
 
 
 def _step(job: JobView) -> Any:
@@ -195,7 +198,7 @@ def _lineage(job: JobView) -> list[tuple[str, str, str]]:
     return found
 
 
-def _commands(job: JobView) -> list[str]:
+def _commands(job: JobView, able: Collection[str]) -> list[str]:
     """The same at a terminal."""
-    again = {State.FAILED: "retry", State.CANCELLED: "retry", State.DELAYED: "retry"}.get(job.state, "")
-    return [f"hareline jobs show {job.id}", *([f"hareline jobs {again} {job.id}"] if again else [])]
+    again = [f"hareline jobs retry {job.id}"] if _AGAIN & set(able) else []
+    return [f"hareline jobs show {job.id}", *again]

@@ -211,6 +211,10 @@ def test_a_job_cannot_be_retried_out_of_its_turn(ledger: LedgerUnderTest, contro
     recorded(ledger, first, second)
     with pytest.raises(IllegalTransition, match=r"waits for its turn in sequence:a"):
         verbs.retry(control, second.id, by="ada")
+    queries = Queries(ledger.url)
+    shown = [queries.job(job.id) for job in (first, second)]
+    assert [job is not None and queries.may_go_round(job) for job in shown] == [True, False]
+    queries.close()
 
 
 def test_a_key_shows_who_holds_it_and_who_waits(ledger: LedgerUnderTest) -> None:

@@ -23,12 +23,12 @@ from control.saved_views import remove, save
 from control.schedules import put, reconcile
 from control.users import add
 from dashboard.app import build
-from errors import BadInput, LedgerUnavailable, NotFound
+from errors import BadInput, LedgerUnavailable, NotFound, QuestionTooSlow
 from ledger import open_ledger
 from ledger.ledger import Session
 from ledger.orders import Knob
 from ledger.schedules import Schedule
-from ledger.states import Outcome, Reason
+from ledger.states import Outcome, Reason, State
 from middleware.rates import Rate
 from middleware.workflow import wait, workflow
 from settings import Settings
@@ -284,20 +284,34 @@ def test_a_flow_is_drawn(console: TestClient, broker: Broker) -> None:
     assert "has the signal signed" in Page(console.post(f"/flows/{started.id}/signal", data={"name": "signed"})).text
 
 
-def test_a_step_of_a_flow_that_is_over_is_not_retried_by_itself(console: TestClient, broker: Broker) -> None:
+def test_only_what_can_be_done_with_a_job_is_offered(
+    console: TestClient, broker: Broker, session: Session, control: Control
+) -> None:
+    def offered(job: str) -> set[str]:
+        page = seen(console, f"/jobs/{job}")
+        return {path.rpartition("/")[2] for path in (*page.forms, *page.links) if path.startswith(f"/jobs/{job}/")}
+
+    worker = join(session)
+    plain, no_message = new_job(), new_job(body=b"[]")
+    for job in (plain, no_message):
+        run(session, worker, job, Outcome.FAILED)
+    assert offered(plain.id) >= {"retry", "remove"}
+    assert "edit" not in offered(no_message.id)
     started = workflow("chat").then(broker.get_actor("post")).then(wait("signed")).start(to="Ada")
-    [row] = broker.queries.jobs(queue="letters")
+    [step] = broker.queries.jobs(actor="post", state=State.WAITING)
+    assert offered(step.id) == {"cancel", "reveal"}
     console.post(f"/flows/{started.id}/cancel")
-    page = seen(console, f"/jobs/{row.id}")
+    page = seen(console, f"/jobs/{step.id}")
     assert "cancelled" in page.text
-    assert f"/jobs/{row.id}/retry" not in page.links
-    assert f"/jobs/{row.id}/remove" in page.links
+    assert "hareline jobs retry" not in page.text
     assert f"/flows/{started.id}" in page.links
+    assert offered(step.id) == {"remove", "reveal"}
+    assert "retry that instead" in Page(console.post(f"/jobs/{step.id}/retry")).text
 
 
 def test_a_page_that_was_not_to_be_had_asks_again_by_itself(console: TestClient) -> None:
-    def away() -> None:
-        raise LedgerUnavailable("no answer")
+    def away(slow: bool = False) -> None:
+        raise QuestionTooSlow("narrow it") if slow else LedgerUnavailable("no answer")
 
     app = console.app
     assert isinstance(app, FastAPI)
@@ -306,6 +320,7 @@ def test_a_page_that_was_not_to_be_had_asks_again_by_itself(console: TestClient)
     found = console.get("/away")
     assert (found.status_code, found.headers["refresh"], found.headers["retry-after"]) == (503, "5", "5")
     assert "asks again every 5 seconds" in Page(found).text
+    assert "refresh" not in console.get("/away?slow=1").headers
     told = console.post("/away")
     assert (told.status_code, "refresh" in told.headers) == (503, False)
     assert "look whether what you asked for was done" in Page(told).text
