@@ -22,6 +22,7 @@ from ledger.views import Percentiles
 
 _DEAD = 100_000
 _QUEUES = 12
+_TREND, _PARTS = timedelta(hours=1), 30
 #: Throughput and latency are of so long.
 RECENT = timedelta(minutes=15)
 
@@ -50,6 +51,7 @@ class QueueNow:
     dead: Bounded
     paused: bool
     oldest_waiting_s: float | None  #: how long the oldest due job has waited
+    trend: Sequence[int]  #: jobs that ended, every two minutes of the last hour, oldest first
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,11 @@ def _queues(
 ) -> list[QueueNow]:
     numbers = dead + Counter({name: sum(part.number for part in undone.of(name).parts) for name in names})
     paused = set(connection.scalars(select(stopped.c.name).where(stopped.c.paused)))
+    shown = sorted(sorted(names, key=lambda name: (-numbers[name], name))[:_QUEUES])
+    until = tally.floor(now, tally.MINUTE_S) + timedelta(minutes=1)
+    trends = tally.trends(connection, until - _TREND, until, _PARTS, shown)
     found = []
-    for name in sorted(sorted(names, key=lambda name: (-numbers[name], name))[:_QUEUES]):
+    for name in shown:
         its = undone.of(name)
         found.append(
             QueueNow(
@@ -132,6 +137,7 @@ def _queues(
                 Bounded(dead[name], dead.total() > _DEAD),
                 name in paused,
                 _age(now, its.oldest),
+                trends[name],
             )
         )
     return found

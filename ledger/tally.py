@@ -225,6 +225,22 @@ def performance(
     return [it for _, it in sorted(found, key=lambda x: (-x[0], x[1].name))[:limit]]
 
 
+def trends(
+    connection: Connection, since: datetime, until: datetime, parts: int, queues: Sequence[str]
+) -> dict[str, list[int]]:
+    """How many jobs of each queue ended, in so many equal parts of a window of whole minutes."""
+    part = bucket(tallies.c.at, since, (until - since).total_seconds() / parts).label("part")
+    ends = (Outcome.COMPLETED, Outcome.SKIPPED, Outcome.FAILED, _DIED)
+    asked = select(tallies.c.queue, part, func.sum(tallies.c.count).label("number")).where(
+        *(tallies.c.step_s == MINUTE_S, tallies.c.at >= since, tallies.c.at < until),
+        *(tallies.c.queue.in_(queues), tallies.c.outcome.in_(ends)),
+    )
+    found = {name: [0] * parts for name in queues}
+    for row in connection.execute(asked.group_by(text("1"), text("2"))):
+        found[row.queue][row.part] = int(row.number)
+    return found
+
+
 def _mean(total_s: float, number: int) -> float:
     return total_s / number if number else 0.0
 

@@ -284,6 +284,10 @@ def test_attempts_are_counted_by_the_minute_and_once(session: Session, queries: 
     assert sum(x.completed for x in queries.series(queue="other").points) == 0
     overview = queries.overview()
     assert overview.per_s == pytest.approx(4 / (15 * 60))
+    assert {queue.name: (sum(queue.trend), len(queue.trend)) for queue in overview.queues} == {
+        "letters": (3, 30),
+        "other": (1, 30),
+    }
 
 
 @pytest.mark.usefixtures("_short_past")

@@ -72,7 +72,7 @@ function draw(holder) {
   const options = {
     width: holder.clientWidth,
     height: 208, // the same for those beside each other, so that they stand on one line
-    padding: [10, 4, 0, 0],
+    padding: [10, 16, 0, 0], // the last time below it is half beyond it
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), zone),
     cursor: { points: { size: 6 }, drag: { x: false, y: false } },
     legend: { show: false },
@@ -80,7 +80,7 @@ function draw(holder) {
     scales: { y: { range: (plot, low, high) => [0, high > 0 ? high * 1.12 : 1] } },
     axes: [
       { stroke: quiet, font, grid: { show: false }, ticks: { show: false }, values: "{HH}:{mm}", space: 64, size: 26 },
-      { stroke: quiet, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 46, space: 38, values: (plot, marks) => marks.map((mark) => words(mark, "")) },
+      { stroke: quiet, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 52, space: 38, values: (plot, marks) => marks.map((mark) => words(mark, mark ? holder.dataset.unit : "")) },
     ],
     series: [
       { label: "", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
