@@ -17,6 +17,7 @@ from strawberry.types import ExecutionContext
 
 from broker import catalogue
 from dashboard.api import shown
+from dashboard.api.jobs import found
 from dashboard.security import Principal
 from dashboard.sending import send
 from dashboard.services import Services
@@ -146,8 +147,9 @@ class Mutation:
             raise BadInput(f"priority is a number from 0 to 100, the most urgent; got {priority}")
         if scheduled_at is not None and scheduled_at.tzinfo is None:
             raise BadInput("scheduledAt needs a time zone: 2026-07-01T09:00:00Z")
-        view, _ = send(
-            info.context.opened,
+        opened = info.context.opened
+        job, _ = send(
+            opened,
             info.context.by.who,
             type,
             kwargs=payload,
@@ -155,7 +157,7 @@ class Mutation:
             priority=None if priority is None else ours(priority),
             eta=scheduled_at,
         )
-        return Enqueued(job=node(info.context, view))
+        return Enqueued(job=node(info.context, found(opened, job.id)))
 
 
 class Schema(strawberry.Schema):

@@ -12,7 +12,7 @@ from control.who import Who
 from dashboard.services import Services
 from errors import NotFound
 from ledger.scope import Scope
-from ledger.views import JobView
+from ledger.views import JobRow
 from middleware.unique import Duplicate
 from settings import PRODUCER
 
@@ -41,7 +41,7 @@ def send(
     delay_ms: int | None = None,
     eta: datetime | None = None,
     unique: Mapping[str, Any] | bool = True,
-) -> tuple[JobView, bool]:
+) -> tuple[JobRow, bool]:
     """The job, and whether it was there already.  ``by`` is the producer that ``allowed_producers`` have to name.
 
     Raises ``Refusal``, ``NotFound``, ``LedgerUnavailable``, and ``Denied`` for a queue that is not theirs; nothing was
@@ -57,7 +57,7 @@ def send(
         delay_ms = max(0, round((eta - opened.queries.database_time()).total_seconds() * 1000))
     with acting(opened, by):
         sent = deeds.enqueue(opened.broker, opened.control, message, delay=delay_ms, by=by)
-    job = opened.queries.job(sent.message_id)
+    job = opened.queries.line(sent.job_id)
     if job is None:
         raise NotFound(f"the job that holds the key of {actor!r} is not in the ledger any more; send it again")
     return job, isinstance(sent, Duplicate)

@@ -30,6 +30,7 @@ from ledger.views import (
     AttemptView,
     CheckpointView,
     ClaimView,
+    JobRow,
     JobStatus,
     JobView,
     JournalRow,
@@ -147,6 +148,15 @@ def job(connection: Connection, id: str, read: Reader, scope: Scope = EVERYTHING
         edited_from=edited_from,
         edited_into=edited_into,
     )
+
+
+def line(connection: Connection, id: str) -> JobRow | None:
+    """A job as lists have it."""
+    places: Sequence[tuple[Select[Any], Table]] = ((_HOT, jobs), (_PAST, history))
+    for wanted, table in places:
+        if (row := connection.execute(wanted.where(table.c.id == id)).one_or_none()) is not None:
+            return JobRow(**_fields(row, archived=table is history))
+    return None
 
 
 def status(connection: Connection, id: str, read: Reader) -> JobStatus | None:

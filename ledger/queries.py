@@ -95,6 +95,12 @@ class Queries:
         with self._database.read() as connection:
             return may_go_round(connection, job)
 
+    def line(self, ref: str) -> JobRow | None:
+        """The same job in short, in two questions where the whole takes a dozen."""
+        with self._database.read() as connection:
+            id = find(connection, ref, self.scope)
+            return None if id is None else reading.line(connection, id)
+
     def recorded(self, id: str) -> tuple[str, bytes] | None:
         """The producer of a job in the hot table, and its message as it is there now."""
         with self._database.read() as connection:

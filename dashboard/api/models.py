@@ -16,6 +16,7 @@ from ledger.views import (
     AttemptView,
     CheckpointView,
     ClaimView,
+    JobRow,
     JobView,
     Moment,
     ProgressView,
@@ -93,7 +94,7 @@ class Sent(BaseModel):
     duplicate: bool = Field(description="Nothing was recorded: this is the job that holds its key.")
 
     @classmethod
-    def of(cls, job: JobView, *, duplicate: bool) -> "Sent":
+    def of(cls, job: JobRow, *, duplicate: bool) -> "Sent":
         shared = cls.model_fields.keys() - {"duplicate"}
         return cls(**{name: getattr(job, name) for name in shared}, duplicate=duplicate)
 
