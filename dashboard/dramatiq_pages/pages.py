@@ -30,6 +30,7 @@ _NARROW = """
       .row > * { min-width: 0; }
       .panel__content { overflow-x: auto; }
       .table pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+      .table__subject--mono { min-width: 14em; }
 """
 
 
