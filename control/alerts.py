@@ -35,6 +35,8 @@ TRIES: Final = 12
 PAUSE_S: Final = (10.0, 900.0)
 #: Groups of dead letters that one message names.
 NAMED: Final = 10
+#: Before what was said last of a thing that nobody looks at any more.
+GONE: Final = "over, or not looked at any more: "
 #: How long a delivery is kept, to be shown.
 KEPT: Final = timedelta(days=7)
 
@@ -54,7 +56,8 @@ def judge(control: Control, health: Health, to: Collection[str], *, calm_s: floa
             told += [notice] if notice else []
         # What is not looked at any more: a queue without jobs, a rule that was switched off.
         for row in known.values():
-            gone = Finding(row.queue, row.rule, Level.OK, 0.0, 0.0, 0.0, "it is not looked at any more, or is gone")
+            said = GONE + row.text.removeprefix(GONE)
+            gone = Finding(row.queue, row.rule, Level.OK, 0.0, 0.0, 0.0, said)
             notice = _judge_one(tx, row, gone, calm_s)
             told += [notice] if notice else []
         for notice in told:
@@ -114,10 +117,10 @@ def _notice(tx: Transaction, finding: Finding, level: Level, told: Level) -> Not
     where = f"queue {finding.queue}" if finding.queue else "the system"
     kind: Kind = "recovery" if level.rank < told.rank else "alert"
     word = {Level.OK: "well again", Level.WARNING: "WARNING", Level.CRITICAL: "CRITICAL"}[level]
-    lines = [finding.text]
+    rule = f"rule {finding.rule}"
     if finding.warning or finding.critical:
-        lines.append(f"rule {finding.rule}: a warning above {finding.warning:g}, critical above {finding.critical:g}")
-    lines.append(f"before: {told}")
+        rule += f": a warning above {finding.warning:g}, critical above {finding.critical:g}"
+    lines = [finding.text, rule, f"before: {told}"]
     subject = f"[hareline] {word}: {where}, {finding.text}"
     return Notice.of(
         str(uuid7()), kind, level, finding.queue, finding.rule, subject, tuple(lines), tx.now.isoformat("T", "seconds")

@@ -98,7 +98,8 @@ def _queue(queue: QueueStats, workers: Sequence[WorkerView], thresholds: Thresho
     if not queue.paused:  # whoever paused it knows that its jobs wait
         values["oldest_waiting"] = (waits_s, f"a job has waited {waits_s:,.0f} s")
         idle_s = 0.0 if serving else waits_s
-        values["unserved"] = (idle_s, f"no worker serves it, and a job has waited {idle_s:,.0f} s")
+        waits = f"a job has waited {idle_s:,.0f} s" if idle_s else "no job waits"
+        values["unserved"] = (idle_s, "workers serve it" if serving else f"no worker serves it, and {waits}")
     for rule, (value, text) in values.items():
         yield from _judge(thresholds, queue.name, rule, value, text)
 
@@ -106,7 +107,8 @@ def _queue(queue: QueueStats, workers: Sequence[WorkerView], thresholds: Thresho
 def _workers(workers: Sequence[WorkerView], rules: Rules) -> Iterable[Finding]:
     if workers:
         worst = max(workers, key=lambda x: x.silent_s)
-        text = f"worker {worst.id} on {worst.host} was last heard of {worst.silent_s:.0f} s ago"
+        since = ", all others since" if len(workers) > 1 else ""
+        text = f"worker {worst.id} on {worst.host} was last heard of {worst.silent_s:.0f} s ago{since}"
         yield from _judge(rules.everywhere, "", "silent", worst.silent_s / rules.lease_s, text)
 
 
@@ -118,21 +120,24 @@ def _schedules(schedules: Sequence[ScheduleView], at: datetime, thresholds: Thre
     ]
     if late:
         late_s, key = max(late)
-        text = f"schedule {key} is {late_s:.0f} s late; does a scheduler run?"
-        yield from _judge(thresholds, "", "schedules", max(0.0, late_s), text)
+        late_s = max(0.0, late_s)
+        text = f"schedule {key} is {late_s:.0f} s late"
+        yield from _judge(thresholds, "", "schedules", late_s, text, "; does a scheduler run?")
 
 
 def _duties(duties: Sequence[DutyView], thresholds: Thresholds) -> Iterable[Finding]:
     late = [(max(x.late_s, x.ago_s - max(x.every_s, 10.0)), x.name) for x in duties]
     if late:
         late_s, name = max(late)
-        text = f"the duty {name!r} is {late_s:.0f} s late; does a worker run?"
-        yield from _judge(thresholds, "", "duties", max(0.0, late_s), text)
+        late_s = max(0.0, late_s)
+        text = f"the duty {name!r} is {late_s:.0f} s late"
+        yield from _judge(thresholds, "", "duties", late_s, text, "; does a worker run?")
 
 
-def _judge(thresholds: Thresholds, queue: str, rule: str, value: float, text: str) -> Iterable[Finding]:
+def _judge(thresholds: Thresholds, queue: str, rule: str, value: float, text: str, hint: str = "") -> Iterable[Finding]:
+    """How it stands by this rule, unless that is off; the hint is only for when it does not stand well."""
     if (limits := thresholds.get(rule)) is None:
         return
     warning, critical = limits
     level = Level.CRITICAL if value > critical else Level.WARNING if value > warning else Level.OK
-    yield Finding(queue, rule, level, value, warning, critical, text)
+    yield Finding(queue, rule, level, value, warning, critical, text if level is Level.OK else text + hint)

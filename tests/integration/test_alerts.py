@@ -26,6 +26,7 @@ from ledger.events import Happened, JobEvent
 from ledger.notice import Notice
 from ledger.queries import Queries
 from ledger.schedule_queries import ScheduleQueries
+from ledger.tables import alerts as stood
 from ledger.tables import deliveries
 from middleware.notify_admin import NotifyAdmin
 from settings import QueueSettings, Settings
@@ -104,10 +105,18 @@ def test_what_was_to_be_told_to_a_destination_that_is_gone_is_given_up(
     assert "to removed is given up" in caplog.text
 
 
-def test_what_is_not_looked_at_any_more_is_told_to_be_well(control: Control) -> None:
+def test_what_is_not_looked_at_any_more_is_told_to_be_well_with_what_it_was(
+    control: Control, queries: Queries, database: Database
+) -> None:
     judge(control, finding(150))
-    [notice] = judge(control)
-    assert notice.level == "ok"
+    assert judge(control, calm_s=CALM_S) == []
+    assert judge(control, calm_s=CALM_S) == []
+    with database.write() as connection:
+        connection.execute(update(stood).values(calm_at=datetime.now(UTC) - timedelta(seconds=2 * CALM_S)))
+    [notice] = judge(control, calm_s=CALM_S)
+    over = "over, or not looked at any more: 150 jobs wait"
+    assert (notice.level, notice.subject) == ("ok", f"[hareline] well again: queue mail, {over}")
+    assert notice.lines == (over, "rule waiting", "before: warning")
 
 
 def test_around_a_threshold_nothing_flaps(control: Control, queries: Queries) -> None:

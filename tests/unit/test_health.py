@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from control.health import Rules, _queue, _workers
+from control.health import Rules, _duties, _queue, _workers
 from ledger.alerts import Level
 from ledger.orders import Mode
 from ledger.queue_stats import QueueStats
 from ledger.states import State
-from ledger.views import WorkerView
+from ledger.views import DutyView, WorkerView
 from settings import QueueSettings, Settings, thresholds_of
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -69,6 +69,22 @@ def test_only_what_was_not_counted_to_its_end_is_at_least_so_many() -> None:
     full = replace(QUEUE, waiting=150, failed=20, more=[State.COMPLETED, State.FAILED])
     said = {finding.rule: finding.text for finding in _queue(full, (), RULES.everywhere)}
     assert (said["waiting"], said["failed"]) == ("150 jobs wait", "at least 20 dead letters")
+
+
+def test_what_is_well_again_is_said_to_be_so() -> None:
+    def said(queue: QueueStats, *workers: WorkerView) -> str:
+        return next(x.text for x in _queue(queue, workers, RULES.of_queue("mail")) if x.rule == "unserved")
+
+    waits = replace(QUEUE, oldest_waiting_s=31.0)
+    assert said(waits) == "no worker serves it, and a job has waited 31 s"
+    assert said(QUEUE) == "no worker serves it, and no job waits"
+    assert said(waits, WORKER) == "workers serve it"
+    [silent] = _workers([replace(WORKER, silent_s=0.5), WORKER], RULES)
+    assert silent.text == "worker 1 on here was last heard of 1 s ago, all others since"
+    late = DutyView("sweep", "worker 1", 60.0, 5.0, 1.0, 0.1)
+    assert [x.text for x in _duties([late], RULES.everywhere)] == ["the duty 'sweep' is 1 s late"]
+    [late_now] = _duties([replace(late, late_s=1e6)], RULES.everywhere)
+    assert late_now.text == "the duty 'sweep' is 1000000 s late; does a worker run?"
 
 
 def test_a_worker_that_is_silent_is_told_before_and_after_its_lease() -> None:
