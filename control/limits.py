@@ -5,6 +5,7 @@ from sqlalchemy import delete, insert, select
 from control.gates import look_at_rule
 from control.transaction import Control, Transaction
 from control.who import By
+from ledger.orders import knob_of
 from ledger.queries import Queries
 from ledger.tables import limit_rules, limits
 from ledger.views import GateView, LimitView, RuleView
@@ -32,7 +33,7 @@ def change_in(tx: Transaction, rule: str, count: float, per_s: float, burst: int
         )
     )
     look_at_rule(tx, rule)
-    tx.note(None, "limit changed", {"rule": rule, **now, "was": was or "the code's"})
+    tx.note(None, "limit changed", {**_named(rule), **now, "was": was or "the code's"})
 
 
 def restore(control: Control, rule: str, *, by: By) -> bool:
@@ -48,8 +49,14 @@ def restore_in(tx: Transaction, rule: str) -> bool:
         return False
     tx.connection.execute(delete(limit_rules).where(limit_rules.c.rule == rule))
     look_at_rule(tx, rule)
-    tx.note(None, "limit restored", {"rule": rule, "was": was})
+    tx.note(None, "limit restored", {**_named(rule), "was": was})
     return True
+
+
+def _named(rule: str) -> dict[str, str]:
+    """The rule, and the queue where it is one of a queue."""
+    found = knob_of(rule)
+    return {"rule": rule} | ({"queue": found[1]} if found else {})
 
 
 def _changed(tx: Transaction, rule: str) -> dict[str, float] | None:

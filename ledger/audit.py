@@ -139,7 +139,7 @@ def of_notes(by: By, notes: Iterable[tuple[str | None, str, Mapping[str, Any]]])
     deeds = []
     for event, told in found.items():
         jobs = [job for job, _ in told if job is not None]
-        target: dict[str, Any] = {"jobs": jobs} if jobs else _identity(told[0][1]) if len(told) == 1 else {}
+        target: dict[str, Any] = {"jobs": jobs} if jobs else _identity([detail for _, detail in told])
         change = [{"did": event, **detail} for _, detail in told]
         deeds.append(Deed(operation or _OPERATIONS.get(event, event), target, len(told), change))
     return deeds
@@ -205,9 +205,14 @@ def _named(by: str) -> Who:
     return Who(name, via) if colon else Who(by, "")
 
 
-def _identity(detail: Mapping[str, Any]) -> dict[str, Any]:
-    """What the one line names."""
-    return {key: detail[key] for key in _NAMES if key in detail}
+def _identity(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all these lines name: once where they agree, else the list of it."""
+    found: dict[str, Any] = {}
+    for key in _NAMES:
+        if all(key in detail for detail in details):
+            named = list(dict.fromkeys(str(detail[key]) for detail in details))
+            found[key] = named if len(named) > 1 else details[0][key]
+    return found
 
 
 def _short(text: str) -> str:

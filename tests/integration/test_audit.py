@@ -115,6 +115,15 @@ def test_what_was_there_before_and_after_is_in_it(control: Control, trail: Audit
     assert closed["was"].startswith("open until ")
 
 
+def test_however_much_of_a_queue_is_changed_at_once_it_says_of_which(control: Control, trail: AuditQueries) -> None:
+    queues.change(control, "media", {Knob.RATE: "5/s", Knob.CONCURRENCY: 2}, by=ADA)
+    queues.restore(control, "media", by=ADA)
+    rules = {"queue": "media", "rule": ["slots:queue:media", "queue:media"]}
+    assert [(entry.count, json.loads(entry.target)) for entry in trail.entries()] == [(2, rules)] * 2
+    limits.change(control, "actor:send", 10, 1, 2, by=ADA)
+    assert json.loads(trail.entries()[0].target) == {"rule": "actor:send"}
+
+
 def test_it_commits_with_the_deed_or_not_at_all(control: Control, trail: AuditQueries, database_url: str) -> None:
     def verb(tx: object) -> None:
         queues._set(tx, "letters", paused=True)  # type: ignore[arg-type]
