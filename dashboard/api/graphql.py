@@ -25,10 +25,17 @@ class Question(Input):
 
 class Answer(Input):
     data: dict[str, Any] | None
-    errors: list[dict[str, Any]] = Field(default=[], description="Each with the `type` of its problem in `extensions`.")
 
 
-@router.post("/graphql", response_model=Answer, responses=may(501))
+class Faulty(Answer):
+    """What went wrong; without anything that did, there is no such list."""
+
+    errors: list[dict[str, Any]] = Field(
+        min_length=1, description="Each with the `type` of its problem in `extensions`."
+    )
+
+
+@router.post("/graphql", response_model=Answer | Faulty, responses=may(501))
 def query_graphql(opened: Opened, asks: Asks, given: Question) -> Answer | Response:
     """Ask in GraphQL: `queueStats`, `recentFailedJobs(limit)`, and the mutation `enqueue`."""
     try:
@@ -46,10 +53,10 @@ def query_graphql(opened: Opened, asks: Asks, given: Question) -> Answer | Respo
         )
     except StrawberryException as error:
         return problem(422, str(error))
-    answer = Answer(data=result.data, errors=[_worded(error) for error in result.errors or ()])
-    if answer.errors:  # as what was refused: under a key nothing of it was done, and none of it is remembered
+    if result.errors:  # as what was refused: under a key nothing of it was done, and none of it is remembered
+        answer = Faulty(data=result.data, errors=[_worded(error) for error in result.errors])
         return Response(answer.model_dump_json(), media_type="application/json")
-    return answer
+    return Answer(data=result.data)
 
 
 def _worded(error: Any) -> dict[str, Any]:
