@@ -1,5 +1,6 @@
 """Nobody is let in who is not known; no route is anybody's by mistake; no other site acts by a browser of ours."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,6 +15,7 @@ from dashboard import security
 from errors import Denied, SettingsError, UnmappedOperation
 from ledger.scope import Scope
 from settings import Settings
+from tests.program import ROOT
 
 LOCAL = Settings(console_insecure_local=True)
 HERE = "http://127.0.0.1:8642"
@@ -71,6 +73,13 @@ def test_who_is_confined_to_queues_does_only_what_sees_to_it() -> None:
     ada = Who("ada", "api", Role.ADMIN, queues=("billing.*",))
     assert PERMISSIONS.keys() >= SCOPED
     assert {operation for operation in PERMISSIONS if allowed(ada, operation)} == SCOPED
+
+
+def test_every_operation_of_the_map_exists() -> None:
+    layers = ("ledger", "control", "dashboard", "cli")
+    sources = [path for layer in layers for path in (ROOT / layer).rglob("*.py") if path.name != "permissions.py"]
+    words = {word for path in sources for word in re.findall(r"\w+", path.read_text())}
+    assert PERMISSIONS.keys() - words == set()
 
 
 def test_an_operation_that_is_not_in_the_map_is_refused() -> None:
