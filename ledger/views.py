@@ -372,4 +372,10 @@ def _at(moment: datetime | None) -> str:
 
 
 def _words(detail: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" if key != "why" else str(value) for key, value in detail.items())
+    return ", ".join(_word(key, value) for key, value in detail.items())
+
+
+def _word(key: str, value: object) -> str:
+    if key == "charged":
+        return "counted against it" if value else "not counted against it"
+    return str(value) if key == "why" else f"{key} {value}"

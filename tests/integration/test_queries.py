@@ -1,6 +1,7 @@
 """What people ask of the ledger, on both databases."""
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
@@ -12,6 +13,7 @@ from ledger.ledger import Session
 from ledger.queries import Queries
 from ledger.records import Buried, Keep
 from ledger.states import Outcome, Reason, State
+from ledger.views import JournalRow
 from settings import Settings
 from tests.ledgers import claim, finish, join, new_job, run
 
@@ -84,6 +86,17 @@ def test_a_job_is_shown_with_all_that_is_known(session: Session, queries: Querie
     ]  # fmt: skip
     assert "ValueError: no stamp" in done.timeline()[2].text
     assert [line.at for line in done.timeline()] == sorted(line.at for line in done.timeline())
+
+
+def test_a_timeline_says_in_words_whether_a_crash_counts_against_a_job(session: Session, queries: Queries) -> None:
+    job = new_job()
+    run(session, join(session), job, Outcome.FAILED, reason=Reason.REFUSED)
+    found = queries.job(job.id)
+    assert found is not None
+    at = found.created_at
+    lines = [JournalRow(at, "crashed", "worker 2", {"worker": 2, "charged": charged}) for charged in (False, True)]
+    told = [line.text for line in replace(found, journal=lines).timeline() if line.event == "crashed"]
+    assert told == ["worker 2, not counted against it", "worker 2, counted against it"]
 
 
 def test_a_job_moved_to_history_is_shown_as_before(session: Session, queries: Queries) -> None:
