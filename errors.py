@@ -246,6 +246,10 @@ class Denied(HarelineError):
     """Raised when who asks may not do this; says what would be needed."""
 
 
+class ForeignRequest(Denied):
+    """Raised for what no page of this console, as it is now, has sent: another site's form, or an old one."""
+
+
 class ReadOnly(Denied):
     """Raised for every change while ``console_read_only`` is set, whoever asks."""
 

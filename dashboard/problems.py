@@ -66,6 +66,7 @@ KINDS: Mapping[type[HarelineError], Kind] = {
     errors.IllegalTransition: Kind(409, "Its state does not allow it", "Look at its state; it may have changed."),
     errors.NotAuthenticated: Kind(401, "Nobody knows who asks", "Log in, or send a token: Authorization: Bearer …"),
     errors.ReadOnly: Kind(403, "Nothing can be changed here now", "Ask who set console_read_only."),
+    errors.ForeignRequest: Kind(403, "It does not come from here", "Do it from the console's own page, loaded anew."),
     errors.Denied: Kind(403, "You may not do that", "Ask for a role that may."),
     errors.Throttled: Kind(429, "Too many tries", "Wait for the time that Retry-After gives."),
     errors.BadAccount: Kind(422, "There can be no such user or token", "Correct what the detail names."),

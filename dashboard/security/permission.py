@@ -16,7 +16,7 @@ from control.permissions import ANYBODYS, check
 from control.who import Who
 from dashboard.security.principal import Principal
 from dashboard.security.sources import SAFE
-from errors import Denied, NotAuthenticated, UnmappedOperation
+from errors import Denied, ForeignRequest, NotAuthenticated, UnmappedOperation
 
 _OPERATION = "_operation"
 
@@ -48,7 +48,7 @@ def allow(operation: str) -> Callable[[Request], Awaitable[None]]:
         if asks.csrf and request.method not in SAFE:
             given = request.headers.get("x-csrf-token") or (await request.form()).get("csrf_token")
             if not isinstance(given, str) or not secrets.compare_digest(given.encode(), asks.csrf.encode()):
-                raise Denied("the form is not of this session any more; load the page again, and send it anew")
+                raise ForeignRequest("the form is not of this session any more; load the page again, and send it anew")
         try:
             asks.demand(operation)
         except Denied as error:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from errors import Denied, SettingsError
+from errors import ForeignRequest, SettingsError
 from settings import loopback
 
 #: Methods that change nothing.
@@ -20,7 +20,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def refuse_other_sites(request: Request, *, tools: bool) -> None:
-    """Raise ``Denied`` unless a request that changes something was made by a page of this very origin.
+    """Raise ``ForeignRequest`` unless a request that changes something was made by a page of this very origin.
 
     Parameters:
       tools: whether one is let through that tells nothing of where it comes from, as no browser's does.
@@ -35,17 +35,17 @@ def refuse_other_sites(request: Request, *, tools: bool) -> None:
     else:
         same = tools
     if not same:
-        raise Denied(
+        raise ForeignRequest(
             "another site asked for this, or the browser did not say which; do it from the console's own pages, or "
             "send a token"
         )
 
 
 def refuse_other_names(request: Request) -> None:
-    """Raise ``Denied`` unless this machine is addressed by a name that nobody else can give to it (DNS rebinding)."""
+    """Raise ``ForeignRequest`` unless this machine goes by a name that nobody else can give to it (DNS rebinding)."""
     name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     if not loopback(name):
-        raise Denied(f"without a login the console answers to localhost and 127.0.0.1 only, not to {name!r}")
+        raise ForeignRequest(f"without a login the console answers to localhost and 127.0.0.1 only, not to {name!r}")
 
 
 def networks(text: str) -> tuple[Network, ...]:
