@@ -25,6 +25,14 @@ __all__ = ["Consumers", "Delivery"]
 log = logging.getLogger(__name__)
 
 
+#: How often a consumer that nothing comes to makes sure that nothing is there.
+LOOK_S = 10.0
+#: When a queue is deleted and declared again at once, RabbitMQ may move its consumer to the new queue without a word,
+#: and lose acknowledgements on the way: what was delivered stays unanswered there, and nothing more is delivered.
+#: With this (named for mirrored queues, honoured for all) it cancels the consumer instead.
+_TOLD = {"x-cancel-on-ha-failover": True}
+
+
 class Wish(Enum):
     """What the owner wants of a queue."""
 
@@ -124,6 +132,18 @@ class Consumers:
     def _opened(self) -> None:
         for subscription in list(self._queues.values()):
             subscription.up()
+        self._look_later()
+
+    def _look_later(self) -> None:
+        wire = self._connection.wire
+
+        def look() -> None:
+            if self._connection.wire is wire:
+                for subscription in list(self._queues.values()):
+                    subscription.look()
+                self._look_later()
+
+        self._connection.call_later(LOOK_S, look)
 
     def _down(self, _reason: str) -> None:
         self._declarer.reset()
@@ -159,6 +179,8 @@ class _Subscription:
         self._tag = b""  # of the consumer; empty when there is none, or it is being cancelled
         self._busy = False  # a step is under way
         self._asked_prefetch = 0
+        self._idle = False  # nothing came since the last look
+        self._forgotten = False  # though there was something
         self.consuming = False
 
     # -- what the owner wants
@@ -229,7 +251,11 @@ class _Subscription:
         tag = f"{self._queue[:200]}.{next(self._tags)}"
         self._tag = tag.encode()
         channel.basic_consume(
-            self._queue, lambda *_: None, consumer_tag=tag, callback=self._step(lambda _frame: self._consumes())
+            self._queue,
+            lambda *_: None,
+            consumer_tag=tag,
+            arguments=_TOLD,
+            callback=self._step(lambda _frame: self._consumes()),
         )
 
     def _consumes(self) -> None:
@@ -248,6 +274,34 @@ class _Subscription:
     def _step_done(self) -> None:
         self._busy = False
         self._advance()
+
+    # -- what RabbitMQ may have forgotten
+
+    def look(self) -> None:
+        """Begin anew if twice, without a delivery between, messages were ready and nothing was in hand.
+
+        RabbitMQ delivers at once to whoever has room; it has lost consumers in silence (4.0: of a queue that was
+        deleted and declared again).
+        """
+        idle, self._idle = self._idle, True
+        if not idle:
+            self._forgotten = False
+        elif self.consuming and not self._busy and self._channel is not None and self._channel.is_open:
+            self._channel.queue_declare(self._queue, passive=True, callback=self._step(self._looked))
+
+    def _looked(self, frame: Any) -> None:
+        ready = frame.method.message_count
+        if not (ready and self._idle and self.consuming and self._lane is not None and not self._lane.outstanding):
+            self._forgotten = False
+        elif not self._forgotten:
+            self._forgotten = True
+        else:
+            log.warning("RabbitMQ delivers none of %s messages ready in queue %s; consuming again", ready, self._queue)
+            channel = self._channel
+            self.down()
+            if channel is not None and channel.is_open:
+                channel.close()
+            self._stumble(self._step_done)
 
     # -- what RabbitMQ does unasked
 
@@ -286,6 +340,7 @@ class _Subscription:
     def delivered(self, consumer: bytes, tag: int, redelivered: bool, properties: bytes, body: bytes) -> None:
         lane = self._lane
         assert lane is not None
+        self._idle = False
         if consumer != self._tag:
             lane.requeue(tag)  # on its way while we cancelled
             return

@@ -10,7 +10,7 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from rabbitmq.consumer import Consumers, Delivery
+from rabbitmq.consumer import Consumers, Delivery, _Subscription
 from rabbitmq.management import passive_counts
 from rabbitmq.topology import Queue, choose_type, topology
 from tests.collect import Collected, eventually
@@ -197,6 +197,54 @@ def test_consuming_goes_on_when_its_queue_is_deleted(
         assert consumers.problems == {}
     assert bodies(got.items) == ["a", "b"]
     assert left(rabbitmq_url) == 0
+
+
+def test_a_consumer_that_rabbitmq_has_lost_in_silence_is_started_again(
+    rabbitmq: RabbitMQ,
+    rabbitmq_url: str,
+    channel: BlockingChannel,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("rabbitmq.consumer.LOOK_S", 0.05)
+    monkeypatch.setattr("rabbitmq.consumer._Subscription._cancelled", lambda self, frame: None)  # it says nothing
+    with consuming(rabbitmq_url) as (_, got):
+        publish(channel, "a")
+        got.wait_for(1)[0].ack()
+        channel.queue_delete("q")
+        for queue in wanted((rabbitmq.version[0], rabbitmq.version[1])):
+            channel.queue_declare(queue.name, durable=True, arguments=queue.arguments)
+        publish(channel, "b", "c")
+        for delivery in got.wait_for(3)[1:]:
+            delivery.ack()
+    assert bodies(got.items) == ["a", "b", "c"]
+    assert left(rabbitmq_url) == 0
+    assert "RabbitMQ delivers none of 2 messages ready in queue q; consuming again" in caplog.text
+
+
+def test_a_consumer_with_something_in_hand_or_nothing_to_do_is_left_alone(
+    rabbitmq_url: str, channel: BlockingChannel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rabbitmq.consumer.LOOK_S", 0.02)
+    looked = threading.Semaphore(0)
+    look = _Subscription.look
+
+    def counted(self: _Subscription) -> None:
+        look(self)
+        looked.release()
+
+    monkeypatch.setattr("rabbitmq.consumer._Subscription.look", counted)
+    with consuming(rabbitmq_url, prefetch=1) as (_, got):
+        publish(channel, "a", "b")
+        (first,) = got.wait_for(1)
+        for _ in range(10):
+            assert looked.acquire(timeout=10)
+        first.ack()
+        got.wait_for(2)[1].ack()
+        for _ in range(10):
+            assert looked.acquire(timeout=10)
+    assert bodies(got.items) == ["a", "b"]
+    assert "consuming again" not in caplog.text
 
 
 def test_a_queue_that_cannot_be_consumed_is_named_and_consumed_once_it_can(
