@@ -7,9 +7,8 @@ from typing import Annotated
 
 from fastapi import Path, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
 
-from dashboard.api.models import Limit, Name, Page, page
+from dashboard.api.models import Limit, Name, Page, When, page
 from dashboard.api.router import Routes
 from dashboard.services import Opened
 from errors import NotFound
@@ -30,8 +29,8 @@ def list_audit(
     name: Annotated[Name | None, Query(description="Done by them.")] = None,
     operation: Annotated[Name | None, Query(description="By its operationId.")] = None,
     result: Annotated[Name | None, Query(description="That came to this.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Done then or later.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Done before.")] = None,
+    since: Annotated[When | None, Query(description="Done then or later.")] = None,
+    until: Annotated[When | None, Query(description="Done before.")] = None,
     after: Annotated[int | None, Query(ge=1, le=2**62, description="`next` of the page before.")] = None,
     limit: Limit = 50,
 ) -> Page[Entry]:

@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from control import failures as verbs
 from control import operations
 from dashboard.api import shown
-from dashboard.api.models import Asks, Expecting, Input, Name, Operation
+from dashboard.api.models import Asks, Expecting, Input, Name, Operation, When
 from dashboard.api.router import Routes
 from dashboard.security import By
 from dashboard.services import Opened, Services
@@ -36,8 +36,8 @@ def list_failures(
     queue: Annotated[Name | None, Query(description="Of this queue.")] = None,
     actor: Annotated[Name | None, Query(description="Of this actor.")] = None,
     state: Annotated[GroupState | None, Query(description="Only such groups.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Failed then or later; a day ago, if not given.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Failed before.")] = None,
+    since: Annotated[When | None, Query(description="Failed then or later; a day ago, if not given.")] = None,
+    until: Annotated[When | None, Query(description="Failed before.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many.")] = 50,
 ) -> list[FailureGroup]:
     """List the groups of dead letters that have one error in one place, those with the most first."""

@@ -1,11 +1,11 @@
 """What comes in and goes out.  Rows of lists are the ledger's own views."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from dashboard.security import Principal, principal
 from ledger.operations import Deed, OperationView, Trouble
@@ -30,6 +30,14 @@ T = TypeVar("T")
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 #: What a person typed.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+
+
+def _in_our_time(moment: datetime) -> datetime:
+    return min(max(moment, datetime(1970, 1, 1, tzinfo=UTC)), datetime(9000, 1, 1, tzinfo=UTC))
+
+
+#: Of a window; no job is of another time than this, in which there is a day before and after every moment.
+When = Annotated[AwareDatetime, AfterValidator(_in_our_time)]
 Asks = Annotated[Principal, Depends(principal)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
 After = Annotated[Name | None, Query(description="`next` of the page before.")]

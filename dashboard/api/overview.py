@@ -4,10 +4,9 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import Query
-from pydantic import AwareDatetime
 
 from dashboard.api import shown
-from dashboard.api.models import Asks, Name
+from dashboard.api.models import Asks, Name, When
 from dashboard.api.router import Routes
 from dashboard.services import Opened
 from ledger.overview import Overview
@@ -15,8 +14,8 @@ from ledger.tally import Performance, Series
 
 router = Routes(tags=["overview"])
 
-Since = Annotated[AwareDatetime | None, Query(description="From then on.")]
-Until = Annotated[AwareDatetime | None, Query(description="Until then; now, if not given.")]
+Since = Annotated[When | None, Query(description="From then on.")]
+Until = Annotated[When | None, Query(description="Until then; now, if not given.")]
 
 
 @router.get("/overview")

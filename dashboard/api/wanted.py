@@ -5,9 +5,8 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Query
-from pydantic import AwareDatetime
 
-from dashboard.api.models import Asks, Name, Text
+from dashboard.api.models import Asks, Name, Text, When
 from dashboard.security import Principal
 from errors import Denied
 from ledger.search import Filter, parse
@@ -34,8 +33,8 @@ def _wanted(
     state: Annotated[list[State], Query(description="In one of these states.")] = [],  # noqa: B006
     actor: Annotated[list[Name], Query(description="Of these actors.")] = [],  # noqa: B006
     reason: Annotated[list[Reason], Query(description="Dead letters for one of these reasons.")] = [],  # noqa: B006
-    since: Annotated[AwareDatetime | None, Query(description="Enqueued then or later.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Enqueued before.")] = None,
+    since: Annotated[When | None, Query(description="Enqueued then or later.")] = None,
+    until: Annotated[When | None, Query(description="Enqueued before.")] = None,
 ) -> Filter:
     found = filter_of(asks, q)
     return replace(

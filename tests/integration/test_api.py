@@ -405,6 +405,14 @@ def test_of_what_is_sent_under_a_key_nothing_can_be_guessed_from_what_is_kept(
     assert len(bodies) == len(set(bodies)) == 2
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T01:07:16Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+@pytest.mark.parametrize("bound", ["since", "until"])
+def test_a_window_may_begin_and_end_at_any_moment(api: TestClient, bound: str, moment: str) -> None:
+    for path in ("failures", "metrics/series", "metrics/performance", "audit", "jobs", "jobs/count"):
+        answer = api.get(path, params={bound: moment})
+        assert answer.status_code == 200, f"{path}: {answer.text}"
+
+
 def test_a_mutation_that_was_refused_may_be_tried_again_with_its_key(api: TestClient) -> None:
     good = 'enqueue(type: "post", payload: {to: "Ada"}) { job { id } }'
     misspelt = f'mutation {{ a: {good} b: enqueue(type: "pots", payload: {{}}) {{ job {{ id }} }} }}'
